@@ -283,7 +283,7 @@ impl Sig<'_> {
     }
 
     fn convert(&self, op: ConvertOp) -> Result<(), Cause> {
-        let (from, to) = (self.args[0], self.ty());
+        let from = self.args[0];
         if op == ConvertOp::Bitcast {
             let castable = |t: Type| t.elem != Elem::Bool;
             self.arg_if(0, castable, "a type other than bool")?;
