@@ -5,12 +5,15 @@
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
 pub mod conv;
+pub mod depthwise;
+mod depthwise_dot;
 pub mod epilogue;
 pub mod gemm;
 pub(crate) mod implicit;
 pub mod mac;
 pub mod table;
 pub(crate) mod tiling;
+pub mod window;
 
 #[cfg(test)]
 mod tests;
