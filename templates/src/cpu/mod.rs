@@ -13,6 +13,7 @@ pub(crate) mod implicit;
 pub mod mac;
 pub mod table;
 pub(crate) mod tiling;
+pub mod transpose_conv;
 pub mod window;
 
 #[cfg(test)]

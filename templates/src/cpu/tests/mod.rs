@@ -3,6 +3,7 @@
 mod conv;
 mod depthwise;
 mod gemm;
+mod transpose_conv;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};
 use crate::expr::{Cast, ExprBuilder, Storage, Ty, Unary};
