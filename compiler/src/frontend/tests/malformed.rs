@@ -91,7 +91,7 @@ fn vectors_that_claim_too_much_are_refused() {
 #[test]
 fn strings_that_are_no_text_are_refused() {
     let mut bytes = sample_bytes();
-    let at = bytes.windows(7).position(|window| window == b"weights").unwrap();
+    let at = bytes.windows(8).position(|window| window == b"weights\0").unwrap();
     bytes[at + 2] = 0xff;
     let error = reject(&bytes);
     assert!(matches!(error, FrontendError::Malformed { cause: Malformation::NotUtf8 { valid_bytes: 2 }, .. }), "{error}");
