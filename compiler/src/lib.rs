@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod error;
+pub mod frontend;
 pub mod ir;
 pub mod jit;
 pub mod lower;
