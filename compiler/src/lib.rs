@@ -1,1 +1,8 @@
-//! Compiler.
+//! tflc: an ahead-of-time compiler for TensorFlow Lite models.
+
+pub mod backend;
+pub mod error;
+pub mod ir;
+pub mod jit;
+pub mod lower;
+pub mod target;

@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Kernels written once in kir, and the pointwise expressions that they fuse.
+
+#![forbid(unsafe_code)]
+
+pub mod expr;

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! kir, the kernel language of tflc: SSA values, structured control flow, vectors of any lane count.
+//!
+//! A template builds a [`Kernel`] with the [`Builder`]; [`verify`] checks it, [`interp`] runs it without any CPU feature,
+//! [`print`] and [`parse`] are inverse to each other. The backends that turn kernels into machine code live in crate
+//! `tflc`. This crate knows nothing of tensors, models or processors other than the data in [`Caps`].
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod caps;
+mod kernel;
+mod op;
+pub mod print;
+mod types;
+
+pub use builder::{Addr, Builder};
+pub use caps::{Caps, Dot4};
+pub use kernel::{Block, Inst, Kernel, Param, Value};
+pub use op::{Active, AddrMode, BinOp, CmpOp, ConvertOp, DotSigns, Locality, Mem, MemOp, Narrow, Op, ReduceOp, UnOp};
+pub use types::{Elem, Type};

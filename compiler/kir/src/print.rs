@@ -1,0 +1,252 @@
+//! Text form of kernels; [`crate::print`] and the parser are inverse to each other.
+//!
+//! ```text
+//! kernel @f32_scale(%x: ptr, %y: ptr) units %0 .. %1 {
+//!   %4 = const.f32x16 0x40000000
+//!   %7 = for %5 = %0 .. %1 step 16 carry(%6 = %2) {
+//!     %8 = load.f32 f32x16 [%x + %5*4 + 64] first(3)
+//!     %9 = mul f32x16 %8, %4
+//!     store.f32.wrap [%y + %5*4], %9
+//!     yield %6
+//!   }
+//! }
+//! ```
+//! Values are numbered in order of appearance, so the text does not depend on how the kernel was built; parameters go by name.
+
+use crate::kernel::{Block, Inst, Kernel, Value};
+use crate::op::*;
+use std::fmt::{self, Write};
+
+/// The text form of a kernel.
+pub fn print(kernel: &Kernel) -> String {
+    let mut p = Printer { kernel, names: vec![None; kernel.types.len()], next: 0, out: String::new() };
+    // Writing to a string cannot fail.
+    let _ = p.kernel();
+    p.out
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print(self))
+    }
+}
+
+struct Printer<'a> {
+    kernel: &'a Kernel,
+    names: Vec<Option<String>>,
+    next: u32,
+    out: String,
+}
+
+impl Printer<'_> {
+    fn define(&mut self, v: Value) -> String {
+        let name = format!("%{}", self.next);
+        self.next += 1;
+        self.names[v.index()] = Some(name.clone());
+        name
+    }
+
+    fn name(&self, v: Value) -> String {
+        self.names.get(v.index()).cloned().flatten().unwrap_or_else(|| format!("%undefined{}", v.0))
+    }
+
+    fn list(&self, vs: &[Value]) -> String {
+        vs.iter().map(|&v| self.name(v)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn kernel(&mut self) -> fmt::Result {
+        let k = self.kernel;
+        write!(self.out, "kernel @{}(", k.name)?;
+        for (i, p) in k.params.iter().enumerate() {
+            self.names[p.value.index()] = Some(format!("%{}", p.name));
+            let sep = if i == 0 { "" } else { ", " };
+            write!(self.out, "{sep}%{}: {}", p.name, k.ty(p.value))?;
+        }
+        let (begin, end) = (self.define(k.begin), self.define(k.end));
+        writeln!(self.out, ") units {begin} .. {end} {{")?;
+        self.block(&k.body, 1)?;
+        if !k.body.yields.is_empty() {
+            let y = self.list(&k.body.yields);
+            writeln!(self.out, "  return {y}")?;
+        }
+        writeln!(self.out, "}}")
+    }
+
+    fn block(&mut self, b: &Block, depth: usize) -> fmt::Result {
+        for inst in &b.insts {
+            write!(self.out, "{:1$}", "", depth * 2)?;
+            self.inst(inst, depth)?;
+        }
+        Ok(())
+    }
+
+    fn nested(&mut self, b: &Block, depth: usize) -> fmt::Result {
+        writeln!(self.out, "{{")?;
+        self.block(b, depth + 1)?;
+        if !b.yields.is_empty() {
+            let y = self.list(&b.yields);
+            writeln!(self.out, "{:1$}yield {y}", "", depth * 2 + 2)?;
+        }
+        write!(self.out, "{:1$}}}", "", depth * 2)
+    }
+
+    fn results(&mut self, inst: &Inst) -> fmt::Result {
+        if inst.results.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = inst.results.iter().map(|&r| self.define(r)).collect();
+        write!(self.out, "{} = ", names.join(", "))
+    }
+
+    fn carry(&mut self, args: &[Value], inits: &[Value]) -> String {
+        let pairs: Vec<String> = args.iter().zip(inits).map(|(&a, &i)| format!("{} = {}", self.define(a), self.name(i))).collect();
+        format!("carry({}) ", pairs.join(", "))
+    }
+
+    fn addr(&self, addr: AddrMode, args: &[Value]) -> String {
+        let mut s = format!("[{}", self.name(args[0]));
+        if addr.scale != 0 {
+            s += &format!(" + {}*{}", self.name(args[1]), addr.scale);
+        }
+        match addr.disp {
+            0 => {}
+            d if d < 0 => s += &format!(" - {}", d.unsigned_abs()),
+            d => s += &format!(" + {d}"),
+        }
+        s + "]"
+    }
+
+    fn active(&self, m: &MemOp, args: &[Value]) -> String {
+        match m.active {
+            Active::All => String::new(),
+            Active::First(n) => format!(" first({n})"),
+            Active::Mask => format!(" mask({})", self.name(args[1 + usize::from(m.addr.scale != 0)])),
+        }
+    }
+
+    fn inst(&mut self, inst: &Inst, depth: usize) -> fmt::Result {
+        let a = &inst.args[..];
+        let ty = inst.results.first().map(|&r| self.kernel.ty(r).to_string()).unwrap_or_default();
+        // Operand names come first: a result defined by this instruction is not visible to its operands.
+        let ops = self.list(a);
+        match &inst.op {
+            Op::For { step } => {
+                let b = &inst.blocks[0];
+                let results = std::mem::take(&mut self.out);
+                let i = self.define(b.args[0]);
+                let carry = if a.len() > 2 { self.carry(&b.args[1..], &a[2..]) } else { String::new() };
+                write!(self.out, "for {i} = {} .. {} step {step} {carry}", self.name(a[0]), self.name(a[1]))?;
+                self.nested(b, depth)?;
+                self.finish_control(results, inst)
+            }
+            Op::If => {
+                let results = std::mem::take(&mut self.out);
+                write!(self.out, "if {ops} ")?;
+                self.nested(&inst.blocks[0], depth)?;
+                if !(inst.blocks[1].insts.is_empty() && inst.blocks[1].yields.is_empty()) {
+                    write!(self.out, " else ")?;
+                    self.nested(&inst.blocks[1], depth)?;
+                }
+                self.finish_control(results, inst)
+            }
+            Op::While => {
+                let results = std::mem::take(&mut self.out);
+                let carry = self.carry(&inst.blocks[0].args, a);
+                write!(self.out, "while {carry}")?;
+                self.nested(&inst.blocks[0], depth)?;
+                let args: Vec<String> = inst.blocks[1].args.iter().map(|&v| self.define(v)).collect();
+                write!(self.out, " do({}) ", args.join(", "))?;
+                self.nested(&inst.blocks[1], depth)?;
+                self.finish_control(results, inst)
+            }
+            op => {
+                self.results(inst)?;
+                let text = self.plain(op, a, &ty, &ops);
+                writeln!(self.out, "{text}")
+            }
+        }
+    }
+
+    /// Puts the results, which are numbered after the nested blocks, in front of the text of a control-flow instruction.
+    fn finish_control(&mut self, before: String, inst: &Inst) -> fmt::Result {
+        let text = std::mem::replace(&mut self.out, before);
+        self.results(inst)?;
+        writeln!(self.out, "{text}")
+    }
+
+    fn plain(&self, op: &Op, a: &[Value], ty: &str, ops: &str) -> String {
+        let arg_ty = |i: usize| a.get(i).map(|&v| self.kernel.ty(v).to_string()).unwrap_or_default();
+        match op {
+            Op::Const(bits) => format!("const.{ty} {bits:#x}"),
+            Op::ConstVec(l) => {
+                format!("const.{ty} ({})", l.iter().map(|b| format!("{b:#x}")).collect::<Vec<_>>().join(", "))
+            }
+            Op::Un(o) => format!("{} {ty} {ops}", o.name()),
+            Op::Bin(o) => format!("{} {ty} {ops}", o.name()),
+            Op::Fma => format!("fma {ty} {ops}"),
+            Op::Cmp(o) => format!("cmp.{} {} {ops}", o.name(), arg_ty(0)),
+            Op::Select => format!("select {ty} {ops}"),
+            Op::Convert(o) => format!("{} {ty} {ops}", o.name()),
+            Op::Dot4(s) => format!("dot4.{} {ty} {ops}", s.name()),
+            Op::Dot2 => format!("dot2 {ty} {ops}"),
+            Op::Splat => format!("splat {ty} {ops}"),
+            Op::ExtractLane(n) => format!("extract_lane {ty} {ops}, {n}"),
+            Op::InsertLane(n) => format!("insert_lane {ty} {ops}, {n}"),
+            Op::ExtractPart(n) => format!("extract_part {ty} {ops}, {n}"),
+            Op::Concat => format!("concat {ty} {ops}"),
+            Op::Shuffle(m) => {
+                format!("shuffle {ty} {ops} ({})", m.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+            }
+            Op::UnpackLo => format!("unpack_lo {ty} {ops}"),
+            Op::UnpackHi => format!("unpack_hi {ty} {ops}"),
+            Op::PackS => format!("pack_s {ty} {ops}"),
+            Op::PackU => format!("pack_u {ty} {ops}"),
+            Op::Table16 => format!("table16 {ty} {ops}"),
+            Op::Table256 => format!("table256 {ty} {ops}"),
+            Op::Reduce(o) => format!("reduce.{} {ty} {ops}", o.name()),
+            Op::Load(m) => format!("load.{} {ty} {}{}", m.mem.name(), self.addr(m.addr, a), self.active(m, a)),
+            Op::LoadSplat(m) => format!("load_splat.{} {ty} {}", m.mem.name(), self.addr(m.addr, a)),
+            Op::Gather(m) => format!("gather.{} {ty} {}", m.mem.name(), self.addr(m.addr, a)),
+            Op::Store(m, n) => {
+                let data = a.last().map(|&v| self.name(v)).unwrap_or_default();
+                format!("store.{}.{} {}{}, {data}", m.mem.name(), n.name(), self.addr(m.addr, a), self.active(m, a))
+            }
+            Op::Prefetch(addr, l) => format!("prefetch.{} {}", l.name(), self.addr(*addr, a)),
+            Op::PtrAdd => format!("ptr_add ptr {ops}"),
+            Op::Scratch { bytes, align } => format!("scratch ptr {bytes} align {align}"),
+            Op::For { .. } | Op::If | Op::While => String::new(),
+        }
+    }
+}
+
+/// Gives an operator enum its names in the text form and the way back.
+macro_rules! names {
+    ($($ty:ident { $($variant:ident = $name:literal),* $(,)? })*) => {$(
+        impl $ty {
+            /// All of them, in the order of declaration.
+            pub const ALL: &[$ty] = &[$($ty::$variant),*];
+
+            /// Name in the text form.
+            pub const fn name(self) -> &'static str {
+                match self { $($ty::$variant => $name),* }
+            }
+        }
+    )*};
+}
+
+names! {
+    UnOp { Neg = "neg", Abs = "abs", Not = "not", Sqrt = "sqrt", RoundEven = "round_even", Floor = "floor", Ceil = "ceil",
+        Trunc = "trunc", LeadingZeros = "leading_zeros" }
+    BinOp { Add = "add", Sub = "sub", Mul = "mul", Div = "div", Rem = "rem", Min = "min", Max = "max", MinU = "min_u",
+        MaxU = "max_u", And = "and", Or = "or", Xor = "xor", Shl = "shl", ShrU = "shr_u", ShrS = "shr_s",
+        AddSatS = "add_sat_s", SubSatS = "sub_sat_s", AddSatU = "add_sat_u", SubSatU = "sub_sat_u", MulHiS = "mul_hi_s",
+        MulHiU = "mul_hi_u", MulRoundHi = "mul_round_hi" }
+    CmpOp { Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge", LtU = "lt_u", LeU = "le_u" }
+    ConvertOp { ExtS = "ext_s", ExtU = "ext_u", Wrap = "wrap", SatS = "sat_s", SatU = "sat_u", IntToFloat = "int_to_float",
+        FloatToIntEven = "float_to_int_even", FloatToIntTrunc = "float_to_int_trunc", FloatToFloat = "float_to_float",
+        Bitcast = "bitcast" }
+    DotSigns { UnsignedSigned = "us", Signed = "ss", Unsigned = "uu" }
+    ReduceOp { Add = "add", Min = "min", Max = "max", Or = "or", And = "and" }
+    Narrow { Wrap = "wrap", Saturate = "sat" }
+    Locality { L1 = "l1", L2 = "l2", NonTemporal = "nta" }
+}

@@ -1,0 +1,33 @@
+//! Code in memory: the only module of this crate that runs what it generated.
+
+pub mod memory;
+
+use crate::target::{Cpu, Target, X86Level};
+
+/// The target that describes the processor this runs on.
+pub fn host_target() -> Target {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let v3 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("bmi2");
+        let v4 = v3
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        let vnni = v4 && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vbmi");
+        let level = match (v3, v4, vnni) {
+            (_, _, true) => X86Level::V4Vnni,
+            (_, true, _) => X86Level::V4,
+            (true, ..) => X86Level::V3,
+            _ => X86Level::Baseline,
+        };
+        Target::new(Cpu::X86(level))
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        Target::new(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") })
+    }
+}

@@ -1,0 +1,3 @@
+//! Graph operators to kernel calls.
+
+pub mod program;

@@ -1,0 +1,96 @@
+//! What code is made for: processor family, feature level, operating system, as plain data.
+//!
+//! The library never asks which machine it runs on; the command line and the JIT do that once ([`crate::jit::host_target`]) and pass a [`Target`].
+
+use std::fmt;
+use tflc_kir::Caps;
+
+/// Instruction-set family.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+/// Vector level of an x86-64 processor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum X86Level {
+    /// SSE2 only, through Cranelift.
+    Baseline,
+    /// AVX2, FMA, F16C (x86-64-v3).
+    V3,
+    /// AVX-512 F, BW, DQ, VL (x86-64-v4).
+    V4,
+    /// x86-64-v4 with VNNI and VBMI.
+    V4Vnni,
+}
+
+/// CPU features that code may use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cpu {
+    /// An x86-64 level.
+    X86(X86Level),
+    /// AArch64; `dotprod` adds `sdot` and `udot`.
+    Aarch64 {
+        /// The dot product extension is there.
+        dotprod: bool,
+    },
+}
+
+/// Target of a compilation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// CPU features.
+    pub cpu: Cpu,
+}
+
+impl Target {
+    /// Names that [`Target::parse_cpu`] accepts, with what they mean.
+    pub const CPU_NAMES: &[(&str, Cpu, &str)] = &[
+        ("x86-64", Cpu::X86(X86Level::Baseline), "SSE2, any 64-bit x86"),
+        ("x86-64-v3", Cpu::X86(X86Level::V3), "AVX2, FMA, F16C"),
+        ("x86-64-v4", Cpu::X86(X86Level::V4), "AVX-512 F, BW, DQ, VL"),
+        ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
+        ("aarch64", Cpu::Aarch64 { dotprod: false }, "Advanced SIMD"),
+        ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
+    ];
+
+    /// A target with these CPU features.
+    pub const fn new(cpu: Cpu) -> Target {
+        Target { cpu }
+    }
+
+    /// The CPU called `name` in [`Target::CPU_NAMES`].
+    pub fn parse_cpu(name: &str) -> Option<Cpu> {
+        Self::CPU_NAMES.iter().find(|(n, ..)| *n == name).map(|(_, cpu, _)| *cpu)
+    }
+
+    /// Instruction-set family.
+    pub fn arch(&self) -> Arch {
+        match self.cpu {
+            Cpu::X86(_) => Arch::X86_64,
+            Cpu::Aarch64 { .. } => Arch::Aarch64,
+        }
+    }
+
+    /// What templates may use on this target.
+    pub fn caps(&self) -> Caps {
+        match self.cpu {
+            Cpu::X86(X86Level::Baseline) => Caps::x86_64_baseline(),
+            Cpu::X86(X86Level::V3) => Caps::x86_64_v3(),
+            Cpu::X86(X86Level::V4) => Caps::x86_64_v4(),
+            Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
+            Cpu::Aarch64 { dotprod: false } => Caps::aarch64(),
+            Cpu::Aarch64 { dotprod: true } => Caps::aarch64_dotprod(),
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Target::CPU_NAMES.iter().find(|(_, cpu, _)| cpu == self).map_or("unknown", |(n, ..)| n);
+        f.write_str(name)
+    }
+}
