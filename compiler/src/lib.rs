@@ -1,6 +1,8 @@
 //! tflc: an ahead-of-time compiler for TensorFlow Lite models.
 
 pub mod backend;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod error;
 pub mod frontend;
 pub mod ir;
