@@ -8,4 +8,5 @@ pub mod frontend;
 pub mod ir;
 pub mod jit;
 pub mod lower;
+pub mod plan;
 pub mod target;

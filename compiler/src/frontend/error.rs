@@ -332,9 +332,7 @@ impl FrontendError {
     /// Where the error is.
     pub fn location(&self) -> Location {
         match self {
-            Self::Io { path, .. } | Self::NotAFile { path } => {
-                Location { file: Some(path.clone()), ..Location::default() }
-            }
+            Self::Io { path, .. } | Self::NotAFile { path } => Location { file: Some(path.clone()), ..Location::default() },
             Self::NotAModel { at, .. }
             | Self::Version { at, .. }
             | Self::Malformed { at, .. }

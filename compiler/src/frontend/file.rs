@@ -85,15 +85,7 @@ impl ModelFile {
     fn new(owner: Owner, limits: &Limits) -> Result<Self, FrontendError> {
         let bytes = (*owner).as_ref();
         let (len, root) = (bytes.len(), verify(bytes, limits)?.position());
-        Ok(Self {
-            owner,
-            len,
-            root,
-            path: None,
-            folder: None,
-            external_ids: OnceLock::new(),
-            external_files: Mutex::new(HashMap::new()),
-        })
+        Ok(Self { owner, len, root, path: None, folder: None, external_ids: OnceLock::new(), external_files: Mutex::new(HashMap::new()) })
     }
 
     /// The root of the model.
@@ -229,13 +221,7 @@ impl ModelFile {
     }
 
     /// Data behind the flatbuffer; `position` is that of the table that says so.
-    fn outside(
-        &self,
-        offset: u64,
-        len: u64,
-        position: usize,
-        path: impl Fn() -> FieldPath,
-    ) -> Result<Option<Bytes>, FrontendError> {
+    fn outside(&self, offset: u64, len: u64, position: usize, path: impl Fn() -> FieldPath) -> Result<Option<Bytes>, FrontendError> {
         if offset <= NO_OFFSET {
             return Ok(None);
         }
@@ -284,12 +270,7 @@ impl ModelFile {
         let len = (*owner).as_ref().len();
         match range_in(len, buffer.offset(), buffer.length()) {
             Some(range) => Ok(Bytes::from_owner(owner, range)),
-            None => Err(DataProblem::Outside {
-                offset: buffer.offset(),
-                len: buffer.length(),
-                file_bytes: to_u64(len),
-                file: Some(path),
-            }),
+            None => Err(DataProblem::Outside { offset: buffer.offset(), len: buffer.length(), file_bytes: to_u64(len), file: Some(path) }),
         }
     }
 

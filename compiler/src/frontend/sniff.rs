@@ -134,24 +134,22 @@ impl fmt::Display for FileKind {
         match self {
             Self::Empty => f.write_str("the file is empty; fetch or convert it again"),
             Self::TooShort => f.write_str("the file is shorter than a model's head; fetch or convert it again"),
-            Self::OtherFlatbuffer(identifier) => write!(
-                f,
-                "a flatbuffer with the identifier {:?} where a model has \"TFL3\"",
-                String::from_utf8_lossy(identifier)
-            ),
+            Self::OtherFlatbuffer(identifier) => {
+                write!(f, "a flatbuffer with the identifier {:?} where a model has \"TFL3\"", String::from_utf8_lossy(identifier))
+            }
             Self::Onnx => f.write_str("it looks like ONNX; convert it to .tflite first, for example with onnx2tf"),
-            Self::SavedModel => f.write_str(
-                "it looks like a TensorFlow SavedModel; convert its folder with tf.lite.TFLiteConverter.from_saved_model",
-            ),
-            Self::GraphDef => f.write_str(
-                "it looks like a TensorFlow frozen graph; convert it with tf.compat.v1.lite.TFLiteConverter.from_frozen_graph",
-            ),
+            Self::SavedModel => {
+                f.write_str("it looks like a TensorFlow SavedModel; convert its folder with tf.lite.TFLiteConverter.from_saved_model")
+            }
+            Self::GraphDef => {
+                f.write_str("it looks like a TensorFlow frozen graph; convert it with tf.compat.v1.lite.TFLiteConverter.from_frozen_graph")
+            }
             Self::Hdf5 => f.write_str(
                 "it looks like a Keras HDF5 file; load it in Keras and convert it with tf.lite.TFLiteConverter.from_keras_model",
             ),
-            Self::Zip => f.write_str(
-                "it is a zip archive (.keras, .pt, .task and .npz are); unpack it if it holds a .tflite file, else convert it",
-            ),
+            Self::Zip => {
+                f.write_str("it is a zip archive (.keras, .pt, .task and .npz are); unpack it if it holds a .tflite file, else convert it")
+            }
             Self::Compressed => f.write_str("it is compressed; decompress it first"),
             Self::GitLfsPointer => {
                 f.write_str("it is a git-lfs pointer, not the model; run `git lfs pull` in the repository that it is from")

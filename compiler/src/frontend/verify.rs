@@ -35,6 +35,10 @@ impl Default for Limits {
     }
 }
 
+/// What a table counts in addition to its fields. In memory even an empty table takes some hundred bytes, so a file
+/// that is a heap of empty tables must not pass as small; in converters' files tables have about this many bytes.
+const TABLE_BYTES: usize = 32;
+
 /// What a small file may expand to in any case, in bytes.
 const FREE_EXPANSION_BYTES: u64 = 64 << 10;
 
@@ -160,10 +164,9 @@ impl Verifier<'_> {
         let Some(back) = read::<i32>(self.bytes, at) else {
             return Err(self.malformed(Malformation::TableOutside { file_bytes }, at));
         };
-        self.expand(4, at)?;
+        self.expand(TABLE_BYTES, at)?;
         let vtable = i64::try_from(at).ok().and_then(|at| usize::try_from(at.checked_sub(back.into())?).ok());
-        let Some((vtable, vtable_bytes)) = vtable.and_then(|vtable| Some((vtable, read::<u16>(self.bytes, vtable)?)))
-        else {
+        let Some((vtable, vtable_bytes)) = vtable.and_then(|vtable| Some((vtable, read::<u16>(self.bytes, vtable)?))) else {
             return Err(self.malformed(Malformation::VtableOutside { file_bytes }, at));
         };
         if vtable_bytes < 4 || vtable_bytes % 2 != 0 {

@@ -30,11 +30,8 @@ const ALIGNMENT: usize = 16;
 /// [`FrontendError::LimitExceeded`] where the flatbuffer would pass 2 GiB.
 pub fn write_model(model: &Model) -> Result<Vec<u8>, FrontendError> {
     let data_bytes = model.buffers.iter().filter_map(|buffer| buffer.data.as_ref()).map(Vec::len);
-    let placement = if data_bytes.fold(0, usize::saturating_add) < APPEND_FROM_BYTES {
-        DataPlacement::Inline
-    } else {
-        DataPlacement::Appended
-    };
+    let placement =
+        if data_bytes.fold(0, usize::saturating_add) < APPEND_FROM_BYTES { DataPlacement::Inline } else { DataPlacement::Appended };
     write_model_with(model, placement)
 }
 

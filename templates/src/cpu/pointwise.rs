@@ -4,8 +4,8 @@
 //! each is an expression over operands with a stride for every output dimension. Dimensions are dropped and merged as far as
 //! all operands allow. Work units are indices of the outermost dimension, or blocks of it where only one is left.
 
-use crate::expr::emit::{emit, load_storage, store_storage};
-use crate::expr::{Expr, Node, Storage, Ty};
+use crate::expr::emit::{self, emit, load_storage, store_storage, tables};
+use crate::expr::{Expr, Node, Storage};
 use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
 
 /// Strides of one operand, in elements, one for each dimension of the iteration space; 0 broadcasts.
@@ -60,7 +60,7 @@ impl PointwiseSpec {
         spec
     }
 
-    /// Elements of a copy that are several bytes wide may move as bytes where they are contiguous: no conversion, full registers.
+    /// A copy moves bits: elements of one width are alike, and full registers of them move without conversion.
     fn widen_copy(&mut self) {
         let Some(bytes) = self.copied_bytes() else { return };
         let raw = match bytes {
@@ -79,9 +79,7 @@ impl PointwiseSpec {
     }
 
     fn merge(&mut self) {
-        let operands = |s: &PointwiseSpec, i: usize| -> Vec<i64> {
-            s.inputs.iter().chain([&s.output]).map(|x| x[i]).collect()
-        };
+        let operands = |s: &PointwiseSpec, i: usize| -> Vec<i64> { s.inputs.iter().chain([&s.output]).map(|x| x[i]).collect() };
         let remove = |s: &mut PointwiseSpec, i: usize| {
             s.dims.remove(i);
             s.inputs.iter_mut().for_each(|x| {
@@ -134,20 +132,18 @@ impl PointwiseSpec {
         }
         match self.copied_bytes() {
             Some(bytes) => (caps.vector_bytes as usize / bytes) as u16,
-            None => {
-                let wide = self.expr.types().contains(&Ty::I64);
-                caps.lanes(if wide { Elem::I64 } else { Elem::F32 })
-            }
+            None => emit::lanes(caps, &self.expr),
         }
     }
 
-    /// Builds the kernel: parameters are the inputs in order, then the output.
+    /// Builds the kernel: parameters are the inputs in order, the output, then the tables of the expression.
     pub fn build(&self, caps: &Caps) -> Kernel {
         let name = if self.copied_bytes().is_some() { "copy" } else { "pointwise" };
         let mut b = Builder::new(format!("{name}_{}d", self.dims.len()));
         let inputs: Vec<Value> = (0..self.inputs.len()).map(|i| b.ptr_param(format!("x{i}"))).collect();
         let output = b.ptr_param("y");
-        let loops = Loops { spec: self, caps, lanes: self.lanes(caps) };
+        let tables = (0..tables(&self.expr).len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
+        let loops = Loops { spec: self, caps, lanes: self.lanes(caps), tables };
         let (begin, end) = (b.begin(), b.end());
         let mut pointers = inputs;
         pointers.push(output);
@@ -171,6 +167,8 @@ struct Loops<'a> {
     spec: &'a PointwiseSpec,
     caps: &'a Caps,
     lanes: u16,
+    /// Addresses of the tables that the expression reads.
+    tables: Vec<Value>,
 }
 
 impl Loops<'_> {
@@ -323,6 +321,7 @@ impl Loops<'_> {
                 b.store_first(mem, Narrow::Wrap, to, values[0], active);
             }
             None => {
+                values.extend(&self.tables);
                 let y = emit(b, self.caps, &self.spec.expr, lanes, &values);
                 store_storage(b, self.spec.expr.output, to, y, active);
             }

@@ -5,7 +5,7 @@
 //! (squares, differences from a zero point), an epilogue after (mean, requantisation). Work units are indices of the kept dimensions
 //! without the innermost, or vectors of that.
 
-use crate::expr::emit::{emit, load_storage, store_storage};
+use crate::expr::emit::{self, emit, load_storage, store_storage};
 use crate::expr::{Expr, Storage, Ty};
 use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, ReduceOp, Type, Value};
 
@@ -116,8 +116,7 @@ impl ReduceSpec {
     }
 
     fn lanes(&self, caps: &Caps) -> u16 {
-        let wide = self.acc_ty() == Ty::I64 || self.element.types().contains(&Ty::I64) || self.epilogue.types().contains(&Ty::I64);
-        caps.lanes(if wide { Elem::I64 } else { Elem::F32 })
+        emit::lanes(caps, &self.element).min(emit::lanes(caps, &self.epilogue))
     }
 
     fn acc_elem(&self) -> Elem {

@@ -3,13 +3,13 @@
 //! Source of field ids, types and defaults: `schema.fbs` of TensorFlow Lite, version 3d.
 
 use super::def::{FieldDef, TableDef, UnionDef};
+use super::enums::{CustomOptionsFormat, DimensionType, TensorType};
 use super::kind::{Blob, FieldKind, List, SchemaTable, SchemaUnion, Str, Sub, Subs, Union};
 use super::macros::{default_of, tables, unions, wire_name};
-use super::reader::{RawTable, Ref};
-use super::writer::{TableOffset, Writer};
-use super::enums::{CustomOptionsFormat, DimensionType, TensorType};
 use super::operators::BuiltinOperator;
 use super::options::{BuiltinOptions, BuiltinOptions2};
+use super::reader::{RawTable, Ref};
+use super::writer::{TableOffset, Writer};
 
 /// The identifier of the files, at byte 4.
 pub const FILE_IDENTIFIER: &str = "TFL3";

@@ -3,11 +3,14 @@
 //! Source of field ids, types and defaults: `schema.fbs` of TensorFlow Lite, version 3d.
 
 use super::def::{FieldDef, TableDef};
+use super::enums::{
+    CustomOptionsFormat, ReduceWindowFunction, RngAlgorithm, StablehloComparisonDirection, StablehloComparisonType,
+    StablehloPrecisionConfig,
+};
 use super::kind::{Blob, FieldKind, List, SchemaTable, Str};
 use super::macros::{default_of, tables, wire_name};
 use super::reader::{RawTable, Ref};
 use super::writer::{TableOffset, Writer};
-use super::enums::{CustomOptionsFormat, ReduceWindowFunction, RngAlgorithm, StablehloComparisonDirection, StablehloComparisonType, StablehloPrecisionConfig};
 
 tables! {
     /// Options of STABLEHLO_CONCATENATE.

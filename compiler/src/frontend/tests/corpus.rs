@@ -1,16 +1,16 @@
-//! Every model at hand verifies, is copied out, written and read back to the same.
+//! Every model at hand (those of the repository, and of `../shared` where present) verifies, is copied out, written and read back to the same.
 
 use std::path::{Path, PathBuf};
 
 use crate::frontend::{Limits, ModelFile, verify, write_model};
 
-/// The models beside the repository, sorted by path; says so where there are none.
+/// The models in the repository and beside it, sorted by path; says so where a folder is not there.
 pub(super) fn models() -> Vec<PathBuf> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = vec![];
-    for folder in ["corpus", "corpus/ops", "bench"] {
-        let Ok(entries) = std::fs::read_dir(shared.join(folder)) else {
-            eprintln!("skipped: no folder {}", shared.join(folder).display());
+    for folder in ["tests/models", "tests/models/ops", "../shared/corpus", "../shared/corpus/ops", "../shared/bench"] {
+        let Ok(entries) = std::fs::read_dir(root.join(folder)) else {
+            eprintln!("skipped: no folder {}", root.join(folder).display());
             continue;
         };
         let paths = entries.map(|entry| entry.unwrap().path());

@@ -83,7 +83,8 @@ fn random_bytes_behind_a_good_head() {
     let mut random = Random(2);
     for _ in 0..5000 {
         let len = 8 + random.below(200);
-        let mut bytes: Vec<u8> = (0..len).map(|_| if random.below(3) == 0 { random.next() as u8 } else { random.below(12) as u8 }).collect();
+        let mut bytes: Vec<u8> =
+            (0..len).map(|_| if random.below(3) == 0 { random.next() as u8 } else { random.below(12) as u8 }).collect();
         bytes[4..8].copy_from_slice(b"TFL3");
         bytes[..4].copy_from_slice(&(8 + random.below(len) as u32).to_le_bytes());
         survive(&bytes);

@@ -155,6 +155,26 @@ fn parts_that_multiply_hit_a_limit() {
 }
 
 #[test]
+fn a_heap_of_empty_tables_is_not_small() {
+    // Four bytes a reference, but some hundred in memory.
+    let mut fbb = flatbuffers::FlatBufferBuilder::new();
+    let start = fbb.start_table();
+    let operator = fbb.end_table(start);
+    let operators = fbb.create_vector(&vec![operator; 500_000]);
+    let start = fbb.start_table();
+    fbb.push_slot_always(4 + 2 * 3, operators);
+    let graph = fbb.end_table(start);
+    let graphs = fbb.create_vector(&[graph]);
+    let start = fbb.start_table();
+    fbb.push_slot_always(4, 3u32);
+    fbb.push_slot_always(4 + 2 * 2, graphs);
+    let root = fbb.end_table(start);
+    fbb.finish(root, Some(FILE_IDENTIFIER));
+    let error = reject(fbb.finished_data());
+    assert!(matches!(error, FrontendError::LimitExceeded { limit: LimitKind::ExpandedBytes, .. }), "{error}");
+}
+
+#[test]
 fn depth_is_limited() {
     let limits = Limits { depth: 2, ..Limits::default() };
     let error = verify(&conv_model(), &limits).map(|_| ()).unwrap_err();
