@@ -4,6 +4,7 @@
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
 pub mod context;
+mod movement;
 pub mod program;
 mod storage;
 pub mod view;
@@ -161,4 +162,10 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
         },
     };
     steps.into_iter().map(one).collect()
+}
+
+/// Appends the calls of one node.
+fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let _ = (OpKind::Add, node);
+    Err(cx.unsupported(Unsupported::Operator))
 }
