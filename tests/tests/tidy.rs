@@ -320,7 +320,10 @@ fn repository(out: &mut Findings) {
     }
 }
 
-const RULES: &[(&str, fn(&mut Findings))] = &[
+/// Reads the tree and adds what it finds.
+type Check = fn(&mut Findings);
+
+const RULES: &[(&str, Check)] = &[
     ("size", size),
     ("head", head),
     ("names", names),
