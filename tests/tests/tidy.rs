@@ -161,6 +161,22 @@ fn names(out: &mut Findings) {
     }
 }
 
+fn declared(out: &mut Findings) {
+    let all = rust_files();
+    let text = |path: &str| all.iter().find(|(p, _)| p == path).map_or("", |f| f.1.as_str());
+    for (path, _) in all.iter().filter(|(p, _)| p.contains("/src/")) {
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let (folder, name) = module.rsplit_once('/').unwrap();
+        if folder.ends_with("/src") && ["lib", "main"].contains(&name) || folder.ends_with("/src/bin") {
+            continue;
+        }
+        let parents = [format!("{folder}.rs"), format!("{folder}/mod.rs"), format!("{folder}/lib.rs"), format!("{folder}/main.rs")];
+        if !parents.iter().any(|p| text(p).contains(&format!("mod {name};"))) {
+            out.add(path, None, format!("no `mod {name};` beside it: it is not compiled; declare it or remove it"));
+        }
+    }
+}
+
 fn import_direction(out: &mut Findings) {
     for (path, tokens) in sources(out) {
         let Some(inside) = path.strip_prefix("compiler/src/") else { continue };
@@ -320,10 +336,14 @@ fn repository(out: &mut Findings) {
     }
 }
 
-const RULES: &[(&str, fn(&mut Findings))] = &[
+/// Reads the tree and adds what it finds.
+type Check = fn(&mut Findings);
+
+const RULES: &[(&str, Check)] = &[
     ("size", size),
     ("head", head),
     ("names", names),
+    ("declared", declared),
     ("import direction", import_direction),
     ("crate direction", crate_direction),
     ("unsafe", unsafe_places),
