@@ -51,6 +51,12 @@ fn every_operator_on_baseline_x86() {
     check(Cpu::X86(X86Level::Baseline), Machine::Native);
 }
 
+/// The emulator refuses every instruction newer than SSE2.
+#[test]
+fn every_operator_needs_no_more_than_sse2() {
+    check(Cpu::X86(X86Level::Baseline), Machine::Sse2);
+}
+
 #[test]
 fn every_operator_on_aarch64() {
     check(Cpu::Aarch64 { dotprod: false }, Machine::Aarch64);

@@ -44,8 +44,21 @@ pub struct Outcome {
 pub enum Machine {
     /// This one, x86-64.
     Native,
+    /// x86-64 without anything newer than SSE2, under `qemu-x86_64`.
+    Sse2,
     /// AArch64 under `qemu-aarch64`.
     Aarch64,
+}
+
+impl Machine {
+    /// Emulator and its processor model.
+    fn emulator(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Machine::Native => None,
+            Machine::Sse2 => Some(("qemu-x86_64", "qemu64,-pni,-cx16,-ssse3,-sse4.1,-sse4.2,-popcnt,-avx")),
+            Machine::Aarch64 => Some(("qemu-aarch64", "max")),
+        }
+    }
 }
 
 /// Runs cases on one machine.
@@ -61,11 +74,11 @@ impl Runner {
     /// # Errors
     /// Where the compiler for the loader or the emulator is missing, or the processor is another.
     pub fn new(machine: Machine) -> Result<Runner> {
-        if machine == Machine::Native && !cfg!(target_arch = "x86_64") {
+        if machine != Machine::Aarch64 && !cfg!(target_arch = "x86_64") {
             bail!("this processor is not x86-64");
         }
-        if machine == Machine::Aarch64 {
-            Command::new("qemu-aarch64").arg("--version").output().context("qemu-aarch64 is not installed")?;
+        if let Some((emulator, _)) = machine.emulator() {
+            Command::new(emulator).arg("--version").output().with_context(|| format!("{emulator} is not installed"))?;
         }
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("tflc-loader-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -79,7 +92,7 @@ impl Runner {
     fn build_loader(&self) -> Result<()> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.c");
         let compiler = match self.machine {
-            Machine::Native => "cc",
+            Machine::Native | Machine::Sse2 => "cc",
             Machine::Aarch64 => "aarch64-linux-gnu-gcc",
         };
         let out = Command::new(compiler)
@@ -102,11 +115,11 @@ impl Runner {
         let (input, output) = (self.folder.join("in"), self.folder.join("out"));
         std::fs::write(&input, encode(cases))?;
         let loader = self.folder.join("loader");
-        let mut command = match self.machine {
-            Machine::Native => Command::new(loader),
-            Machine::Aarch64 => {
-                let mut c = Command::new("qemu-aarch64");
-                c.args(["-cpu", "max"]).arg(loader);
+        let mut command = match self.machine.emulator() {
+            None => Command::new(loader),
+            Some((emulator, cpu)) => {
+                let mut c = Command::new(emulator);
+                c.args(["-cpu", cpu]).arg(loader);
                 c
             }
         };
