@@ -236,7 +236,7 @@ impl Gemm<'_> {
         let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
         let dense = many && self.spec.lda == self.spec.k;
         let prefetch = dense.then(|| (b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
-        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch });
+        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });
         let acc = scheme.end(b, acc);
         self.output.store(b, &place, &acc);
     }

@@ -75,7 +75,7 @@ enum Kind {
 pub(crate) struct Scheme {
     kind: Kind,
     fma: bool,
-    weights: WeightFormat,
+    pub(crate) weights: WeightFormat,
     /// Lanes of an accumulator vector.
     pub(crate) lanes: u16,
     registers: usize,
@@ -105,6 +105,8 @@ pub(crate) struct Run<'a> {
     pub(crate) k: usize,
     /// Address of what the next tile reads, fetched while this run computes: bytes to fetch and where they begin.
     pub(crate) prefetch: Option<(Value, i64)>,
+    /// Multiply-adds to emit in the body of the loop over K.
+    pub(crate) budget: usize,
 }
 
 impl Scheme {
@@ -289,8 +291,8 @@ impl Scheme {
     }
 
     /// Number of steps unrolled in the loop over a run.
-    fn unroll(&self, steps: usize, tile: usize) -> usize {
-        let most = (112 / tile.max(1)).clamp(2, 8);
+    fn unroll(&self, steps: usize, tile: usize, budget: usize) -> usize {
+        let most = (budget / tile.max(1)).clamp(2, 8);
         let most = 1 << most.ilog2();
         if steps <= most {
             return steps;
@@ -336,7 +338,7 @@ impl Scheme {
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
         let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let u = self.unroll(steps, run.rows.len() * acc.nv).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+        let u = self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -505,7 +507,7 @@ impl Scheme {
             let row_bytes = self.widened_row_bytes(k) as i64;
             self.widen(b, run, a, scratch, mem, k);
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
-            let wide = Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: None };
+            let wide = Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: None, budget: run.budget };
             self.step_loop(b, acc, &wide, self.steps(k), 4, 2, |s, b, acc, set, a, weights| {
                 let w = s.load_weights(b, acc, weights);
                 for r in wide.rows.clone() {
@@ -557,12 +559,14 @@ impl Scheme {
 }
 
 impl Acc {
-    /// Adds `term[v]` to every vector of row `r`.
-    pub(crate) fn add_to_row(&mut self, b: &mut Builder, r: usize, term: &[Value]) {
-        for (v, &t) in term.iter().enumerate() {
-            let slot = r * self.nv + v;
-            self.vals[slot] = b.add(self.vals[slot], t);
-        }
+    /// The vectors of row `r` in the first set.
+    pub(crate) fn row(&mut self, r: usize) -> &mut [Value] {
+        &mut self.vals[r * self.nv..][..self.nv]
+    }
+
+    /// Starts every row from `values[v]` instead of zero.
+    pub(crate) fn fill(&mut self, values: &[Value]) {
+        (0..self.rows).for_each(|r| self.row(r).copy_from_slice(values));
     }
 
     /// Accumulators of these rows, all sets, then their row sums.

@@ -4,9 +4,11 @@
 //! the number of work units. Register tiles come from [`tiling`], multiply-accumulate schemes from [`mac`], what follows an accumulator from
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
+pub mod conv;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;
+pub(crate) mod implicit;
 pub mod mac;
 pub mod pointwise;
 pub mod pool;

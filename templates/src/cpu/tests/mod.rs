@@ -1,5 +1,6 @@
 //! Kernels in the kir interpreter against naive loops, for every kind of target.
 
+mod conv;
 mod gemm;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};
