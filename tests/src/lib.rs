@@ -1,4 +1,5 @@
-//! What the tests share: running compiled kernels, and building kernels that try one operator each.
+//! What tests that cross crates share: running compiled kernels, kernels that try one operator each, reading Rust sources.
 
 pub mod kernel_runner;
 pub mod op_cases;
+pub mod rust_source;

@@ -5,6 +5,10 @@
 //! are loaded from, and the result is stored to, a [`Storage`] type. Quantised operators become integer arithmetic
 //! and explicit roundings here, so an expression says exactly which bits come out.
 
+pub mod emit;
+pub mod math;
+mod math_f64;
+
 use std::sync::Arc;
 
 /// Type of a value inside an expression.
