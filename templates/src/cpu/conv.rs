@@ -8,6 +8,7 @@ use crate::cpu::epilogue::{Epilogue, Output};
 use crate::cpu::gemm::dtype;
 use crate::cpu::implicit::{Geometry, Nest, OutMap};
 use crate::cpu::mac::{Scheme, WeightFormat};
+use crate::cpu::window::Axis;
 use crate::expr::Storage;
 use tflc_kir::{Builder, Caps, Kernel};
 
@@ -46,25 +47,22 @@ pub struct ConvSpec {
 
 impl ConvSpec {
     fn geometry(&self) -> Geometry {
-        let [in_h, in_w, in_c] = self.input;
         let [out_h, out_w, out_c] = self.output;
+        let axis = |d: usize| Axis {
+            input: self.input[d],
+            output: self.output[d],
+            kernel: self.kernel[d],
+            stride: self.stride[d],
+            dilation: self.dilation[d],
+            pad: self.pad[d] as i64,
+        };
         Geometry {
             batch: self.batch,
-            in_h,
-            in_w,
+            y: axis(0),
+            x: axis(1),
             in_pixel: self.in_pixel,
-            out_h,
-            out_w,
-            kernel_h: self.kernel[0],
-            kernel_w: self.kernel[1],
-            stride_h: self.stride[0],
-            stride_w: self.stride[1],
-            dilation_h: self.dilation[0],
-            dilation_w: self.dilation[1],
-            pad_top: self.pad[0] as i64,
-            pad_left: self.pad[1] as i64,
             groups: self.groups,
-            in_c: in_c / self.groups,
+            in_c: self.input[2] / self.groups,
             out_c: out_c / self.groups,
             out: OutMap { height: out_h, width: out_w, step_y: 1, step_x: 1, y0: 0, x0: 0 },
         }

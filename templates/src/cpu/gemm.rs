@@ -234,6 +234,9 @@ impl Gemm<'_> {
             self.prefetch_c(b, &place, vectors);
         }
         let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
+        if let Some(bias) = self.output.start(b, col, vectors) {
+            acc.fill(&bias);
+        }
         let dense = many && self.spec.lda == self.spec.k;
         let prefetch = dense.then(|| (b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
         scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });

@@ -1,6 +1,7 @@
 //! Kernels in the kir interpreter against naive loops, for every kind of target.
 
 mod conv;
+mod depthwise;
 mod gemm;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};
