@@ -8,6 +8,7 @@
 
 mod builder;
 mod caps;
+pub mod generate;
 pub mod interp;
 mod kernel;
 mod op;

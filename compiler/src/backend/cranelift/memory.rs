@@ -217,8 +217,10 @@ impl Emitter<'_, '_> {
         let target = if matches!(mem, Mem::F16 | Mem::BF16) { 32 } else { ty.lane_bits() };
         let v = if self.family == Family::Sse2 && sign == Sign::Signed && start == I8X16 && target == 32 {
             // Two interleavings put the byte on top of its lane; one shift brings it down.
-            let bytes = self.unpack(I16X8, packed, packed, false);
-            let words = self.unpack(I32X4, bytes, bytes, false);
+            let twice = self.unpack(I8X16, packed, packed, false);
+            let twice = self.cast(I16X8, twice);
+            let four = self.unpack(I16X8, twice, twice, false);
+            let words = self.cast(I32X4, four);
             self.sshr(words, 24)
         } else {
             let mut v = self.cast(start, packed);
@@ -259,7 +261,7 @@ impl Emitter<'_, '_> {
         let v = match mem {
             Mem::F16 => self.f32_to_f16(v),
             Mem::BF16 => self.f32_to_bf16(v),
-            _ if elem.is_int() && narrow == Narrow::Saturate => {
+            _ if elem.is_int() && narrow == Narrow::Saturate && mem.bytes() < self.ty(v).bytes() => {
                 let (least, most) = range_of(mem);
                 self.clamp(v, least, most)
             }
@@ -336,7 +338,7 @@ impl Emitter<'_, '_> {
         let saturate = narrow == Narrow::Saturate && lane.is_int() && !matches!(mem, Mem::F16 | Mem::BF16);
         let unsigned = matches!(mem, Mem::U8 | Mem::U16 | Mem::U32);
         let target = mem.bytes() * 8;
-        if saturate && (lane == I64 || lane.bits() == target) {
+        if saturate && lane == I64 && target < 64 {
             let (least, most) = range_of(mem);
             v = self.clamp(v, least, most);
         }
