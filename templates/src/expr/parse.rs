@@ -72,7 +72,9 @@ impl<'a> Parser<'_, 'a> {
         self.cursor.punct("->", "`->` and the memory type of the result")?;
         let output = self.storage()?;
         self.cursor.punct("{", "`{`")?;
+        let mut lets = false;
         while self.cursor.accept_word("let")? {
+            lets = true;
             let at = self.cursor.offset();
             let Token::Local(name) = self.cursor.token() else { return self.cursor.expected("`$` and a name") };
             self.cursor.advance()?;
@@ -81,6 +83,10 @@ impl<'a> Parser<'_, 'a> {
             if self.names.insert(name, id).is_some() {
                 return self.cursor.error_at(at, ParseErrorKind::Twice { what: "the name", name: format!("${name}") });
             }
+        }
+        // After a `let` the word is needed: the result could continue its expression.
+        if !self.cursor.accept_word("yield")? && lets {
+            return self.cursor.expected("an operator, `let` or `yield`");
         }
         let result = self.compare(0)?;
         self.cursor.punct("}", "an operator or `}`")?;

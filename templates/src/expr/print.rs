@@ -4,7 +4,7 @@
 //! (f32, f32) -> f32 { min(max(in0 + in1, 0.0), 6.0) }
 //! (f32) -> f32 {
 //!   let $0 = in0
-//!   $0 * min(max($0 + 3.0, 0.0), 6.0) * 0.16666667
+//!   yield $0 * min(max($0 + 3.0, 0.0), 6.0) * 0.16666667
 //! }
 //! ```
 //! Inputs are `in0`, `in1`, …; `$3` is node 3. A node is written inside its user where that is its only one and reading
@@ -35,10 +35,10 @@ pub fn print(expr: &Expr, indent: usize) -> String {
         return format!("{head} {result} }}");
     }
     let mut out = head;
-    for line in lets.iter().chain([&result]) {
+    for line in lets.iter() {
         out += &format!("\n{:1$}{line}", "", indent + 2);
     }
-    out + &format!("\n{:indent$}}}", "")
+    out + &format!("\n{0:1$}yield {result}\n{0:indent$}}}", "", indent + 2)
 }
 
 /// Binding strength of a text: comparisons, sums, products, all else.

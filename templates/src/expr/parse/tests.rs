@@ -28,7 +28,7 @@ fn shared_nodes_get_a_let() {
     let three = b.f32(3.0);
     let sum = b.add(x, three);
     let r = b.mul(x, sum);
-    assert_eq!(text(&b.finish(r, Storage::F32)), "(f32) -> f32 {\n  let $0 = in0\n  $0 * ($0 + 3.0)\n}");
+    assert_eq!(text(&b.finish(r, Storage::F32)), "(f32) -> f32 {\n  let $0 = in0\n  yield $0 * ($0 + 3.0)\n}");
 }
 
 #[test]
@@ -37,11 +37,11 @@ fn operands_out_of_order_and_dead_nodes_keep_their_places() {
     let (x, y, _dead) = (b.input(0), b.input(1), b.input(2));
     let r = b.sub(y, x);
     let e = b.finish(r, Storage::I8);
-    assert_eq!(text(&e), "(i8, i8, i32) -> i8 {\n  let $0 = in0\n  let $1 = in1\n  let $2 = in2\n  $1 - $0\n}");
+    assert_eq!(text(&e), "(i8, i8, i32) -> i8 {\n  let $0 = in0\n  let $1 = in1\n  let $2 = in2\n  yield $1 - $0\n}");
     // A result in the middle, used by a node behind it.
     let nodes = vec![Node::Input(0), Node::Unary(Unary::Neg, Id(0)), Node::Unary(Unary::Abs, Id(1))];
     let e = Expr { inputs: vec![Storage::F32], nodes, result: Id(1), output: Storage::F32 };
-    assert_eq!(text(&e), "(f32) -> f32 {\n  let $1 = neg(in0)\n  let $2 = abs($1)\n  $1\n}");
+    assert_eq!(text(&e), "(f32) -> f32 {\n  let $1 = neg(in0)\n  let $2 = abs($1)\n  yield $1\n}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn errors_say_what_was_expected_and_where() {
         ("(f32) -> f32 {\n  frob(in0)\n}", "2:3: there is no operator `frob`"),
         ("(f32) -> f32 { min(in0) }", "1:16: 1 operands where there should be 2"),
         ("(f32) -> f32 { $7 }", "1:16: there is no value `$7`"),
-        ("(f32) -> f32 { let $a = in0 let $a = in0 $a }", "1:33: the name `$a` occurs twice"),
+        ("(f32) -> f32 { let $a = in0 let $a = in0 yield $a }", "1:33: the name `$a` occurs twice"),
         ("(f32) -> f32 { in0 + 1 }", "1:1: invalid expression: $2: `add` of (f32, i32)"),
         ("(f32) -> i8 { in0 }", "1:1: invalid expression: the result is f32 but is stored as i8"),
         ("(i32) -> i32 { 2147483648 }", "1:16: `2147483648` is not a 32-bit integer"),
@@ -121,7 +121,7 @@ fn errors_say_what_was_expected_and_where() {
 
 #[test]
 fn damaged_texts_never_panic() {
-    let good = "(f32, i8) -> f32 {\n  let $0 = in0\n  $0 * (f32(in1) + nan(0x7fc00001)) - select($0 < -1.5e-3, 2.0, \"é\")\n}";
+    let good = "(f32, i8) -> f32 {\n  let $0 = in0\n  yield $0 * (f32(in1) + nan(0x7fc00001)) - select($0 < -1.5e-3, 2.0, \"é\")\n}";
     for cut in 0..good.len() {
         fuzz_parse(&good.as_bytes()[..cut]);
     }
