@@ -8,6 +8,8 @@
 mod error;
 mod rules;
 
+pub(crate) use rules::check as check_op;
+
 pub use error::{Expected, VerifyCause, VerifyError};
 
 use crate::kernel::{Block, Inst, Kernel, Value};
@@ -57,9 +59,10 @@ impl Verifier<'_> {
     fn kernel(&mut self) -> Result<(), Cause> {
         let k = self.kernel;
         name(&k.name)?;
-        for (i, p) in k.params.iter().enumerate() {
+        let mut names = std::collections::HashSet::new();
+        for p in &k.params {
             name(&p.name)?;
-            if k.params[..i].iter().any(|q| q.name == p.name) {
+            if !names.insert(&p.name) {
                 return Err(Cause::DuplicateName(p.name.clone()));
             }
             self.define(p.value)?;
@@ -125,7 +128,11 @@ impl Verifier<'_> {
         for &v in &inst.args {
             args.push(self.used(v)?);
         }
-        let results = inst.results.iter().map(|v| self.kernel.types.get(v.index()).copied().ok_or(Cause::UnknownValue(*v)));
+        let results = inst.results.iter().map(|v| match self.kernel.types.get(v.index()) {
+            Some(ty) if !ty.is_valid() => Err(Cause::InvalidType(*ty)),
+            Some(ty) => Ok(*ty),
+            None => Err(Cause::UnknownValue(*v)),
+        });
         let results = results.collect::<Result<smallvec::SmallVec<[Type; 8]>, Cause>>()?;
         if inst.blocks.len() != inst.op.block_count() {
             return Err(Cause::BlockCount { expected: inst.op.block_count(), got: inst.blocks.len() });
@@ -226,3 +233,6 @@ fn same_results(got: &[Type], expected: &[Type]) -> Result<(), Cause> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
