@@ -398,7 +398,8 @@ impl Generator<'_> {
         let v = match compared {
             Some(t) if self.rng.chance(80) => {
                 let (x, y) = (self.pick(b, t), self.pick(b, t));
-                let ops: Vec<CmpOp> = CmpOp::ALL.iter().copied().filter(|&o| crate::verify::check_op(&Op::Cmp(o), &[t, t], &[ty]).is_ok()).collect();
+                let ops: Vec<CmpOp> =
+                    CmpOp::ALL.iter().copied().filter(|&o| crate::verify::check_op(&Op::Cmp(o), &[t, t], &[ty]).is_ok()).collect();
                 let op = self.rng.of(&ops);
                 b.cmp(op, x.v, y.v)
             }
