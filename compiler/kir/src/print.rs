@@ -26,7 +26,7 @@ pub fn print(kernel: &Kernel) -> String {
     p.out
 }
 
-/// The first line of instruction `index`, counted from 0, outer before inner, as [`print`] writes it; for error messages.
+/// The first line of instruction `index`, counted from 0, outer before inner, as [`print()`] writes it; for error messages.
 pub fn print_inst(kernel: &Kernel, index: usize) -> String {
     let mut p = Printer::new(kernel, index);
     let _ = p.kernel();

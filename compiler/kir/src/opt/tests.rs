@@ -67,6 +67,10 @@ fn addresses_take_constants() {
         "%1 = const.i64 3\n%2 = load.u8 i64 [%p + %1*8]\nstore.i64.wrap [%p], %2",
         "%2 = load.u8 i64 [%p + 24]\nstore.i64.wrap [%p], %2",
     );
+    becomes(
+        "%1 = const.i64 5\n%2 = sub i64 %n, %1\n%3 = sub i64 %2, %1\n%4 = load.u8 i64 [%p + %3*2 + 1]\nstore.i64.wrap [%p], %4",
+        "%2 = load.u8 i64 [%p + %n*2 - 19]\nstore.i64.wrap [%p], %2",
+    );
     // Not where the sum is needed anyway.
     let kept = "%2 = const.i64 0x4\n%3 = add i64 %n, %2\n%4 = load.u8 i64 [%p + %3*1]\n%5 = add i64 %4, %3\nstore.i64.wrap [%p], %5";
     becomes(kept, kept);
