@@ -8,6 +8,8 @@
 mod error;
 mod rules;
 
+pub(crate) use rules::check as check_op;
+
 pub use error::{Expected, VerifyCause, VerifyError};
 
 use crate::kernel::{Block, Inst, Kernel, Value};

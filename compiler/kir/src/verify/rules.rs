@@ -11,7 +11,7 @@ struct Sig<'a> {
 }
 
 /// Checks an operator without nested blocks against the types of its operands and results.
-pub(super) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Cause> {
+pub(crate) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Cause> {
     let s = Sig { args, results };
     let expected = operand_count(op);
     if args.len() != expected {
