@@ -4,4 +4,5 @@ pub mod backend;
 pub mod error;
 pub mod ir;
 pub mod jit;
+pub mod ops;
 pub mod target;

@@ -5,6 +5,8 @@
 //! are loaded from, and the result is stored to, a [`Storage`] type. Quantised operators become integer arithmetic
 //! and explicit roundings here, so an expression says exactly which bits come out.
 
+pub mod interpret;
+
 use std::sync::Arc;
 
 /// Type of a value inside an expression.
