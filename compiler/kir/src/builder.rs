@@ -286,9 +286,14 @@ impl Builder {
 
     // ---- lanes ----
 
-    /// Copies a scalar to `lanes` lanes.
+    /// Copies a scalar to `lanes` lanes of its own kind.
     pub fn splat(&mut self, a: Value, lanes: u16) -> Value {
         self.inst(Op::Splat, self.ty(a).with_lanes(lanes), &[a])
+    }
+
+    /// Copies a scalar to every lane of `ty`; `I8` and `I16` lanes take the low bits of an `I32`.
+    pub fn splat_to(&mut self, ty: Type, a: Value) -> Value {
+        self.inst(Op::Splat, ty, &[a])
     }
 
     /// Lane `lane` as a scalar; narrow integers widen to `I32` (zero-extended).
@@ -300,7 +305,7 @@ impl Builder {
         self.inst(Op::ExtractLane(lane), Type::scalar(elem), &[a])
     }
 
-    /// The vector with lane `lane` replaced by a scalar.
+    /// The vector with lane `lane` replaced by a scalar; `I8` and `I16` lanes take the low bits of an `I32`.
     pub fn insert_lane(&mut self, v: Value, lane: u16, s: Value) -> Value {
         self.inst(Op::InsertLane(lane), self.ty(v), &[v, s])
     }

@@ -2,7 +2,7 @@
 //!
 //! A template reads `Caps` to pick its register tile and instruction kinds; it never asks which processor that is.
 
-use crate::types::Elem;
+use crate::types::{Elem, Type};
 
 /// Kind of four-element 8-bit dot product that a target has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -92,5 +92,45 @@ impl Caps {
     /// AArch64 with the dotprod extension.
     pub fn aarch64_dotprod() -> Caps {
         Caps { dot4: Dot4::AnySign, ..Caps::aarch64() }
+    }
+}
+
+/// Whether a target with these capabilities has registers for values of type `ty`.
+///
+/// Legal are the scalars `i32 i64 f32 f64 ptr bool`; vectors as wide as a full vector register, or half or a quarter of it but at least 16
+/// bytes; and the masks of those vectors' lane counts. Narrower data lives in memory only: loads extend, stores narrow.
+pub fn legal(ty: Type, caps: &Caps) -> bool {
+    let width = |bytes: u32| bytes >= 16 && [1, 2, 4].iter().any(|d| bytes * d == caps.vector_bytes);
+    match ty.elem {
+        _ if !ty.is_valid() => false,
+        _ if !ty.is_vector() => true,
+        // A mask is legal where some vector of as many lanes is.
+        Elem::Bool => [1, 2, 4, 8].iter().any(|b| width(u32::from(ty.lanes) * b)),
+        _ => ty.bits().is_multiple_of(8) && width(ty.bits() / 8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_types_are_full_half_and_quarter_registers() {
+        let of = |caps: &Caps| -> Vec<String> {
+            let all = Elem::ALL.iter().flat_map(|&e| (1..=256).map(move |l| Type::vector(e, l)));
+            all.filter(|&t| legal(t, caps)).map(|t| t.to_string()).collect()
+        };
+        let text = |caps: &Caps| of(caps).join(" ");
+        assert_eq!(
+            text(&Caps::x86_64_baseline()),
+            "bool boolx2 boolx4 boolx8 boolx16 i8x16 i16x8 i32 i32x4 i64 i64x2 f32 f32x4 f64 f64x2 ptr"
+        );
+        assert_eq!(
+            text(&Caps::x86_64_v3()),
+            "bool boolx2 boolx4 boolx8 boolx16 boolx32 i8x16 i8x32 i16x8 i16x16 i32 i32x4 i32x8 i64 i64x2 i64x4 f32 f32x4 f32x8 f64 f64x2 f64x4 ptr"
+        );
+        assert!(legal(Type::vector(Elem::F32, 4), &Caps::x86_64_v4()));
+        assert!(!legal(Type::vector(Elem::I8, 8), &Caps::x86_64_v4()));
+        assert!(!legal(Type::vector(Elem::F32, 16), &Caps::x86_64_v3()));
     }
 }

@@ -8,13 +8,20 @@
 
 mod builder;
 mod caps;
+pub mod generate;
+pub mod interp;
 mod kernel;
 mod op;
+pub mod parse;
 pub mod print;
 mod types;
+pub mod verify;
 
 pub use builder::{Addr, Builder};
-pub use caps::{Caps, Dot4};
+pub use caps::{Caps, Dot4, legal};
 pub use kernel::{Block, Inst, Kernel, Param, Value};
 pub use op::{Active, AddrMode, BinOp, CmpOp, ConvertOp, DotSigns, Locality, Mem, MemOp, Narrow, Op, ReduceOp, UnOp};
+pub use parse::{ParseError, parse};
+pub use print::print;
 pub use types::{Elem, Type};
+pub use verify::{VerifyCause, VerifyError, verify};

@@ -56,7 +56,7 @@ pub enum BinOp {
     Or,
     /// Bitwise exclusive or, of integers and truth values.
     Xor,
-    /// Left shift; amounts at or above the lane width give 0.
+    /// Left shift; amounts are unsigned, and those at or above the lane width give 0.
     Shl,
     /// Logical right shift; amounts at or above the lane width give 0.
     ShrU,
@@ -138,7 +138,7 @@ pub enum DotSigns {
 /// Reduction of all lanes to one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReduceOp {
-    /// Sum, by halves: lane i with lane i + n/2, repeated. The lane count is a power of two.
+    /// Sum, by halves: lane i with lane i + n/2 (its second operand), repeated. The lane count of every reduction is a power of two.
     Add,
     /// Signed or float minimum, by halves.
     Min,
@@ -222,7 +222,7 @@ impl Mem {
     }
 }
 
-/// How a store narrows integers that are wider in registers than in memory.
+/// How a store narrows integers that are wider in registers than in memory; without effect on others and on floats.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Narrow {
     /// Keep the low bits.
@@ -276,7 +276,7 @@ pub enum Locality {
 /// An operator with its immediates. Operand order is stated for each.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
-    /// A constant in every lane, as the lane's bits, zero-extended. Operands: none.
+    /// A constant in every lane, as the lane's bits, zero-extended; not of `Ptr`. Operands: none.
     Const(u64),
     /// A constant per lane, as bits. Operands: none.
     ConstVec(Vec<u64>),
@@ -296,11 +296,11 @@ pub enum Op {
     Dot4(DotSigns),
     /// Accumulator plus the dot product of each two signed 16-bit neighbours: i32xN + i16x2N · i16x2N, wrapping. Operands: acc, a, b.
     Dot2,
-    /// Copies a scalar to every lane. Operands: a.
+    /// Copies a scalar to every lane; `I8` and `I16` lanes take the low bits of an `I32`. Operands: a.
     Splat,
     /// One lane as a scalar (`I8` and `I16` lanes give `I32`, zero-extended). Operands: a.
     ExtractLane(u16),
-    /// A vector with one lane replaced. Operands: vector, scalar.
+    /// A vector with one lane replaced; `I8` and `I16` lanes take the low bits of an `I32`. Operands: vector, scalar.
     InsertLane(u16),
     /// Lanes `[i*n, (i+1)*n)` of a vector of a multiple of n lanes, where n is the result's lane count. Operands: a.
     ExtractPart(u16),
@@ -334,14 +334,15 @@ pub enum Op {
     Prefetch(AddrMode, Locality),
     /// Address plus a signed 64-bit offset in bytes. Operands: ptr, i64.
     PtrAdd,
-    /// A buffer of `bytes` bytes local to this call, uninitialised, aligned to `align` (a power of two, at most 64). Operands: none.
+    /// A buffer of `bytes` bytes local to this call, uninitialised, aligned to `align` (a power of two, at most 64). Each such
+    /// instruction is one buffer, which keeps its contents where the instruction runs again in a loop. Operands: none.
     Scratch {
         /// Size in bytes.
         bytes: u32,
         /// Alignment in bytes.
         align: u32,
     },
-    /// Runs its block for i = start, start + step, … while i < end. Operands: start, end (i64), initial carried values.
+    /// Runs its block for i = start, start + step, … while i < end; `end + step` must not overflow. Operands: start, end (i64), initial carried values.
     /// Block arguments: i (i64), carried values; it yields the next carried values; results: the last ones.
     For {
         /// Increment of i, positive.
@@ -359,6 +360,12 @@ impl Op {
     /// Whether the operator writes memory or has another effect that dead-code elimination must keep.
     pub fn has_effect(&self) -> bool {
         matches!(self, Op::Store(..) | Op::Prefetch(..))
+    }
+
+    /// Whether the result depends on nothing but the operands and there is no effect: equal operators on equal operands can share one
+    /// result, and unused ones can go. Integer `Div` and `Rem` are pure, yet must not run where they did not run before.
+    pub fn is_pure(&self) -> bool {
+        !(self.has_effect() || self.reads_memory() || self.block_count() > 0 || matches!(self, Op::Scratch { .. }))
     }
 
     /// Whether the operator reads memory.

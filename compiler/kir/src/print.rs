@@ -17,12 +17,19 @@ use crate::kernel::{Block, Inst, Kernel, Value};
 use crate::op::*;
 use std::fmt::{self, Write};
 
-/// The text form of a kernel.
+/// The text form of a kernel. Kernels that do not verify print too, with `?` where something is missing.
 pub fn print(kernel: &Kernel) -> String {
-    let mut p = Printer { kernel, names: vec![None; kernel.types.len()], next: 0, out: String::new() };
+    let mut p = Printer::new(kernel, usize::MAX);
     // Writing to a string cannot fail.
     let _ = p.kernel();
     p.out
+}
+
+/// The first line of instruction `index`, counted from 0, outer before inner, as [`print`] writes it; for error messages.
+pub fn print_inst(kernel: &Kernel, index: usize) -> String {
+    let mut p = Printer::new(kernel, index);
+    let _ = p.kernel();
+    p.wanted_text
 }
 
 impl fmt::Display for Kernel {
@@ -36,14 +43,45 @@ struct Printer<'a> {
     names: Vec<Option<String>>,
     next: u32,
     out: String,
+    /// Instructions begun so far.
+    seen: usize,
+    /// The instruction whose first line goes to `wanted_text`.
+    wanted: usize,
+    wanted_text: String,
 }
 
-impl Printer<'_> {
+/// Stands for a nested block that a malformed instruction lacks.
+static NO_BLOCK: Block = Block { args: Vec::new(), insts: Vec::new(), yields: Vec::new() };
+
+fn nested_block(inst: &Inst, i: usize) -> &Block {
+    inst.blocks.get(i).unwrap_or(&NO_BLOCK)
+}
+
+impl<'a> Printer<'a> {
+    fn new(kernel: &'a Kernel, wanted: usize) -> Printer<'a> {
+        let names = vec![None; kernel.types.len()];
+        Printer { kernel, names, next: 0, out: String::new(), seen: 0, wanted, wanted_text: String::new() }
+    }
+
+    fn set_name(&mut self, v: Value, name: String) {
+        if let Some(slot) = self.names.get_mut(v.index()) {
+            *slot = Some(name);
+        }
+    }
+
     fn define(&mut self, v: Value) -> String {
         let name = format!("%{}", self.next);
         self.next += 1;
-        self.names[v.index()] = Some(name.clone());
+        self.set_name(v, name.clone());
         name
+    }
+
+    fn ty(&self, v: Option<&Value>) -> String {
+        v.and_then(|v| self.kernel.types.get(v.index())).map_or_else(|| "?".to_string(), |t| t.to_string())
+    }
+
+    fn arg(&self, args: &[Value], i: usize) -> String {
+        args.get(i).map_or_else(|| "%?".to_string(), |&v| self.name(v))
     }
 
     fn name(&self, v: Value) -> String {
@@ -58,9 +96,10 @@ impl Printer<'_> {
         let k = self.kernel;
         write!(self.out, "kernel @{}(", k.name)?;
         for (i, p) in k.params.iter().enumerate() {
-            self.names[p.value.index()] = Some(format!("%{}", p.name));
+            self.set_name(p.value, format!("%{}", p.name));
             let sep = if i == 0 { "" } else { ", " };
-            write!(self.out, "{sep}%{}: {}", p.name, k.ty(p.value))?;
+            let ty = self.ty(Some(&p.value));
+            write!(self.out, "{sep}%{}: {ty}", p.name)?;
         }
         let (begin, end) = (self.define(k.begin), self.define(k.end));
         writeln!(self.out, ") units {begin} .. {end} {{")?;
@@ -104,9 +143,9 @@ impl Printer<'_> {
     }
 
     fn addr(&self, addr: AddrMode, args: &[Value]) -> String {
-        let mut s = format!("[{}", self.name(args[0]));
+        let mut s = format!("[{}", self.arg(args, 0));
         if addr.scale != 0 {
-            s += &format!(" + {}*{}", self.name(args[1]), addr.scale);
+            s += &format!(" + {}*{}", self.arg(args, 1), addr.scale);
         }
         match addr.disp {
             0 => {}
@@ -120,62 +159,74 @@ impl Printer<'_> {
         match m.active {
             Active::All => String::new(),
             Active::First(n) => format!(" first({n})"),
-            Active::Mask => format!(" mask({})", self.name(args[1 + usize::from(m.addr.scale != 0)])),
+            Active::Mask => format!(" mask({})", self.arg(args, 1 + usize::from(m.addr.scale != 0))),
         }
     }
 
     fn inst(&mut self, inst: &Inst, depth: usize) -> fmt::Result {
         let a = &inst.args[..];
-        let ty = inst.results.first().map(|&r| self.kernel.ty(r).to_string()).unwrap_or_default();
+        let ty = self.ty(inst.results.first());
+        let id = self.seen;
+        self.seen += 1;
         // Operand names come first: a result defined by this instruction is not visible to its operands.
         let ops = self.list(a);
         match &inst.op {
             Op::For { step } => {
-                let b = &inst.blocks[0];
+                let b = nested_block(inst, 0);
                 let results = std::mem::take(&mut self.out);
-                let i = self.define(b.args[0]);
-                let carry = if a.len() > 2 { self.carry(&b.args[1..], &a[2..]) } else { String::new() };
-                write!(self.out, "for {i} = {} .. {} step {step} {carry}", self.name(a[0]), self.name(a[1]))?;
+                let i = b.args.first().map_or_else(|| "%?".to_string(), |&v| self.define(v));
+                let carry = match (b.args.get(1..), a.get(2..)) {
+                    (Some(args), Some(inits)) if !inits.is_empty() => self.carry(args, inits),
+                    _ => String::new(),
+                };
+                write!(self.out, "for {i} = {} .. {} step {step} {carry}", self.arg(a, 0), self.arg(a, 1))?;
                 self.nested(b, depth)?;
-                self.finish_control(results, inst)
+                self.finish_control(results, inst, id)
             }
             Op::If => {
                 let results = std::mem::take(&mut self.out);
                 write!(self.out, "if {ops} ")?;
-                self.nested(&inst.blocks[0], depth)?;
-                if !(inst.blocks[1].insts.is_empty() && inst.blocks[1].yields.is_empty()) {
+                self.nested(nested_block(inst, 0), depth)?;
+                if *nested_block(inst, 1) != NO_BLOCK {
                     write!(self.out, " else ")?;
-                    self.nested(&inst.blocks[1], depth)?;
+                    self.nested(nested_block(inst, 1), depth)?;
                 }
-                self.finish_control(results, inst)
+                self.finish_control(results, inst, id)
             }
             Op::While => {
                 let results = std::mem::take(&mut self.out);
-                let carry = self.carry(&inst.blocks[0].args, a);
+                let carry = self.carry(&nested_block(inst, 0).args, a);
                 write!(self.out, "while {carry}")?;
-                self.nested(&inst.blocks[0], depth)?;
-                let args: Vec<String> = inst.blocks[1].args.iter().map(|&v| self.define(v)).collect();
+                self.nested(nested_block(inst, 0), depth)?;
+                let args: Vec<String> = nested_block(inst, 1).args.iter().map(|&v| self.define(v)).collect();
                 write!(self.out, " do({}) ", args.join(", "))?;
-                self.nested(&inst.blocks[1], depth)?;
-                self.finish_control(results, inst)
+                self.nested(nested_block(inst, 1), depth)?;
+                self.finish_control(results, inst, id)
             }
             op => {
+                let from = self.out.len();
                 self.results(inst)?;
                 let text = self.plain(op, a, &ty, &ops);
+                if id == self.wanted {
+                    self.wanted_text = format!("{}{text}", &self.out[from..]);
+                }
                 writeln!(self.out, "{text}")
             }
         }
     }
 
     /// Puts the results, which are numbered after the nested blocks, in front of the text of a control-flow instruction.
-    fn finish_control(&mut self, before: String, inst: &Inst) -> fmt::Result {
+    fn finish_control(&mut self, before: String, inst: &Inst, id: usize) -> fmt::Result {
         let text = std::mem::replace(&mut self.out, before);
+        let from = self.out.len();
         self.results(inst)?;
+        if id == self.wanted {
+            self.wanted_text = format!("{}{}", &self.out[from..], text.lines().next().unwrap_or_default());
+        }
         writeln!(self.out, "{text}")
     }
 
     fn plain(&self, op: &Op, a: &[Value], ty: &str, ops: &str) -> String {
-        let arg_ty = |i: usize| a.get(i).map(|&v| self.kernel.ty(v).to_string()).unwrap_or_default();
         match op {
             Op::Const(bits) => format!("const.{ty} {bits:#x}"),
             Op::ConstVec(l) => {
@@ -184,7 +235,7 @@ impl Printer<'_> {
             Op::Un(o) => format!("{} {ty} {ops}", o.name()),
             Op::Bin(o) => format!("{} {ty} {ops}", o.name()),
             Op::Fma => format!("fma {ty} {ops}"),
-            Op::Cmp(o) => format!("cmp.{} {} {ops}", o.name(), arg_ty(0)),
+            Op::Cmp(o) => format!("cmp.{} {} {ops}", o.name(), self.ty(a.first())),
             Op::Select => format!("select {ty} {ops}"),
             Op::Convert(o) => format!("{} {ty} {ops}", o.name()),
             Op::Dot4(s) => format!("dot4.{} {ty} {ops}", s.name()),

@@ -50,6 +50,19 @@ impl Elem {
         matches!(self, Elem::I8 | Elem::I16 | Elem::I32 | Elem::I64)
     }
 
+    /// The scalar kind that holds one lane of this kind: `I32` for `I8` and `I16`, else itself.
+    pub const fn scalar(self) -> Elem {
+        match self {
+            Elem::I8 | Elem::I16 => Elem::I32,
+            e => e,
+        }
+    }
+
+    /// Mask of the lane's bits in a zero-extended `u64`.
+    pub const fn bit_mask(self) -> u64 {
+        u64::MAX >> (64 - self.bits())
+    }
+
     /// Name in the text form.
     pub const fn name(self) -> &'static str {
         match self {
@@ -75,6 +88,9 @@ pub struct Type {
 }
 
 impl Type {
+    /// Largest lane count of the language; targets support far fewer, see [`crate::legal`].
+    pub const MAX_LANES: u16 = 256;
+
     /// Scalar truth value.
     pub const BOOL: Type = Type::scalar(Elem::Bool);
     /// Scalar 32-bit integer.
@@ -116,6 +132,16 @@ impl Type {
     /// Whether this has more than one lane.
     pub const fn is_vector(self) -> bool {
         self.lanes > 1
+    }
+
+    /// Whether values of this type exist: 1 to [`Type::MAX_LANES`] lanes; addresses only as scalars; 8- and 16-bit integers only
+    /// in vectors, since every target widens them in scalar registers.
+    pub const fn is_valid(self) -> bool {
+        match self.elem {
+            Elem::Ptr => self.lanes == 1,
+            Elem::I8 | Elem::I16 => self.lanes >= 2 && self.lanes <= Type::MAX_LANES,
+            _ => self.lanes >= 1 && self.lanes <= Type::MAX_LANES,
+        }
     }
 
     /// Total width in bits.

@@ -39,7 +39,12 @@ pub(super) fn expand(sparsity: Ref<'_, SparsityParameters>, ty: &TensorType, dat
     }
     let levels = sparsity.dim_metadata().iter().map(|m| {
         if m.format() == DimensionType::SPARSE_CSR {
-            Ok(Level::Compressed { segments: indices(m.array_segments())?, indices: indices(m.array_indices())? })
+            let (segments, indices) = (indices(m.array_segments())?, indices(m.array_indices())?);
+            // Rows that overlap would make a small file cost any amount of time.
+            if !segments.is_sorted() {
+                return Err("segments that overlap".to_string());
+            }
+            Ok(Level::Compressed { segments, indices })
         } else {
             usize::try_from(m.dense_size()).map(Level::Dense).map_err(|_| format!("dense size {}", m.dense_size()))
         }

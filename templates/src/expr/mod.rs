@@ -5,7 +5,13 @@
 //! are loaded from, and the result is stored to, a [`Storage`] type. Quantised operators become integer arithmetic
 //! and explicit roundings here, so an expression says exactly which bits come out.
 
+pub mod emit;
 pub mod interpret;
+pub mod math;
+mod math_f64;
+pub mod parse;
+pub mod print;
+pub mod verify;
 
 use std::sync::Arc;
 
@@ -218,6 +224,18 @@ pub enum Node {
         /// Index.
         index: Id,
     },
+}
+
+impl Node {
+    /// Calls `f` on each operand.
+    pub fn operands(&self, f: &mut dyn FnMut(Id)) {
+        match self {
+            Node::Input(_) | Node::Const(_) => {}
+            Node::Unary(_, a) | Node::Cast(_, _, a) | Node::Table { index: a, .. } => f(*a),
+            Node::Binary(_, a, b) | Node::Compare(_, a, b) => [a, b].into_iter().for_each(|&id| f(id)),
+            Node::MulAdd(a, b, c) | Node::Select(a, b, c) => [a, b, c].into_iter().for_each(|&id| f(id)),
+        }
+    }
 }
 
 /// A pointwise expression.

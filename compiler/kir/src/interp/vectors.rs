@@ -1,0 +1,83 @@
+//! Operators that move or combine lanes: dot products, interleaving, narrowing in pairs, tables, reductions, bit casts.
+
+use super::lanes::{Range, binary, saturate, signed};
+use crate::op::*;
+use crate::types::Elem;
+
+pub(super) fn dot4(signs: DotSigns, dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
+    let first = |v: u64| if signs == DotSigns::Signed { signed(v, 8) } else { v as i64 };
+    let second = |v: u64| if signs == DotSigns::Unsigned { v as i64 } else { signed(v, 8) };
+    for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
+        let sum: i64 = (4 * i..4 * i + 4).map(|j| first(a[j]) * second(b[j])).sum();
+        *d = u64::from((c as u32).wrapping_add(sum as u32));
+    }
+}
+
+pub(super) fn dot2(dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
+    for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
+        let sum: i64 = (2 * i..2 * i + 2).map(|j| signed(a[j], 16) * signed(b[j], 16)).sum();
+        *d = u64::from((c as u32).wrapping_add(sum as u32));
+    }
+}
+
+/// Interleaves half `half` of each 128-bit block.
+pub(super) fn unpack(elem: Elem, half: usize, dst: &mut [u64], a: &[u64], b: &[u64]) {
+    let n = 128 / elem.bits() as usize;
+    for (i, d) in dst.iter_mut().enumerate() {
+        let from = if i % 2 == 0 { a } else { b };
+        *d = from[i / n * n + half * n / 2 + i % n / 2];
+    }
+}
+
+/// Narrows lanes of kind `from` to half the width, block by block.
+pub(super) fn pack(from: Elem, range: Range, dst: &mut [u64], a: &[u64], b: &[u64]) {
+    let w = from.bits();
+    let n = 128 / w as usize;
+    for (i, d) in dst.iter_mut().enumerate() {
+        let (block, lane) = (i / (2 * n), i % (2 * n));
+        let v = if lane < n { a[block * n + lane] } else { b[block * n + lane - n] };
+        *d = saturate(signed(v, w), w / 2, range);
+    }
+}
+
+pub(super) fn table16(dst: &mut [u64], table: &[u64], index: &[u64]) {
+    for (i, (d, &x)) in dst.iter_mut().zip(index).enumerate() {
+        *d = if x & 0x80 != 0 { 0 } else { table[i / 16 * 16 + (x & 15) as usize] };
+    }
+}
+
+/// Reduces a power of two of lanes by halves.
+pub(super) fn reduce(op: ReduceOp, elem: Elem, a: &[u64]) -> u64 {
+    let op = match op {
+        ReduceOp::Add => BinOp::Add,
+        ReduceOp::Min => BinOp::Min,
+        ReduceOp::Max => BinOp::Max,
+        ReduceOp::Or => BinOp::Or,
+        ReduceOp::And => BinOp::And,
+    };
+    let mut v = smallvec::SmallVec::<[u64; 64]>::from_slice(a);
+    let mut out = v.clone();
+    while v.len() > 1 {
+        let half = v.len() / 2;
+        out.truncate(half);
+        // None of these operators is undefined anywhere.
+        let _ = binary(op, elem, &mut out, &v[..half], &v[half..]);
+        v.truncate(half);
+        v.copy_from_slice(&out);
+    }
+    v[0]
+}
+
+/// Regroups bits, least significant first, from lanes of one width to lanes of another.
+pub(super) fn bitcast(from: Elem, to: Elem, dst: &mut [u64], a: &[u64]) {
+    let (from, to) = (from.bits() as usize / 8, to.bits() as usize / 8);
+    if from == to {
+        return dst.copy_from_slice(a);
+    }
+    let mut bytes = a.iter().flat_map(|v| v.to_le_bytes().into_iter().take(from));
+    for d in dst {
+        let mut lane = [0; 8];
+        lane[..to].iter_mut().zip(&mut bytes).for_each(|(l, b)| *l = b);
+        *d = u64::from_le_bytes(lane);
+    }
+}

@@ -1,0 +1,172 @@
+//! kir to machine code through Cranelift: x86-64 with SSE2 only, and AArch64.
+//!
+//! Takes any verified kernel whose register types the target has: scalars, vectors of exactly 16 bytes and their masks. Gives
+//! position-independent bytes: constants lie behind the instructions and no relocation is left, because whatever Cranelift would
+//! hand to a library function (rounding, byte shuffles on SSE2) is written out here. Only the driver calls, and only functions
+//! of its own image. Wider vectors belong to the x86 backend.
+//!
+//! How a template gets the best AArch64 code:
+//! - `fma(splat(x), v, acc)`, with `x` a scalar load (or `load_splat`), becomes `fmla v.4s, v.4s, v.s[0]` in place: the splat
+//!   vanishes as long as each of its users is an `fma`.
+//! - `fma(splat(extract_lane(a, i)), v, acc)` becomes `fmla v.4s, v.4s, v.s[i]`: load four values of A at once.
+//! - `dot4.ss` is one `sdot` with the dot product extension; `dot4.us` takes three, `dot4.uu` the widening tree.
+
+mod arith;
+mod control;
+mod convert;
+mod emit;
+mod lanes;
+mod memory;
+mod multiply;
+mod share;
+mod shift;
+mod shuffle;
+
+use super::{BackendError, Code};
+use crate::target::{Arch, Cpu, Target};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::Context;
+use cranelift_frontend::FunctionBuilderContext;
+use emit::Family;
+use tflc_kir::Kernel;
+
+/// Alignment of a function in bytes: a cache line, so that short loops stay in few fetch blocks.
+const FUNCTION_ALIGN: u32 = 64;
+
+/// Compiles kernels for one target, reusing Cranelift's target description and working memory.
+pub struct Compiler {
+    isa: OwnedTargetIsa,
+    family: Family,
+    context: Context,
+    frontend: FunctionBuilderContext,
+}
+
+impl Compiler {
+    /// A compiler for a target. Every x86-64 target counts as baseline here.
+    ///
+    /// # Errors
+    /// Where Cranelift refuses the target.
+    pub fn new(target: &Target) -> Result<Compiler, BackendError> {
+        let family = match target.cpu {
+            Cpu::X86(_) => Family::Sse2,
+            Cpu::Aarch64 { dotprod } => Family::Neon { dotprod },
+        };
+        let isa = build_isa(target, family).map_err(|reason| BackendError { kernel: "*".into(), reason })?;
+        Ok(Compiler { isa, family, context: Context::new(), frontend: FunctionBuilderContext::new() })
+    }
+
+    /// Machine code of a kernel.
+    ///
+    /// # Errors
+    /// Where the kernel uses a type or an operator that the target lacks.
+    pub fn compile(&mut self, kernel: &Kernel) -> Result<Code, BackendError> {
+        self.build(kernel)?;
+        self.finish(&kernel.name)
+    }
+
+    /// Cranelift's intermediate form of a kernel, before optimisation.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn clif_text(&mut self, kernel: &Kernel) -> Result<String, BackendError> {
+        self.build(kernel)?;
+        Ok(self.context.func.display().to_string())
+    }
+
+    /// Instructions of a kernel after register allocation, in Cranelift's assembly notation.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn vcode_text(&mut self, kernel: &Kernel) -> Result<String, BackendError> {
+        self.build(kernel)?;
+        self.context.set_disasm(true);
+        self.finish(&kernel.name)?;
+        let text = self.context.compiled_code().and_then(|c| c.vcode.clone());
+        Ok(text.unwrap_or_default())
+    }
+
+    fn build(&mut self, kernel: &Kernel) -> Result<(), BackendError> {
+        self.context.clear();
+        // An error leaves the builder's context half filled; a fresh one costs nothing on that path.
+        let mut frontend = std::mem::take(&mut self.frontend);
+        emit::emit_kernel(kernel, self.family, &*self.isa, &mut self.context.func, &mut frontend)
+            .map_err(|reason| BackendError { kernel: kernel.name.clone(), reason })?;
+        self.frontend = frontend;
+        Ok(())
+    }
+
+    fn finish(&mut self, name: &str) -> Result<Code, BackendError> {
+        let error = |reason: String| BackendError { kernel: name.into(), reason };
+        let compiled = self
+            .context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(&e.func, e.inner)))?;
+        if let Some(r) = compiled.buffer.relocs().first() {
+            return Err(error(format!("relocation left at {}: {:?} {:?}", r.offset, r.kind, r.target)));
+        }
+        let align = compiled.buffer.alignment.max(FUNCTION_ALIGN);
+        Ok(Code { bytes: compiled.buffer.data().to_vec(), align })
+    }
+}
+
+impl std::fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiler").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+/// Machine code of one kernel; where there are several, a [`Compiler`] is cheaper.
+///
+/// # Errors
+/// As [`Compiler::compile`].
+pub fn compile(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
+    Compiler::new(target)?.compile(kernel)
+}
+
+/// Cranelift's intermediate form of a kernel, for `--emit clif`.
+///
+/// # Errors
+/// As [`Compiler::compile`].
+pub fn clif_text(kernel: &Kernel, target: &Target) -> Result<String, BackendError> {
+    Compiler::new(target)?.clif_text(kernel)
+}
+
+/// Instructions of a kernel in Cranelift's assembly notation, for tests and `--emit asm`.
+///
+/// # Errors
+/// As [`Compiler::compile`].
+pub fn vcode_text(kernel: &Kernel, target: &Target) -> Result<String, BackendError> {
+    Compiler::new(target)?.vcode_text(kernel)
+}
+
+fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> {
+    let mut flags = settings::builder();
+    let verifier = if cfg!(debug_assertions) { "true" } else { "false" };
+    for (name, value) in [
+        // See `emit`: the order of the kernel is kept.
+        ("opt_level", "none"),
+        ("enable_verifier", verifier),
+        ("is_pic", "true"),
+        ("unwind_info", "false"),
+        // Scratch buffers may exceed a page: touch the pages in line, without a library function.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+    ] {
+        flags.set(name, value).map_err(|e| e.to_string())?;
+    }
+    let triple = match target.arch() {
+        Arch::X86_64 => "x86_64-unknown-linux-gnu",
+        Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+    };
+    let mut builder = isa::lookup_by_name(triple).map_err(|e| e.to_string())?;
+    match family {
+        // Without a flag Cranelift assumes no more than SSE2.
+        Family::Sse2 => {}
+        Family::Neon { dotprod } => {
+            builder.set("has_dotprod", if dotprod { "true" } else { "false" }).map_err(|e| e.to_string())?;
+        }
+    }
+    builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
+}

@@ -1,0 +1,14 @@
+//! The command line: files in, files and text out.
+//!
+//! Everything here may read files and print; nothing here decides what a model means. Errors are [`anyhow`] chains whose
+//! first line says what was being read or written, and whose last says what is wrong with it.
+
+pub mod bars;
+pub mod image;
+pub mod labels;
+pub mod npy;
+pub mod npz;
+pub mod random;
+pub mod tensor;
+
+pub use tensor::HostTensor;

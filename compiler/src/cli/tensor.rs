@@ -1,0 +1,104 @@
+//! Tensors on the command line's side: element type, shape and little-endian bytes, owned.
+
+use crate::ir::DType;
+use anyhow::{Context, Result, bail};
+
+/// An array as files hold it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HostTensor {
+    /// Element type; one whose elements are whole bytes.
+    pub dtype: DType,
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Elements in row-major order, little-endian, without gaps.
+    pub data: Vec<u8>,
+}
+
+impl HostTensor {
+    /// A tensor of the given bytes.
+    ///
+    /// # Errors
+    /// Where type and shape ask for another number of bytes.
+    pub fn new(dtype: DType, shape: &[usize], data: Vec<u8>) -> Result<HostTensor> {
+        let wanted = byte_len(dtype, shape)?;
+        if data.len() != wanted {
+            bail!("{dtype} {shape:?} takes {wanted} bytes, not {}", data.len());
+        }
+        Ok(HostTensor { dtype, shape: shape.to_vec(), data })
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.data.len() / (self.dtype.bits() / 8)
+    }
+
+    /// Every element as `f64`, through `scale * (q - zero_point)` where a quantisation is given; truth values are 0 and 1.
+    ///
+    /// # Errors
+    /// For complex numbers and types without a value of their own.
+    pub fn to_f64(&self, quantization: Option<(f32, i64)>) -> Result<Vec<f64>> {
+        macro_rules! read {
+            ($t:ty) => {
+                self.data.as_chunks().0.iter().map(|b| <$t>::from_le_bytes(*b) as f64).collect()
+            };
+        }
+        let raw: Vec<f64> = match self.dtype {
+            DType::Float32 => read!(f32),
+            DType::Float64 => read!(f64),
+            DType::Float16 => self.data.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()).collect(),
+            DType::BFloat16 => self.data.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()).collect(),
+            DType::Int8 => read!(i8),
+            DType::UInt8 | DType::Bool => read!(u8),
+            DType::Int16 => read!(i16),
+            DType::UInt16 => read!(u16),
+            DType::Int32 => read!(i32),
+            DType::UInt32 => read!(u32),
+            DType::Int64 => read!(i64),
+            DType::UInt64 => read!(u64),
+            other => bail!("{other} elements have no single real value"),
+        };
+        Ok(match quantization {
+            Some((scale, zero_point)) => raw.into_iter().map(|q| f64::from(scale) * (q - zero_point as f64)).collect(),
+            None => raw,
+        })
+    }
+}
+
+/// Bytes of a tensor of whole-byte elements.
+///
+/// # Errors
+/// On overflow, and for types whose elements are not whole bytes.
+pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
+    if dtype.bits() == 0 || !dtype.bits().is_multiple_of(8) {
+        bail!("{dtype} arrays cannot be read or written");
+    }
+    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    elements
+        .and_then(|n| dtype.bytes(n))
+        .filter(|&n| n <= isize::MAX as usize)
+        .with_context(|| format!("{dtype} {shape:?} is too large to address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_must_fit_type_and_shape() {
+        assert!(HostTensor::new(DType::Int16, &[2, 3], vec![0; 12]).is_ok());
+        let error = HostTensor::new(DType::Int16, &[2, 3], vec![0; 11]).unwrap_err().to_string();
+        assert_eq!(error, "int16 [2, 3] takes 12 bytes, not 11");
+        assert!(byte_len(DType::Float32, &[usize::MAX, 2]).is_err());
+        assert!(byte_len(DType::Int4, &[2]).is_err());
+    }
+
+    #[test]
+    fn elements_become_real_numbers() {
+        let t = HostTensor::new(DType::Int8, &[2], vec![0xff, 4]).unwrap();
+        assert_eq!(t.to_f64(None).unwrap(), [-1.0, 4.0]);
+        assert_eq!(t.to_f64(Some((0.5, 2))).unwrap(), [-1.5, 1.0]);
+        let t = HostTensor::new(DType::Float16, &[], vec![0x00, 0x3e]).unwrap();
+        assert_eq!(t.to_f64(None).unwrap(), [1.5]);
+        assert!(HostTensor::new(DType::Complex64, &[1], vec![0; 8]).unwrap().to_f64(None).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! State of one lowering: kernels and weights so far, storage of tensors, steps in the making.
+//!
+//! Families of operators see a [`Cx`]: they ask for operands, packed weights and workspaces, and append calls. Addresses are
+//! symbolic ([`Operand`]) until all graphs are lowered and the memory plan is made.
+
+use super::program::{Content, Piece, Port, Recipe};
+use super::storage::{Slot, SlotId, SlotRegion};
+use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
+use crate::ir::{Bytes, Graph, GraphId, Model, Node, TensorId, TensorType};
+use crate::target::Target;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tflc_kir::{Caps, Kernel};
+
+/// Symbolic address of an operand of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Operand {
+    /// In a slot, some bytes in.
+    Slot(SlotId, usize),
+    /// In the weights.
+    Weights(usize),
+}
+
+impl Operand {
+    /// The operand `bytes` further on.
+    pub fn offset(self, bytes: usize) -> Operand {
+        match self {
+            Operand::Slot(s, at) => Operand::Slot(s, at + bytes),
+            Operand::Weights(at) => Operand::Weights(at + bytes),
+        }
+    }
+}
+
+/// A step with symbolic addresses.
+#[derive(Clone, Debug)]
+pub(super) enum SymbolicStep {
+    /// Call of a kernel; `step` is its position in time.
+    Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
+    /// Conditional.
+    If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
+    /// Loop.
+    While { test: Vec<SymbolicStep>, condition: Operand, body: Vec<SymbolicStep> },
+}
+
+/// The node that a call belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct NodeRef {
+    pub(super) location: crate::ir::Location,
+    pub(super) label: String,
+}
+
+/// Everything that all graphs of a lowering share.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) model: &'a Model,
+    pub(super) target: &'a Target,
+    pub(super) caps: Caps,
+    pub(super) kernels: Vec<Recipe>,
+    pub(super) kernel_index: HashMap<String, usize>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) piece_index: HashMap<String, usize>,
+    pub(super) weights_bytes: usize,
+    pub(super) slots: Vec<Slot>,
+    /// Time: increases by one for each node.
+    pub(super) now: usize,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+}
+
+/// Lowering of one graph, at one of its nodes.
+#[derive(Debug)]
+pub struct Cx<'a, 'b> {
+    pub(super) shared: &'b mut Shared<'a>,
+    pub(super) graph_id: GraphId,
+    pub(super) graph: &'a Graph,
+    /// Storage of each tensor of the graph that has any.
+    pub(super) storage: Vec<Option<(SlotId, usize)>>,
+    pub(super) steps: Vec<SymbolicStep>,
+    pub(super) node: Option<&'a Node>,
+}
+
+impl<'a> Cx<'a, '_> {
+    /// What templates may use.
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        self.shared.target
+    }
+
+    /// Type of a tensor.
+    pub fn ty(&self, t: TensorId) -> &'a TensorType {
+        self.graph.ty(t)
+    }
+
+    /// The operand `i` of a node.
+    ///
+    /// # Errors
+    /// Where it is absent: the operator's validation should have caught that.
+    pub fn input(&self, node: &Node, i: usize) -> Result<TensorId, CompileError> {
+        node.inputs.get(i).copied().flatten().ok_or_else(|| self.internal(format!("{} without operand {i}", node.op)))
+    }
+
+    /// The operand `i` of a node, where it is there.
+    pub fn optional_input(&self, node: &Node, i: usize) -> Option<TensorId> {
+        node.inputs.get(i).copied().flatten()
+    }
+
+    /// Value of a constant tensor.
+    pub fn constant(&self, t: TensorId) -> Option<&'a Bytes> {
+        self.graph.tensor(t).data.as_ref()
+    }
+
+    /// Value of a tensor that must be constant.
+    ///
+    /// # Errors
+    /// `Unsupported` where it is computed at run time.
+    pub fn require_constant(&self, t: TensorId, what: &str) -> Result<&'a Bytes, CompileError> {
+        self.constant(t).ok_or_else(|| self.unsupported(Unsupported::Option(what.to_string(), "a computed tensor".to_string())))
+    }
+
+    /// Address of a tensor, which is put into the weights as it is where it is constant.
+    ///
+    /// # Errors
+    /// `Internal` where the tensor has no storage.
+    pub fn operand(&mut self, t: TensorId) -> Result<Operand, CompileError> {
+        if let Some(data) = self.constant(t) {
+            let key = format!("raw {} {}", self.graph_id, t);
+            let data = data.clone();
+            return Ok(self.weights(key, data.len(), Content::Bytes(data)));
+        }
+        match self.storage[t.index()] {
+            Some((slot, at)) => Ok(Operand::Slot(slot, at)),
+            None => Err(self.internal(format!("tensor {t} has no storage"))),
+        }
+    }
+
+    /// Adds a piece of `bytes` bytes to the weights, aligned to 64 bytes, or finds the one with that key.
+    ///
+    /// Keys name the source tensor and everything that the packing depends on.
+    pub fn weights(&mut self, key: String, bytes: usize, content: Content) -> Operand {
+        let s = &mut *self.shared;
+        if let Some(&at) = s.piece_index.get(&key) {
+            return Operand::Weights(at);
+        }
+        let offset = s.weights_bytes.next_multiple_of(super::program::ARENA_ALIGN);
+        s.weights_bytes = offset + bytes;
+        s.pieces.push(Piece { offset, bytes, content });
+        s.piece_index.insert(key, offset);
+        Operand::Weights(offset)
+    }
+
+    /// Adds weights made by `pack`, which runs later, in parallel with others, on a zeroed buffer.
+    ///
+    /// `what` says how the tensor `t` is packed; together they are the key.
+    pub fn packed(&mut self, t: TensorId, what: &str, bytes: usize, pack: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Operand {
+        let key = format!("{what} {} {t}", self.graph_id);
+        self.weights(key, bytes, Content::Packed(Arc::new(pack)))
+    }
+
+    /// Adds constant bytes that are identified by their content.
+    pub fn bytes(&mut self, data: Vec<u8>) -> Operand {
+        let key = format!("bytes {data:?}");
+        self.weights(key, data.len(), Content::Bytes(data.into()))
+    }
+
+    /// A buffer that lives during this node only.
+    pub fn workspace(&mut self, bytes: usize) -> Operand {
+        let now = self.shared.now;
+        let id = self.shared.add_slot(Slot { bytes, region: SlotRegion::Arena, first: now, last: now });
+        Operand::Slot(id, 0)
+    }
+
+    /// Appends a call of the kernel that `key` specifies completely.
+    pub fn call(
+        &mut self,
+        key: String,
+        build: impl Fn() -> Kernel + Send + Sync + 'static,
+        args: Vec<Operand>,
+        units: u64,
+        grain: u64,
+    ) {
+        let s = &mut *self.shared;
+        let next = s.kernels.len();
+        let kernel = *s.kernel_index.entry(key.clone()).or_insert(next);
+        if kernel == next {
+            s.kernels.push(Recipe { key, build: Arc::new(build) });
+        }
+        let node = self.node_ref();
+        self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });
+    }
+
+    fn node_ref(&self) -> NodeRef {
+        match self.node {
+            Some(n) => {
+                let tail = if n.tail.is_some() { "+POINTWISE" } else { "" };
+                NodeRef { location: n.location, label: format!("{}{tail}", n.op) }
+            }
+            None => NodeRef { location: Default::default(), label: "COPY".to_string() },
+        }
+    }
+
+    /// Place of the current node, for errors.
+    pub fn place(&self) -> ErrorPlace {
+        ErrorPlace {
+            subgraph: Some(self.node.map_or(self.graph_id.0, |n| n.location.subgraph)),
+            operator: self.node.map(|n| (n.location.operator, n.op.name().to_string())),
+            tensor: None,
+        }
+    }
+
+    /// An `Unsupported` error at the current node.
+    pub fn unsupported(&self, what: Unsupported) -> CompileError {
+        CompileError::unsupported(self.place(), what)
+    }
+
+    /// An `Internal` error at the current node.
+    pub fn internal(&self, what: impl std::fmt::Display) -> CompileError {
+        CompileError::Internal(format!("{}: {what}", self.place()))
+    }
+}
+
+impl Shared<'_> {
+    pub(super) fn add_slot(&mut self, slot: Slot) -> SlotId {
+        self.slots.push(slot);
+        SlotId(self.slots.len() as u32 - 1)
+    }
+}

@@ -1,0 +1,214 @@
+//! A lowered model: kernels, the calls that run them in order, and where every operand lies.
+//!
+//! The driver generator turns a program into the `invoke` function; the program interpreter runs the same steps with the
+//! kir interpreter. Offsets are final: the memory plan has been made and checked.
+
+use crate::ir::{Bytes, Location, TensorType};
+use std::fmt;
+use std::sync::Arc;
+use tflc_kir::Kernel;
+
+/// Region of memory that an operand lies in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Region {
+    /// Read-only constants, packed at compile time.
+    Weights,
+    /// Scratch memory of one call of `invoke`.
+    Arena,
+    /// Variables that persist between calls.
+    State,
+    /// The caller's buffer for input `i`; read only.
+    Input(u32),
+    /// The caller's buffer for output `i`.
+    Output(u32),
+}
+
+/// Address of an operand: a region and a byte offset.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// Region.
+    pub region: Region,
+    /// Offset in bytes.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.region {
+            Region::Weights => write!(f, "weights+{}", self.offset),
+            Region::Arena => write!(f, "arena+{}", self.offset),
+            Region::State => write!(f, "state+{}", self.offset),
+            Region::Input(i) => write!(f, "input{i}+{}", self.offset),
+            Region::Output(i) => write!(f, "output{i}+{}", self.offset),
+        }
+    }
+}
+
+/// Call of a kernel over all its work units.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// Position in [`Program::kernels`].
+    pub kernel: usize,
+    /// Argument slots: addresses, in the order of the kernel's parameters.
+    pub args: Vec<Place>,
+    /// Number of work units; the kernel runs over `[0, units)`.
+    pub units: u64,
+    /// Units of one task when the call is split over threads; at least 1. A call is not split where `grain >= units`.
+    pub grain: u64,
+    /// The node that this call belongs to.
+    pub location: Location,
+    /// Operators fused into it, for profiles: `CONV_2D+ADD`.
+    pub label: String,
+}
+
+/// One step of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Runs a kernel; a non-zero status ends `invoke` with it.
+    Call(Call),
+    /// Runs `then` where the byte at `condition` is not zero, else `otherwise`.
+    If {
+        /// Address of a Bool.
+        condition: Place,
+        /// Steps if true.
+        then: Vec<Step>,
+        /// Steps if false.
+        otherwise: Vec<Step>,
+    },
+    /// Runs `test`; while the byte at `condition` is then not zero, runs `body` and `test` again.
+    While {
+        /// Steps that compute the condition.
+        test: Vec<Step>,
+        /// Address of a Bool.
+        condition: Place,
+        /// Steps of the body.
+        body: Vec<Step>,
+        /// Iterations after which `invoke` gives up with status [`STATUS_ITERATION_LIMIT`].
+        limit: u64,
+    },
+}
+
+/// Status of `invoke` where a WHILE ran longer than its limit.
+pub const STATUS_ITERATION_LIMIT: i32 = 3;
+/// Status of `invoke` where an index lies outside a tensor.
+pub const STATUS_INDEX_OUT_OF_RANGE: i32 = 2;
+
+/// A kernel to be built: equal keys give equal kernels.
+#[derive(Clone)]
+pub struct Recipe {
+    /// Identifies the kernel: the template's name and its whole specification.
+    pub key: String,
+    /// Builds the kernel.
+    pub build: Arc<dyn Fn() -> Kernel + Send + Sync>,
+}
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipe").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Content of a piece of the weights.
+#[derive(Clone)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Bytes),
+    /// Bytes written by a packing function into a zeroed buffer of the piece's size.
+    Packed(Arc<dyn Fn(&mut [u8]) + Send + Sync>),
+}
+
+/// A piece of the weights at its offset.
+#[derive(Clone)]
+pub struct Piece {
+    /// Offset in the weights.
+    pub offset: usize,
+    /// Size in bytes.
+    pub bytes: usize,
+    /// Content.
+    pub content: Content,
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({}..{})", self.offset, self.offset + self.bytes)
+    }
+}
+
+/// An input or output of a program.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Port {
+    /// Name in the model.
+    pub name: String,
+    /// Type.
+    pub ty: TensorType,
+    /// Dimensions as the model declares them, -1 for open ones.
+    pub signature: Option<Vec<i64>>,
+}
+
+/// A lowered model.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Kernels, each once.
+    pub kernels: Vec<Recipe>,
+    /// What `invoke` does.
+    pub steps: Vec<Step>,
+    /// Pieces of the weights, disjoint, in the order of their offsets.
+    pub pieces: Vec<Piece>,
+    /// Size of the weights in bytes.
+    pub weights_bytes: usize,
+    /// Size of the arena in bytes; it is aligned to [`ARENA_ALIGN`].
+    pub arena_bytes: usize,
+    /// Lower bound of the arena: the most bytes live at once.
+    pub arena_lower_bound: usize,
+    /// Size of the state in bytes; all zero at first.
+    pub state_bytes: usize,
+    /// Inputs, in the order of the graph.
+    pub inputs: Vec<Port>,
+    /// Outputs, in the order of the graph.
+    pub outputs: Vec<Port>,
+}
+
+/// Alignment of arena, state and weights in bytes.
+pub const ARENA_ALIGN: usize = 64;
+
+impl Program {
+    /// All calls, in program order, inner steps included.
+    pub fn calls(&self) -> Vec<&Call> {
+        fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a Call>) {
+            for s in steps {
+                match s {
+                    Step::Call(c) => out.push(c),
+                    Step::If { then, otherwise, .. } => {
+                        walk(then, out);
+                        walk(otherwise, out);
+                    }
+                    Step::While { test, body, .. } => {
+                        walk(test, out);
+                        walk(body, out);
+                    }
+                }
+            }
+        }
+        let mut out = vec![];
+        walk(&self.steps, &mut out);
+        out
+    }
+
+    /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.
+    pub fn write_weights(&self, blob: &mut [u8]) {
+        let mut rest = blob;
+        let mut at = 0;
+        rayon::scope(|scope| {
+            for piece in &self.pieces {
+                let (_, tail) = std::mem::take(&mut rest).split_at_mut(piece.offset - at);
+                let (out, tail) = tail.split_at_mut(piece.bytes);
+                rest = tail;
+                at = piece.offset + piece.bytes;
+                scope.spawn(move |_| match &piece.content {
+                    Content::Bytes(b) => out[..b.len()].copy_from_slice(b),
+                    Content::Packed(f) => f(out),
+                });
+            }
+        });
+    }
+}

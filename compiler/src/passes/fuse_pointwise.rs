@@ -1,0 +1,92 @@
+//! Merges chains of pointwise nodes into one: a result that only one pointwise node reads, element for element, is never stored.
+
+use super::lower_elementwise::put_in_scalars;
+use super::uses::Uses;
+use crate::error::CompileError;
+use crate::ir::{AttrValue, Graph, GraphId, Model, Node, OpKind, TensorId};
+use crate::target::Target;
+use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
+
+/// The most inputs of a merged node: each is a pointer in a register.
+const MAX_INPUTS: usize = 10;
+/// The most nodes of a merged expression.
+const MAX_NODES: usize = 160;
+
+/// Runs the pass.
+///
+/// # Errors
+/// None.
+pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
+    let graph = &mut model.graphs[id.index()];
+    let mut merged = 0;
+    let mut i = 0;
+    while i < graph.nodes.len() {
+        let uses = Uses::of(graph);
+        match candidate(graph, &uses, i) {
+            Some((producer, node)) => {
+                graph.nodes[i] = node;
+                graph.nodes.remove(producer);
+                merged += 1;
+                // The node moved one place forward; look at it again.
+                i -= 1;
+            }
+            None => i += 1,
+        }
+    }
+    Ok(merged)
+}
+
+/// The expression of a pointwise node.
+pub(super) fn expr_of(node: &Node) -> Option<&Expr> {
+    match node.attrs.get("expr") {
+        Some(AttrValue::Expr(e)) if node.op == OpKind::Pointwise && node.tail.is_none() => Some(e),
+        _ => None,
+    }
+}
+
+/// Whether values of the compute type pass through memory of this type unchanged.
+pub(super) fn is_exact(storage: Storage) -> bool {
+    !matches!(storage, Storage::F16 | Storage::BF16)
+}
+
+/// The pointwise producer to merge into the node at `at`, and the merged node.
+fn candidate(graph: &Graph, uses: &Uses, at: usize) -> Option<(usize, Node)> {
+    let node = &graph.nodes[at];
+    let expr = expr_of(node)?;
+    let shape = &graph.ty(*node.outputs.first()?).shape;
+    node.inputs.iter().flatten().find_map(|&t| {
+        let producer = uses.sole_producer(graph, t, at)?;
+        let inner = expr_of(&graph.nodes[producer])?;
+        if graph.ty(t).shape != *shape || !is_exact(inner.output) {
+            return None;
+        }
+        let merged = merge(graph, node, expr, t, &graph.nodes[producer], inner);
+        let small = merged.inputs.len() <= MAX_INPUTS && expr_of(&merged)?.nodes.len() <= MAX_NODES;
+        small.then_some((producer, merged))
+    })
+}
+
+/// The node `outer` with its input `t` replaced by what `inner_node` computes.
+fn merge(graph: &Graph, outer: &Node, expr: &Expr, t: TensorId, inner_node: &Node, inner: &Expr) -> Node {
+    let mut operands: Vec<TensorId> = inner_node.inputs.iter().flatten().copied().collect();
+    let mut storages = inner.inputs.clone();
+    let mut place = vec![];
+    for (&u, &s) in outer.inputs.iter().flatten().zip(&expr.inputs) {
+        place.push((u != t).then(|| {
+            operands.push(u);
+            storages.push(s);
+            operands.len() - 1
+        }));
+    }
+    let mut b = ExprBuilder::new(storages);
+    let inner_ids: Vec<Id> = (0..inner.inputs.len()).map(|i| b.input(i)).collect();
+    let value = b.inline(inner, &inner_ids);
+    let ids: Vec<Id> = place.into_iter().map(|p| p.map_or(value, |i| b.input(i))).collect();
+    let result = b.inline(expr, &ids);
+    let (expr, inputs) = put_in_scalars(graph, &b.finish(result, expr.output), &operands);
+    let mut node = outer.clone();
+    node.inputs = inputs.into_iter().map(Some).collect();
+    node.attrs.set("expr", AttrValue::Expr(Box::new(expr)));
+    node.location = inner_node.location;
+    node
+}

@@ -1,0 +1,146 @@
+//! Fuses pointwise nodes into the convolution or matrix product whose result they read, as its tail.
+//!
+//! The tail's other inputs must be addressable from inside a kernel's tile: of the output's shape, along its innermost dimension, one for
+//! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready.
+
+use super::fuse_pointwise::{expr_of, is_exact};
+use super::uses::Uses;
+use crate::error::CompileError;
+use crate::ir::{Graph, GraphId, Model, Node, OpKind, Tail, TensorId};
+use crate::target::Target;
+use tflc_templates::expr::{ExprBuilder, Id};
+
+/// The most inputs of a tail.
+const MAX_INPUTS: usize = 4;
+
+/// How an operand broadcast to a result is addressed from a tile of rows and columns, where columns are the innermost dimension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// One element for the whole result.
+    Scalar,
+    /// One element for each column.
+    PerColumn,
+    /// One element for each row.
+    PerRow,
+    /// One element for each element.
+    Matrix,
+}
+
+/// How an operand of shape `shape` is addressed in a result of shape `to`; `None` where it broadcasts in another way.
+pub fn access(shape: &[usize], to: &[usize]) -> Option<Access> {
+    let elements = |s: &[usize]| s.iter().product::<usize>();
+    let last = |s: &[usize]| s.last().copied().unwrap_or(1);
+    let (n, all) = (elements(shape), elements(to));
+    if n == 1 {
+        Some(Access::Scalar)
+    } else if n == all {
+        Some(Access::Matrix)
+    } else if n == last(to) && last(shape) == n {
+        Some(Access::PerColumn)
+    } else if n * last(to) == all && last(shape) == 1 {
+        Some(Access::PerRow)
+    } else {
+        None
+    }
+}
+
+/// Whether kernels of an operator run a tail.
+fn takes_tail(op: OpKind) -> bool {
+    matches!(op, OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::FullyConnected)
+}
+
+/// Runs the pass.
+///
+/// # Errors
+/// None.
+pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
+    let graph = &mut model.graphs[id.index()];
+    let mut fused = 0;
+    let mut i = 0;
+    while i < graph.nodes.len() {
+        let uses = Uses::of(graph);
+        match candidate(graph, &uses, i) {
+            Some((producer, node)) => {
+                graph.nodes[i] = node;
+                graph.nodes.remove(producer);
+                fused += 1;
+            }
+            None => i += 1,
+        }
+    }
+    Ok(fused)
+}
+
+/// The producer to fuse the pointwise node at `at` into, and the fused node.
+fn candidate(graph: &Graph, uses: &Uses, at: usize) -> Option<(usize, Node)> {
+    let node = &graph.nodes[at];
+    let expr = expr_of(node)?;
+    let out = graph.ty(*node.outputs.first()?);
+    let operands: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
+    // Of several producers the latest: its other operands are ready by then.
+    let (producer, t) = operands
+        .iter()
+        .filter_map(|&t| uses.sole_producer(graph, t, at).map(|p| (p, t)))
+        .filter(|&(p, t)| takes_tail(graph.nodes[p].op) && graph.ty(t).shape == out.shape)
+        .max()?;
+    let base = &graph.nodes[producer];
+    let others: Vec<TensorId> = operands.iter().copied().filter(|&u| u != t).collect();
+    let known = base.tail.as_ref().map_or(0, |t| t.inputs.len());
+    if others.len() + known > MAX_INPUTS || others.iter().any(|&u| access(&graph.ty(u).shape, &out.shape).is_none()) {
+        return None;
+    }
+    let tail = match &base.tail {
+        None => {
+            // Input 0 of the tail is the node's own result.
+            let mut storages = vec![expr.inputs[operands.iter().position(|&u| u == t)?]];
+            storages.extend(operands.iter().zip(&expr.inputs).filter(|(u, _)| **u != t).map(|(_, s)| *s));
+            if !is_exact(storages[0]) {
+                return None;
+            }
+            let mut b = ExprBuilder::new(storages);
+            let mut next = 0;
+            let ids: Vec<Id> = operands
+                .iter()
+                .map(|&u| {
+                    if u == t {
+                        b.input(0)
+                    } else {
+                        next += 1;
+                        b.input(next)
+                    }
+                })
+                .collect();
+            let result = b.inline(expr, &ids);
+            Tail { result: graph.ty(t).clone(), expr: b.finish(result, expr.output), inputs: others }
+        }
+        Some(tail) => {
+            if !is_exact(tail.expr.output) {
+                return None;
+            }
+            let mut storages = tail.expr.inputs.clone();
+            storages.extend(operands.iter().zip(&expr.inputs).filter(|(u, _)| **u != t).map(|(_, s)| *s));
+            let mut b = ExprBuilder::new(storages);
+            let inner: Vec<Id> = (0..tail.expr.inputs.len()).map(|i| b.input(i)).collect();
+            let value = b.inline(&tail.expr, &inner);
+            let mut next = tail.expr.inputs.len();
+            let ids: Vec<Id> = operands
+                .iter()
+                .map(|&u| {
+                    if u == t {
+                        value
+                    } else {
+                        next += 1;
+                        b.input(next - 1)
+                    }
+                })
+                .collect();
+            let result = b.inline(expr, &ids);
+            let inputs = tail.inputs.iter().copied().chain(others).collect();
+            Tail { result: tail.result.clone(), expr: b.finish(result, expr.output), inputs }
+        }
+    };
+    let mut fused = base.clone();
+    fused.tail = Some(Box::new(tail));
+    fused.outputs = node.outputs.clone();
+    Some((producer, fused))
+}

@@ -1,0 +1,22 @@
+//! Rewrites of graphs: one pass a file. Which passes run, in which order and why, is said in [`crate::driver`].
+//!
+//! A pass takes a verified graph and gives a verified graph that computes the same outputs; the driver checks both.
+
+pub mod fold_constants;
+pub mod fold_pad;
+pub mod fuse_pointwise;
+pub mod fuse_tail;
+pub mod lower_elementwise;
+pub mod remove_dead_code;
+pub mod remove_identities;
+mod uses;
+
+use crate::error::CompileError;
+use crate::ir::{GraphId, Model};
+use crate::target::Target;
+
+/// A pass: rewrites one graph of a model for a target and says how many nodes it changed.
+///
+/// # Errors
+/// `Internal` where a pass breaks, `Unsupported` where it meets what it should lower and cannot.
+pub type Pass = fn(&mut Model, GraphId, &Target) -> Result<usize, CompileError>;

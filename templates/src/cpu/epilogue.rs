@@ -1,0 +1,258 @@
+//! Epilogues: what happens to an accumulator between the last multiply-add and memory.
+//!
+//! An [`Epilogue`] is a pointwise expression over the accumulator and further operands (bias, per-channel scale, residual, …). Every kernel
+//! family with accumulators takes one, adds one pointer parameter for each operand and each table after its own, and calls
+//! [`Output::store`] on each register tile.
+
+use crate::expr::{Binary, Const, Expr, Id, Node, Storage, Ty, emit};
+use tflc_kir::{Addr, Builder, Caps, Elem, Narrow, Value};
+
+/// Where the element of an operand that belongs to an output element lies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OperandAccess {
+    /// One element for each output column n (channel), contiguous.
+    PerColumn,
+    /// One element for each output row m (pixel), contiguous.
+    PerRow,
+    /// One element for each output element, with this distance in bytes between rows.
+    Matrix {
+        /// Bytes from one row to the next.
+        row_stride_bytes: i64,
+    },
+    /// One element.
+    Scalar,
+}
+
+/// An expression applied to every accumulator before it is stored.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Epilogue {
+    /// Input 0 is the accumulator (`F32` or `I32`), inputs 1.. are `operands`; the result is stored as `expr.output`.
+    pub expr: Expr,
+    /// How each operand is addressed.
+    pub operands: Vec<OperandAccess>,
+}
+
+impl Epilogue {
+    /// Stores the accumulator as it is.
+    pub fn identity(accumulator: Storage) -> Epilogue {
+        Epilogue { expr: Expr::identity(accumulator), operands: vec![] }
+    }
+
+    /// The 256-byte tables whose addresses are the kernel's last parameters.
+    pub fn tables(&self) -> Vec<&[u8]> {
+        emit::tables(&self.expr)
+    }
+
+    /// Bytes of an output element.
+    pub fn out_bytes(&self) -> i64 {
+        self.expr.output.bytes() as i64
+    }
+
+    /// Panics where the expression does not take an accumulator of type `acc` and the declared operands.
+    pub(crate) fn check(&self, acc: Ty) {
+        assert_eq!(self.expr.inputs.len(), self.operands.len() + 1, "an epilogue has one expression input per operand and the accumulator");
+        assert_eq!(self.expr.inputs[0].ty(), acc, "type of the accumulator");
+    }
+}
+
+/// Output of a kernel while it is built: parameters of the epilogue and the address of C.
+#[derive(Clone, Debug)]
+pub(crate) struct Output<'a> {
+    epilogue: &'a Epilogue,
+    /// The epilogue's expression without what [`Output::start`] and the narrowing store do.
+    expr: Expr,
+    /// The operand that accumulators start from.
+    bias: Option<usize>,
+    narrow: Narrow,
+    caps: &'a Caps,
+    c: Value,
+    operands: Vec<Value>,
+    tables: Vec<Value>,
+    /// Distance between output rows (pixels) in bytes.
+    row_bytes: i64,
+}
+
+/// Place of a register tile in the output.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    /// Index of the tile's first output row (`I64`).
+    pub(crate) row: Value,
+    /// Distance in rows between consecutive rows of the tile.
+    pub(crate) row_step: i64,
+    /// Index of the tile's first output column (`I64`).
+    pub(crate) col: Value,
+    /// Number of rows of the tile.
+    pub(crate) rows: usize,
+    /// Lanes that exist in each vector of a row.
+    pub(crate) vectors: &'a [u16],
+}
+
+/// An address `base + index * scale`, folded where the index is known.
+pub(crate) fn indexed(b: &Builder, base: Value, index: Value, scale: i64) -> Addr {
+    match b.known(index) {
+        Some(i) => Addr::new(base).offset(i * scale),
+        None => Addr::new(base).index(index, scale as u8),
+    }
+}
+
+impl<'a> Output<'a> {
+    /// Declares the parameters `c`, operands and tables; `ldc` is the distance between output rows in elements.
+    pub(crate) fn declare(b: &mut Builder, caps: &'a Caps, epilogue: &'a Epilogue, ldc: usize) -> Output<'a> {
+        let c = b.ptr_param("c");
+        let mut expr = epilogue.expr.clone();
+        let bias = take_bias(&mut expr, &epilogue.operands);
+        let narrow = take_saturation(&mut expr);
+        let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
+        let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
+        Output { epilogue, expr, bias, narrow, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
+    }
+
+    /// Address of C at a row and column.
+    pub(crate) fn address(&self, b: &mut Builder, row: Value, col: Value) -> Addr {
+        let offset = b.mul_const(row, self.row_bytes);
+        let base = b.ptr_add(self.c, offset);
+        indexed(b, base, col, self.epilogue.out_bytes())
+    }
+
+    /// Distance between output rows in bytes.
+    pub(crate) fn row_bytes(&self) -> i64 {
+        self.row_bytes
+    }
+
+    /// What accumulators of these columns start from, one value for each vector; zero where None.
+    pub(crate) fn start(&self, b: &mut Builder, col: Value, vectors: &[u16]) -> Option<Vec<Value>> {
+        let i = self.bias?;
+        let lanes = self.caps.lanes(Elem::F32);
+        let at = indexed(b, self.operands[i], col, 4);
+        let storage = self.epilogue.expr.inputs[i + 1];
+        let load = |(v, &active): (usize, &u16)| emit::load_storage(b, storage, lanes, at.offset(v as i64 * i64::from(lanes) * 4), active);
+        Some(vectors.iter().enumerate().map(load).collect())
+    }
+
+    /// Applies the epilogue to a register tile, `acc[r * vectors + v]`, and stores it.
+    pub(crate) fn store(&self, b: &mut Builder, place: &Place<'_>, acc: &[Value]) {
+        let nv = place.vectors.len();
+        debug_assert_eq!(acc.len(), place.rows * nv);
+        let lanes = b.ty(acc[0]).lanes;
+        let inputs = &self.epilogue.expr.inputs[1..];
+        let out = self.epilogue.expr.output;
+        let out_row = self.row_bytes * place.row_step;
+        let c = self.address(b, place.row, place.col);
+        // Base of each operand; a displacement per row and vector follows.
+        let bases: Vec<Addr> = std::iter::zip(&self.epilogue.operands, &self.operands)
+            .zip(inputs)
+            .map(|((access, &p), s)| match access {
+                OperandAccess::PerColumn => indexed(b, p, place.col, s.bytes() as i64),
+                OperandAccess::PerRow => indexed(b, p, place.row, s.bytes() as i64),
+                OperandAccess::Matrix { row_stride_bytes } => {
+                    let offset = b.mul_const(place.row, *row_stride_bytes);
+                    let base = b.ptr_add(p, offset);
+                    indexed(b, base, place.col, s.bytes() as i64)
+                }
+                OperandAccess::Scalar => Addr::new(p),
+            })
+            .collect();
+        let uniform = |b: &mut Builder, access: OperandAccess| -> Vec<Option<Value>> {
+            let load = |((a, addr), s): ((&OperandAccess, &Addr), &Storage)| {
+                (*a == access).then(|| emit::load_storage_splat(b, *s, lanes, *addr))
+            };
+            self.epilogue.operands.iter().zip(&bases).zip(inputs).map(load).collect()
+        };
+        let scalars = uniform(b, OperandAccess::Scalar);
+        for (v, &active) in place.vectors.iter().enumerate() {
+            let at = i64::from(lanes) * v as i64;
+            let columns: Vec<Option<Value>> = (0..bases.len())
+                .map(|i| {
+                    let s = inputs[i];
+                    let addr = bases[i].offset(at * s.bytes() as i64);
+                    let here = self.epilogue.operands[i] == OperandAccess::PerColumn;
+                    here.then(|| emit::load_storage(b, s, lanes, addr, active))
+                })
+                .collect();
+            for r in 0..place.rows {
+                let row = r as i64;
+                let mut values = vec![acc[r * nv + v]];
+                for (i, s) in inputs.iter().enumerate() {
+                    let bytes = s.bytes() as i64;
+                    values.push(match self.epilogue.operands[i] {
+                        OperandAccess::PerColumn => columns[i].expect("loaded above"),
+                        OperandAccess::Scalar => scalars[i].expect("loaded above"),
+                        OperandAccess::PerRow => {
+                            emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes))
+                        }
+                        OperandAccess::Matrix { row_stride_bytes } => {
+                            let at = row * place.row_step * row_stride_bytes + at * bytes;
+                            emit::load_storage(b, *s, lanes, bases[i].offset(at), active)
+                        }
+                    });
+                }
+                values.extend_from_slice(&self.tables);
+                let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
+                emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
+            }
+        }
+    }
+}
+
+/// Takes the first addition of a per-column operand to the accumulator out of `expr`, where that is the accumulator's only use: the
+/// accumulators can start from the operand instead.
+fn take_bias(expr: &mut Expr, operands: &[OperandAccess]) -> Option<usize> {
+    let input = |expr: &Expr, id: Id| match expr.nodes[id.0 as usize] {
+        Node::Input(i) => Some(i as usize),
+        _ => None,
+    };
+    let uses = |expr: &Expr| {
+        let mut n = usize::from(input(expr, expr.result) == Some(0));
+        expr.nodes.iter().for_each(|node| node.operands(&mut |id| n += usize::from(input(expr, id) == Some(0))));
+        n
+    };
+    if uses(expr) != 1 {
+        return None;
+    }
+    for at in 0..expr.nodes.len() {
+        let Node::Binary(Binary::Add, x, y) = expr.nodes[at] else { continue };
+        let operand = match (input(expr, x), input(expr, y)) {
+            (Some(0), Some(i)) | (Some(i), Some(0)) if i > 0 => i - 1,
+            _ => continue,
+        };
+        let full = matches!(expr.inputs[operand + 1], Storage::F32 | Storage::I32);
+        if full && operands[operand] == OperandAccess::PerColumn {
+            expr.nodes[at] = Node::Input(0);
+            return Some(operand);
+        }
+    }
+    None
+}
+
+/// Takes a final clamp to exactly the range of the output out of `expr`: a saturating store does the same.
+fn take_saturation(expr: &mut Expr) -> Narrow {
+    let range = match expr.output {
+        Storage::I8 => (-128, 127),
+        Storage::U8 => (0, 255),
+        Storage::I16 => (-32768, 32767),
+        _ => return Narrow::Wrap,
+    };
+    let constant = |id: Id| match expr.nodes[id.0 as usize] {
+        Node::Const(Const::I32(v)) => Some(v),
+        _ => None,
+    };
+    // Min and max of a constant and another value, in either order.
+    let split = |id: Id| match expr.nodes[id.0 as usize] {
+        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => {
+            constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c)))
+        }
+        _ => None,
+    };
+    let Some((outer, inner, c)) = split(expr.result) else { return Narrow::Wrap };
+    let Some((other, x, d)) = split(inner) else { return Narrow::Wrap };
+    let clamps = match (outer, other) {
+        (Binary::Min, Binary::Max) => (d, c) == range,
+        (Binary::Max, Binary::Min) => (c, d) == range,
+        _ => false,
+    };
+    if clamps {
+        expr.result = x;
+        return Narrow::Saturate;
+    }
+    Narrow::Wrap
+}

@@ -1,0 +1,257 @@
+//! GEMM: `C[m, n] = epilogue(Σ_k A[m, k] · W[n, k])`, with static shape and compile-time weights.
+//!
+//! Serves 1×1 convolution, fully connected layers and batches of rows, in f32 and in int8 with i32 accumulators; with few rows it is a GEMV that
+//! streams weights. A is read in place. Parameters: `a`, `b` (from [`pack_b`]), `c`, then the epilogue's operands and tables. A work unit is one
+//! row block × column panel, so results do not depend on how units are split over threads. C must not overlap A.
+
+use crate::cpu::epilogue::{Epilogue, Output, Place};
+use crate::cpu::mac::{Run, Scheme, WeightFormat};
+use crate::cpu::tiling::{Panels, RowSplit, Tile, choose};
+use crate::expr::Storage;
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Locality, Value};
+
+/// A GEMM of one shape.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct GemmSpec {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of C: output channels.
+    pub n: usize,
+    /// Columns of A: input channels.
+    pub k: usize,
+    /// Distance between rows of A in elements, at least `k`.
+    pub lda: usize,
+    /// Distance between rows of C in elements, at least `n`.
+    pub ldc: usize,
+    /// Elements of A: `F32`, `I8` or `U8`.
+    pub a_storage: Storage,
+    /// Elements of the weights.
+    pub weights: WeightFormat,
+    /// What is done to accumulators (`F32` or `I32`).
+    pub epilogue: Epilogue,
+}
+
+/// Rows of a block: its part of A stays in the second-level cache while all panels pass over it.
+const BLOCK_ROWS: usize = 112;
+
+/// Everything that follows from a spec and a target.
+struct Plan {
+    scheme: Scheme,
+    tile: Tile,
+    rows: RowSplit,
+    panels: Panels,
+    /// Row tiles in a block, and the number of blocks.
+    block_tiles: usize,
+    blocks: usize,
+}
+
+impl Plan {
+    fn new(spec: &GemmSpec, caps: &Caps) -> Plan {
+        let scheme = Scheme::new(caps, spec.a_storage, spec.weights);
+        let tile = choose(&scheme, spec.m, spec.n, spec.k, caps.l1_bytes);
+        let rows = RowSplit::new(spec.m, tile.mr);
+        let panels = Panels::new(spec.n, tile.nv, scheme.lanes);
+        let tiles = rows.tiles();
+        let blocks = tiles.div_ceil((BLOCK_ROWS / tile.mr).max(1));
+        let block_tiles = tiles.div_ceil(blocks);
+        Plan { scheme, tile, rows, panels, block_tiles, blocks: tiles.div_ceil(block_tiles) }
+    }
+
+    fn panel_bytes(&self, k: usize) -> usize {
+        self.scheme.run_bytes(k, self.panels.nr)
+    }
+}
+
+/// Number of work units.
+pub fn units(spec: &GemmSpec, caps: &Caps) -> usize {
+    let plan = Plan::new(spec, caps);
+    plan.blocks * plan.panels.count
+}
+
+/// Number of units worth handing to a thread at once: about 100,000 multiply-adds of a vector lane's width.
+pub fn grain(spec: &GemmSpec, caps: &Caps) -> usize {
+    let plan = Plan::new(spec, caps);
+    let unit = plan.block_tiles * plan.tile.mr * plan.panels.nr * spec.k;
+    (1_000_000 / unit.max(1)).max(1)
+}
+
+/// Packs weights `[n, k]`, row-major in their format, into the panels that the kernel reads.
+///
+/// # Panics
+/// Where `weights` does not hold `n * k` elements.
+pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
+    assert_eq!(weights.len(), spec.n * spec.k * spec.weights.bytes(), "size of the weights");
+    let plan = Plan::new(spec, caps);
+    let mut out = Vec::with_capacity(plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes)));
+    for p in 0..plan.panels.count {
+        let columns = plan.panels.vectors(p) * usize::from(plan.scheme.lanes);
+        let first = p * plan.panels.nr;
+        plan.scheme.pack_run(&mut out, weights, columns, spec.k, |n, k| (first + n < spec.n).then(|| (first + n) * spec.k + k));
+    }
+    out
+}
+
+/// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
+pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
+    (0..spec.n).map(|n| (0..spec.k).map(|k| spec.weights.centered(weights, n * spec.k + k)).sum()).collect()
+}
+
+/// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ_k w[n, k]`, where `shift` is what this target's
+/// kernel adds to activations. Add it to the accumulator first in the epilogue. Wraps as i32 arithmetic does.
+pub fn folded_bias(spec: &GemmSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8], zero_point: i32) -> Vec<i32> {
+    let offset = zero_point + Scheme::new(caps, spec.a_storage, spec.weights).a_shift();
+    let at = |n: usize| bias.map_or(0, |b| b[n]);
+    weight_sums(spec, weights).iter().enumerate().map(|(n, s)| at(n).wrapping_sub(s.wrapping_mul(offset))).collect()
+}
+
+/// Name prefix of a kernel over these activations.
+pub(crate) fn dtype(a: Storage) -> &'static str {
+    match a {
+        Storage::I8 => "qs8",
+        Storage::U8 => "qu8",
+        _ => "f32",
+    }
+}
+
+/// Builds the kernel.
+///
+/// # Panics
+/// Where the spec contradicts itself: empty, strides below the row length, an accumulator type that is not the scheme's.
+pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
+    assert!(spec.m > 0 && spec.n > 0 && spec.k > 0 && spec.lda >= spec.k && spec.ldc >= spec.n, "shape of {spec:?}");
+    let plan = Plan::new(spec, caps);
+    spec.epilogue.check(plan.scheme.acc_ty());
+    let kr = if plan.scheme.kr() > 1 { format!("c{}", plan.scheme.kr()) } else { String::new() };
+    let mut b = Builder::new(format!("{}_gemm_{}x{}{kr}", dtype(spec.a_storage), plan.tile.mr, plan.panels.nr));
+    let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
+    let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
+    let scratch = plan.scheme.scratch(&mut b, plan.tile.mr, spec.k);
+    let gemm = Gemm { spec, plan: &plan, output: &output, a, scratch };
+    let (begin, end) = (b.begin(), b.end());
+    b.for_loop(begin, end, 1, &[], |b, unit, _| {
+        let (block, panel) = split_unit(b, unit, plan.blocks, plan.panels.count);
+        let offset = b.mul_const(panel, plan.panel_bytes(spec.k) as i64);
+        let weights = b.ptr_add(packed, offset);
+        let col = b.mul_const(panel, plan.panels.nr as i64);
+        for_panel(b, &plan.panels, panel, |b, vectors| gemm.block(b, block, col, weights, vectors));
+        vec![]
+    });
+    b.finish()
+}
+
+/// Splits a unit number into (outer, inner), inner fastest.
+pub(crate) fn split_unit(b: &mut Builder, unit: Value, outer: usize, inner: usize) -> (Value, Value) {
+    let zero = b.i64(0);
+    match (outer, inner) {
+        (_, 1) => (unit, zero),
+        (1, _) => (zero, unit),
+        _ => {
+            let count = b.i64(inner as i64);
+            let o = b.bin(BinOp::Div, unit, count);
+            let back = b.mul(o, count);
+            (o, b.sub(unit, back))
+        }
+    }
+}
+
+/// Emits `body` for full panels and, where it differs, for the last one.
+pub(crate) fn for_panel(b: &mut Builder, panels: &Panels, panel: Value, body: impl Fn(&mut Builder, &[u16])) {
+    if !panels.has_tail() {
+        return body(b, &panels.full);
+    }
+    if panels.count == 1 {
+        return body(b, &panels.last);
+    }
+    let last = b.i64(panels.count as i64 - 1);
+    let full = b.cmp(CmpOp::Lt, panel, last);
+    b.if_else(
+        full,
+        |b| {
+            body(b, &panels.full);
+            vec![]
+        },
+        |b| {
+            body(b, &panels.last);
+            vec![]
+        },
+    );
+}
+
+struct Gemm<'a> {
+    spec: &'a GemmSpec,
+    plan: &'a Plan,
+    output: &'a Output<'a>,
+    a: Value,
+    scratch: Option<Value>,
+}
+
+impl Gemm<'_> {
+    /// All row tiles of a block against one panel.
+    fn block(&self, b: &mut Builder, block: Value, col: Value, weights: Value, vectors: &[u16]) {
+        let (rows, tiles) = (self.plan.rows, self.plan.rows.tiles() as i64);
+        let first = b.mul_const(block, self.plan.block_tiles as i64);
+        let stop = b.add_const(first, self.plan.block_tiles as i64);
+        let tiles = b.i64(tiles);
+        let stop = b.min(stop, tiles);
+        let large = b.i64(rows.large as i64);
+        if rows.large > 0 {
+            let end = if rows.small > 0 { b.min(stop, large) } else { stop };
+            self.tiles(b, (first, end), rows.mr, 0, col, weights, vectors);
+        }
+        if rows.small > 0 {
+            let start = if rows.large > 0 { b.max(first, large) } else { first };
+            self.tiles(b, (start, stop), rows.mr - 1, rows.large, col, weights, vectors);
+        }
+    }
+
+    /// Row tiles of `mr` rows; tile t begins at row `t * mr + shift`.
+    #[allow(clippy::too_many_arguments)]
+    fn tiles(&self, b: &mut Builder, range: (Value, Value), mr: usize, shift: usize, col: Value, weights: Value, vectors: &[u16]) {
+        let body = |b: &mut Builder, t: Value| {
+            let row = b.mul_const(t, mr as i64);
+            let row = b.add_const(row, shift as i64);
+            self.tile(b, row, mr, col, weights, vectors);
+        };
+        if self.plan.rows.tiles() == 1 {
+            let zero = b.i64(0);
+            return body(b, zero);
+        }
+        b.for_loop(range.0, range.1, 1, &[], |b, t, _| {
+            body(b, t);
+            vec![]
+        });
+    }
+
+    fn tile(&self, b: &mut Builder, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
+        let scheme = &self.plan.scheme;
+        let row_bytes = self.spec.lda as i64 * scheme.a_bytes();
+        let offset = b.mul_const(row, row_bytes);
+        let a = b.ptr_add(self.a, offset);
+        let row_offsets: Vec<i64> = (0..mr as i64).map(|r| r * row_bytes).collect();
+        let place = Place { row, row_step: 1, col, rows: mr, vectors };
+        let many = self.plan.rows.tiles() > 1;
+        if many {
+            self.prefetch_c(b, &place, vectors);
+        }
+        let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
+        if let Some(bias) = self.output.start(b, col, vectors) {
+            acc.fill(&bias);
+        }
+        let dense = many && self.spec.lda == self.spec.k;
+        let prefetch = dense.then(|| (b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
+        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });
+        let acc = scheme.end(b, acc);
+        self.output.store(b, &place, &acc);
+    }
+
+    /// Fetches the lines of C early, so that stores do not wait for them.
+    fn prefetch_c(&self, b: &mut Builder, place: &Place<'_>, vectors: &[u16]) {
+        let bytes = vectors.iter().map(|&v| i64::from(v)).sum::<i64>() * self.spec.epilogue.out_bytes();
+        let c: Addr = self.output.address(b, place.row, place.col);
+        for r in 0..place.rows as i64 {
+            for line in 0..(bytes + 63) / 64 {
+                b.prefetch(c.offset(r * self.output.row_bytes() + line * 64), Locality::L1);
+            }
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Implicit GEMM: the loop nest that convolutions share.
+//!
+//! A tile is `mr` neighbouring output pixels of one output row × a panel of channels. Input pixels are read in place. Taps outside the image are
+//! skipped: in y by the bounds of the loop over `ky`, computed for each output row; in x by the class of the tile. A class lists runs: neighbouring `kx`
+//! for which the same pixels of the tile are inside. Where input pixels are dense (no groups, no dilation in x), a run over several `kx` is one
+//! stretch of K. For int8, a skipped tap must count as the zero point: packed B carries `zero_point * Σ_ci w` for each tap and each row of taps.
+
+use crate::cpu::epilogue::{Output, Place};
+use crate::cpu::gemm::{for_panel, split_unit};
+use crate::cpu::mac::{Acc, Run, Scheme};
+use crate::cpu::tiling::{Panels, RowSplit, choose};
+use crate::cpu::window::Axis;
+use std::ops::Range;
+use tflc_kir::{Addr, Builder, Caps, Elem, Mem, Type, Value};
+
+/// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct OutMap {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) step_y: usize,
+    pub(crate) step_x: usize,
+    pub(crate) y0: usize,
+    pub(crate) x0: usize,
+}
+
+/// Shape of a nest. Counts of channels are those of one group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Geometry {
+    pub(crate) batch: usize,
+    pub(crate) y: Axis,
+    pub(crate) x: Axis,
+    /// Distance between input pixels in elements.
+    pub(crate) in_pixel: usize,
+    pub(crate) groups: usize,
+    pub(crate) in_c: usize,
+    pub(crate) out_c: usize,
+    pub(crate) out: OutMap,
+}
+
+/// Neighbouring `kx` for which the same rows (pixels) of a tile lie inside the image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct KxRun {
+    kx: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// Neighbouring tiles of one output row that share their code: `count` tiles of `mr` pixels from pixel `x`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Class {
+    x: usize,
+    mr: usize,
+    count: usize,
+    runs: Vec<KxRun>,
+}
+
+/// A loop nest for one geometry and target.
+pub(crate) struct Nest {
+    geometry: Geometry,
+    pub(crate) scheme: Scheme,
+    pub(crate) mr: usize,
+    pub(crate) panels: Panels,
+    classes: Vec<Class>,
+    /// Output rows of a unit.
+    block_rows: usize,
+    /// What a skipped tap counts as: the zero point as the scheme sees it; 0 for floats.
+    zero: i32,
+    /// Whether a run over several `kx` is contiguous.
+    dense: bool,
+    /// Whether partial runs read weights packed tap by tap, behind those packed row by row.
+    split_copy: bool,
+}
+
+/// Pixels of a unit, so that a panel of weights in the first-level cache serves many.
+const BLOCK_PIXELS: usize = 112;
+
+impl Geometry {
+    fn classes(&self, split: RowSplit) -> Vec<Class> {
+        let mut classes: Vec<Class> = vec![];
+        for t in 0..split.tiles() {
+            let (x, mr) = split.tile(t);
+            let mut runs: Vec<KxRun> = vec![];
+            for kx in 0..self.x.kernel {
+                let rows = self.x.inside(x, mr, kx);
+                match runs.last_mut() {
+                    _ if rows.is_empty() => {}
+                    Some(run) if run.rows == rows && run.kx.end == kx => run.kx.end += 1,
+                    _ => runs.push(KxRun { kx: kx..kx + 1, rows }),
+                }
+            }
+            match classes.last_mut() {
+                Some(c) if c.mr == mr && c.runs == runs => c.count += 1,
+                _ => classes.push(Class { x, mr, count: 1, runs }),
+            }
+        }
+        classes
+    }
+}
+
+impl Nest {
+    pub(crate) fn new(geometry: Geometry, scheme: Scheme, caps: &Caps, zero_point: i32) -> Nest {
+        let g = &geometry;
+        let tile = choose(&scheme, g.x.output, g.out_c, g.y.kernel * g.x.kernel * g.in_c, caps.l1_bytes);
+        let split = RowSplit::new(g.x.output, tile.mr);
+        let panels = Panels::new(g.out_c, tile.nv, scheme.lanes);
+        let classes = g.classes(split);
+        let dense = g.groups == 1 && g.x.dilation == 1 && g.in_pixel == g.in_c;
+        let partial = classes.iter().any(|c| c.runs.iter().any(|r| r.kx.len() < g.x.kernel));
+        let split_copy = dense && partial && !g.in_c.is_multiple_of(scheme.kr());
+        let float = scheme.acc_ty() == crate::expr::Ty::F32;
+        let zero = if float { 0 } else { zero_point + scheme.a_shift() };
+        let block_rows = (BLOCK_PIXELS / g.x.output).clamp(1, g.batch * g.y.output);
+        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy }
+    }
+
+    /// Blocks of output rows, over all images.
+    fn blocks(&self) -> usize {
+        (self.geometry.batch * self.geometry.y.output).div_ceil(self.block_rows)
+    }
+
+    /// Number of work units: row blocks × groups × panels, panels fastest.
+    pub(crate) fn units(&self) -> usize {
+        self.blocks() * self.geometry.groups * self.panels.count
+    }
+
+    /// Multiply-adds of a unit.
+    pub(crate) fn unit_work(&self) -> usize {
+        let g = &self.geometry;
+        self.block_rows * g.x.output * self.panels.nr * g.y.kernel * g.x.kernel * g.in_c
+    }
+
+    /// Longest run of K.
+    pub(crate) fn longest_run(&self) -> usize {
+        if self.dense { self.geometry.x.kernel * self.geometry.in_c } else { self.geometry.in_c }
+    }
+
+    /// Bytes of packed weights of one row of taps, packed row by row and tap by tap.
+    fn ky_bytes(&self, columns: usize) -> (usize, usize) {
+        let g = &self.geometry;
+        let taps = g.x.kernel * self.scheme.run_bytes(g.in_c, columns);
+        (if self.dense { self.scheme.run_bytes(g.x.kernel * g.in_c, columns) } else { taps }, taps)
+    }
+
+    fn weight_bytes(&self, columns: usize) -> usize {
+        let (rows, taps) = self.ky_bytes(columns);
+        self.geometry.y.kernel * (rows + if self.split_copy { taps } else { 0 })
+    }
+
+    /// Bytes of a panel: weights, then what skipped taps count as (for each tap, then for each row of taps).
+    fn panel_bytes(&self, columns: usize) -> usize {
+        let g = &self.geometry;
+        let skipped = if self.zero == 0 { 0 } else { 4 * columns * g.y.kernel * (g.x.kernel + 1) };
+        self.weight_bytes(columns) + skipped
+    }
+
+    /// Bytes of packed weights of one group.
+    fn group_bytes(&self) -> usize {
+        let last = self.panels.last.len() * usize::from(self.scheme.lanes);
+        (self.panels.count - 1) * self.panel_bytes(self.panels.nr) + self.panel_bytes(last)
+    }
+
+    /// Bytes of packed weights.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.geometry.groups * self.group_bytes()
+    }
+
+    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups.
+    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> usize) {
+        let g = &self.geometry;
+        for group in 0..g.groups {
+            for p in 0..self.panels.count {
+                let columns = self.panels.vectors(p) * usize::from(self.scheme.lanes);
+                let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
+                let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
+                    self.scheme.pack_run(out, weights, columns, count * g.in_c, |n, k| {
+                        column(n).map(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
+                    });
+                };
+                for ky in 0..g.y.kernel {
+                    let step = if self.dense { g.x.kernel } else { 1 };
+                    (0..g.x.kernel).step_by(step).for_each(|kx| taps(out, ky, kx, step));
+                }
+                if self.split_copy {
+                    (0..g.y.kernel).for_each(|ky| (0..g.x.kernel).for_each(|kx| taps(out, ky, kx, 1)));
+                }
+                if self.zero != 0 {
+                    self.pack_skipped(out, weights, columns, &column, &index);
+                }
+            }
+        }
+    }
+
+    fn pack_skipped(
+        &self,
+        out: &mut Vec<u8>,
+        weights: &[u8],
+        columns: usize,
+        column: &impl Fn(usize) -> Option<usize>,
+        index: &impl Fn(usize, usize, usize, usize) -> usize,
+    ) {
+        let g = &self.geometry;
+        let tap = |n: usize, ky: usize, kx: usize| -> i32 {
+            let sum: i32 = (0..g.in_c).map(|c| self.scheme.weights.centered(weights, index(n, ky, kx, c))).sum();
+            sum.wrapping_mul(self.zero)
+        };
+        let mut put = |n: usize, f: &dyn Fn(usize) -> i32| out.extend_from_slice(&column(n).map_or(0, f).to_le_bytes());
+        for ky in 0..g.y.kernel {
+            for kx in 0..g.x.kernel {
+                (0..columns).for_each(|n| put(n, &|n| tap(n, ky, kx)));
+            }
+        }
+        for ky in 0..g.y.kernel {
+            (0..columns).for_each(|n| put(n, &|n| (0..g.x.kernel).fold(0, |s: i32, kx| s.wrapping_add(tap(n, ky, kx)))));
+        }
+    }
+
+    /// Emits one unit. `packed` is where this nest's packed weights begin.
+    pub(crate) fn unit(&self, b: &mut Builder, a: Value, packed: Value, output: &Output<'_>, scratch: Option<Value>, unit: Value) {
+        let g = &self.geometry;
+        let (outer, panel) = split_unit(b, unit, self.blocks() * g.groups, self.panels.count);
+        let (block, group) = split_unit(b, outer, self.blocks(), g.groups);
+        let group_weights = b.mul_const(group, self.group_bytes() as i64);
+        let packed = b.ptr_add(packed, group_weights);
+        let offset = b.mul_const(panel, self.panel_bytes(self.panels.nr) as i64);
+        let weights = b.ptr_add(packed, offset);
+        let group_a = b.mul_const(group, g.in_c as i64 * self.scheme.a_bytes());
+        let a = b.ptr_add(a, group_a);
+        let group_col = b.mul_const(group, g.out_c as i64);
+        let col = b.mul_const(panel, self.panels.nr as i64);
+        let col = b.add(group_col, col);
+        let first = b.mul_const(block, self.block_rows as i64);
+        let stop = b.add_const(first, self.block_rows as i64);
+        let rows = b.i64((g.batch * g.y.output) as i64);
+        let stop = b.min(stop, rows);
+        for_panel(b, &self.panels, panel, |b, vectors| {
+            b.for_loop(first, stop, 1, &[], |b, line, _| {
+                let (image, y) = split_unit(b, line, g.batch, g.y.output);
+                let row = OutRow { a, weights, col, image, y, ky: g.y.taps(b, y), vectors, scratch };
+                self.row(b, &row, output);
+                vec![]
+            });
+        });
+    }
+
+    /// All tiles of an output row.
+    fn row(&self, b: &mut Builder, row: &OutRow<'_>, output: &Output<'_>) {
+        let g = &self.geometry;
+        let line_bytes = g.x.input as i64 * self.pixel_bytes();
+        // (image * in_h + y * stride - pad) input lines.
+        let line = b.mul_const(row.image, g.y.input as i64);
+        let y = b.mul_const(row.y, g.y.stride as i64);
+        let line = b.add(line, y);
+        let line = b.add_const(line, -g.y.pad);
+        let offset = b.mul_const(line, line_bytes);
+        let a = b.ptr_add(row.a, offset);
+        let out = b.mul_const(row.image, g.out.height as i64);
+        let y = b.mul_const(row.y, g.out.step_y as i64);
+        let out = b.add(out, y);
+        let out = b.add_const(out, g.out.y0 as i64);
+        let out = b.mul_const(out, g.out.width as i64);
+        let start = self.start(b, row, output);
+        for class in &self.classes {
+            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
+                let x = b.mul_const(t, class.mr as i64);
+                let x = b.add_const(x, class.x as i64);
+                let at = b.mul_const(x, g.x.stride as i64 * self.pixel_bytes());
+                let at = b.add_const(at, -g.x.pad * self.pixel_bytes());
+                let a = b.ptr_add(a, at);
+                let pixel = b.mul_const(x, g.out.step_x as i64);
+                let pixel = b.add_const(pixel, g.out.x0 as i64);
+                let pixel = b.add(out, pixel);
+                let place = Place { row: pixel, row_step: g.out.step_x as i64, col: row.col, rows: class.mr, vectors: row.vectors };
+                self.tile(b, row, class, a, &start, &place, output);
+                vec![]
+            });
+        }
+    }
+
+    fn pixel_bytes(&self) -> i64 {
+        self.geometry.in_pixel as i64 * self.scheme.a_bytes()
+    }
+
+    /// What accumulators start from, one value for each vector: the epilogue's bias and what the rows of taps outside the image count
+    /// as; none where both are zero.
+    fn start(&self, b: &mut Builder, row: &OutRow<'_>, output: &Output<'_>) -> Option<Vec<Value>> {
+        let g = &self.geometry;
+        let bias = output.start(b, row.col, row.vectors);
+        if self.zero == 0 || g.y.all_inside() {
+            return bias;
+        }
+        let columns = row.vectors.len() * usize::from(self.scheme.lanes);
+        let ty = Type::vector(Elem::I32, self.scheme.lanes);
+        let at = self.weight_bytes(columns) + 4 * columns * g.y.kernel * g.x.kernel;
+        let table = b.ptr_add_const(row.weights, at as i64);
+        let mut sums = bias.unwrap_or_else(|| row.vectors.iter().map(|_| b.int(ty, 0)).collect());
+        let (zero, all) = (b.i64(0), b.i64(g.y.kernel as i64));
+        for (from, to) in [(zero, row.ky.0), (row.ky.1, all)] {
+            sums = b.for_loop(from, to, 1, &sums, |b, ky, sums| {
+                let offset = b.mul_const(ky, 4 * columns as i64);
+                let p = b.ptr_add(table, offset);
+                self.add_vectors(b, sums, Addr::new(p))
+            });
+        }
+        Some(sums)
+    }
+
+    /// `sums[v] + memory[v]`.
+    fn add_vectors(&self, b: &mut Builder, sums: &[Value], at: Addr) -> Vec<Value> {
+        let ty = Type::vector(Elem::I32, self.scheme.lanes);
+        let bytes = i64::from(self.scheme.lanes) * 4;
+        let term = |(v, &s): (usize, &Value)| {
+            let x = b.load(ty, Mem::S32, at.offset(v as i64 * bytes));
+            b.add(s, x)
+        };
+        sums.iter().enumerate().map(term).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn tile(
+        &self,
+        b: &mut Builder,
+        row: &OutRow<'_>,
+        class: &Class,
+        a: Value,
+        start: &Option<Vec<Value>>,
+        place: &Place<'_>,
+        output: &Output<'_>,
+    ) {
+        let g = &self.geometry;
+        let k = g.y.kernel * g.x.kernel * g.in_c;
+        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.scratch);
+        if let Some(values) = start {
+            acc.fill(values);
+        }
+        let columns = row.vectors.len() * usize::from(self.scheme.lanes);
+        let all = 0..class.mr;
+        let body = |b: &mut Builder, ky: Value, acc: &mut Acc| {
+            let line = b.mul_const(ky, (g.y.dilation * g.x.input) as i64 * self.pixel_bytes());
+            let a = b.ptr_add(a, line);
+            for run in &class.runs {
+                self.kx_run(b, acc, run, class, a, row.weights, ky, columns);
+            }
+            self.skipped_pixels(b, acc, class, row.weights, ky, columns);
+        };
+        if g.y.all_inside() && g.y.kernel == 1 {
+            body(b, row.ky.0, &mut acc);
+        } else {
+            let carried = acc.select(&all);
+            let out = b.for_loop(row.ky.0, row.ky.1, 1, &carried, |b, ky, c| {
+                let mut inner = acc.clone();
+                inner.replace(&all, c);
+                body(b, ky, &mut inner);
+                inner.select(&all)
+            });
+            acc.replace(&all, &out);
+        }
+        let acc = self.scheme.end(b, acc);
+        output.store(b, place, &acc);
+    }
+
+    /// Accumulates the taps of a run; `a` is the line of the tile's first pixel and tap (ky, 0).
+    #[allow(clippy::too_many_arguments)]
+    fn kx_run(&self, b: &mut Builder, acc: &mut Acc, run: &KxRun, class: &Class, a: Value, weights: Value, ky: Value, columns: usize) {
+        let g = &self.geometry;
+        let row_offsets: Vec<i64> = (0..class.mr as i64).map(|r| r * g.x.stride as i64 * self.pixel_bytes()).collect();
+        let (row_bytes, tap_row_bytes) = self.ky_bytes(columns);
+        let whole = run.kx.len() == g.x.kernel;
+        let by_taps = self.split_copy && !whole;
+        let (base, bytes) = if by_taps { (g.y.kernel * row_bytes, tap_row_bytes) } else { (0, row_bytes) };
+        let offset = b.mul_const(ky, bytes as i64);
+        let weights = b.ptr_add(weights, offset);
+        let weights = b.ptr_add_const(weights, base as i64);
+        let tap_bytes = self.scheme.run_bytes(g.in_c, columns) as i64;
+        let tap_a = g.x.dilation as i64 * self.pixel_bytes();
+        let budget = if run.rows.len() == class.mr && (whole || class.count > 1) { 112 } else { 48 };
+        let one = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
+            let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: None, budget };
+            self.scheme.run(b, acc, &run);
+        };
+        let first = run.kx.start as i64;
+        if self.dense && !by_taps {
+            let a = b.ptr_add_const(a, first * tap_a);
+            let weights = b.ptr_add_const(weights, first * tap_bytes);
+            return one(b, acc, a, weights, run.kx.len() * g.in_c);
+        }
+        let carried = acc.select(&run.rows);
+        let out = b.for_const(first, run.kx.end as i64, 1, &carried, |b, kx, c| {
+            let mut inner = acc.clone();
+            inner.replace(&run.rows, c);
+            let (at, wt) = (b.mul_const(kx, tap_a), b.mul_const(kx, tap_bytes));
+            let (a, weights) = (b.ptr_add(a, at), b.ptr_add(weights, wt));
+            one(b, &mut inner, a, weights, g.in_c);
+            inner.select(&run.rows)
+        });
+        acc.replace(&run.rows, &out);
+    }
+
+    /// Adds what taps of row `ky` count as for the pixels of the tile for which they lie outside.
+    fn skipped_pixels(&self, b: &mut Builder, acc: &mut Acc, class: &Class, weights: Value, ky: Value, columns: usize) {
+        let g = &self.geometry;
+        if self.zero == 0 {
+            return;
+        }
+        let table = b.ptr_add_const(weights, self.weight_bytes(columns) as i64);
+        let offset = b.mul_const(ky, (4 * columns * g.x.kernel) as i64);
+        let table = b.ptr_add(table, offset);
+        for kx in 0..g.x.kernel {
+            let inside = g.x.inside(class.x, class.mr, kx);
+            for r in (0..class.mr).filter(|r| !inside.contains(r)) {
+                let sums = acc.row(r).to_vec();
+                let sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * kx) as i64));
+                acc.row(r).copy_from_slice(&sums);
+            }
+        }
+    }
+}
+
+/// One output row of one panel.
+struct OutRow<'a> {
+    a: Value,
+    weights: Value,
+    col: Value,
+    image: Value,
+    y: Value,
+    /// Taps inside the image in y.
+    ky: (Value, Value),
+    vectors: &'a [u16],
+    scratch: Option<Value>,
+}

@@ -1,0 +1,25 @@
+//! Kernels for processors, written in kir.
+//!
+//! One file per family: a spec (shape, strides, storage types, epilogue; all static), `build(&spec, &caps) -> Kernel`, packers for its weights, and
+//! the number of work units. Register tiles come from [`tiling`], multiply-accumulate schemes from [`mac`], what follows an accumulator from
+//! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
+
+pub mod conv;
+pub mod depthwise;
+mod depthwise_dot;
+pub mod epilogue;
+pub mod gather;
+pub mod gemm;
+pub(crate) mod implicit;
+pub mod mac;
+pub mod pointwise;
+pub mod pool;
+pub mod reduce;
+pub mod resample;
+pub mod softmax;
+pub mod table;
+pub(crate) mod tiling;
+pub mod window;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Register tiles and how a matrix is cut into them.
+//!
+//! Rows are cut evenly into tiles of `mr` and `mr - 1` rows, so that no tile is much smaller than the others and at most two bodies are emitted.
+//! Columns are cut into panels of `nv` vectors; the last one may have fewer vectors and a partial one. The choice of the tile is a cost estimate
+//! from the shape and the register budget of the multiply-accumulate scheme.
+
+use crate::cpu::mac::Scheme;
+
+/// Rows cut into `large` tiles of `mr` rows, followed by `small` tiles of `mr - 1` rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RowSplit {
+    pub(crate) mr: usize,
+    pub(crate) large: usize,
+    pub(crate) small: usize,
+}
+
+impl RowSplit {
+    /// Cuts `m` rows into as few tiles of at most `most` rows as possible.
+    pub(crate) fn new(m: usize, most: usize) -> RowSplit {
+        let tiles = m.div_ceil(most).max(1);
+        let mr = m.div_ceil(tiles);
+        let small = tiles * mr - m;
+        RowSplit { mr, large: tiles - small, small }
+    }
+
+    /// Number of tiles.
+    pub(crate) fn tiles(&self) -> usize {
+        self.large + self.small
+    }
+
+    /// First row and number of rows of tile `t`.
+    pub(crate) fn tile(&self, t: usize) -> (usize, usize) {
+        let start = t * self.mr - t.saturating_sub(self.large);
+        (start, if t < self.large { self.mr } else { self.mr - 1 })
+    }
+}
+
+/// Columns cut into panels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Panels {
+    /// Columns of a full panel.
+    pub(crate) nr: usize,
+    /// Number of panels, the last one included.
+    pub(crate) count: usize,
+    /// Lanes that exist in each vector of a full panel.
+    pub(crate) full: Vec<u16>,
+    /// The same of the last panel.
+    pub(crate) last: Vec<u16>,
+}
+
+impl Panels {
+    /// Cuts `n` columns into panels of `nv` vectors of `lanes`.
+    pub(crate) fn new(n: usize, nv: usize, lanes: u16) -> Panels {
+        let l = usize::from(lanes);
+        let nr = nv * l;
+        let count = n.div_ceil(nr).max(1);
+        let rest = n - (count - 1) * nr;
+        let last = (0..rest.div_ceil(l)).map(|v| (rest - v * l).min(l) as u16).collect();
+        Panels { nr, count, full: vec![lanes; nv], last }
+    }
+
+    /// Whether the last panel differs from the others.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.last != self.full
+    }
+
+    /// Whole vectors of panel `p`.
+    pub(crate) fn vectors(&self, p: usize) -> usize {
+        if p + 1 == self.count { self.last.len() } else { self.full.len() }
+    }
+
+    /// Columns of packed weights in all panels.
+    pub(crate) fn padded(&self, lanes: u16) -> usize {
+        (self.count - 1) * self.nr + self.last.len() * usize::from(lanes)
+    }
+}
+
+/// Rows and vectors of a register tile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tile {
+    pub(crate) mr: usize,
+    pub(crate) nv: usize,
+}
+
+/// Picks the tile for `rows` rows that are cut evenly and `n` columns, with `k` elements to accumulate.
+pub(crate) fn choose(scheme: &Scheme, rows: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
+    let lanes = usize::from(scheme.lanes);
+    let vectors = n.div_ceil(lanes);
+    let mut best = (f64::INFINITY, Tile { mr: 1, nv: 1 });
+    for nv in 1..=vectors.min(8) {
+        let most = (1..=rows.min(32)).rev().find(|&mr| scheme.fits(mr, nv));
+        let Some(most) = most else { continue };
+        for most in [most, most.div_ceil(2)] {
+            let split = RowSplit::new(rows, most);
+            let cost = |nv: usize| split.large as f64 * tile_cost(scheme, split.mr, nv, k, l1_bytes)
+                + split.small as f64 * tile_cost(scheme, split.mr - 1, nv, k, l1_bytes);
+            let rest = vectors % nv;
+            let total = (vectors / nv) as f64 * cost(nv) + if rest > 0 { cost(rest) } else { 0.0 };
+            if total < best.0 {
+                best = (total, Tile { mr: split.mr, nv });
+            }
+        }
+    }
+    best.1
+}
+
+/// Estimated time of a tile in units of one multiply-add instruction: two multiply-adds and two loads start in each cycle.
+fn tile_cost(scheme: &Scheme, mr: usize, nv: usize, k: usize, l1_bytes: u32) -> f64 {
+    let steps = scheme.steps(k) as f64;
+    let (arithmetic, loads) = ((mr * nv) as f64, (mr + nv) as f64);
+    let panel = scheme.run_bytes(k, nv * usize::from(scheme.lanes));
+    // A panel that leaves the first-level cache comes from the second at about half a line per cycle.
+    let stream = if panel as f64 > 0.7 * f64::from(l1_bytes) { 2.0 * nv as f64 } else { 0.0 };
+    let step = arithmetic.max(loads).max(stream).max(4.0) + 0.1 * loads;
+    // Start and end of a tile: pointers, loop set-up, and the epilogue's operands.
+    steps * step + 30.0 + 6.0 * nv as f64
+}

@@ -1,0 +1,184 @@
+//! Runs compiled kernels in a process of their own, on this processor or under `qemu-aarch64`.
+//!
+//! Takes machine code, buffers and argument slots; gives back status and buffers. The loader, a small C program that is compiled
+//! on first use, puts guard pages around every buffer, so a kernel that strays by one byte dies with its case named. No unsafe code is needed here.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An argument slot.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Slot {
+    /// The address of a buffer, plus an offset in bytes.
+    Buffer(usize, i64),
+    /// 64 bits as they are.
+    Value(u64),
+}
+
+/// One call of a kernel.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Machine code, entered at its start.
+    pub code: Vec<u8>,
+    /// Content of the buffers.
+    pub buffers: Vec<Vec<u8>>,
+    /// Argument slots.
+    pub slots: Vec<Slot>,
+    /// Work units.
+    pub units: std::ops::Range<i64>,
+}
+
+/// What a call left behind.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// Status that the kernel returned.
+    pub status: i32,
+    /// Content of the buffers.
+    pub buffers: Vec<Vec<u8>>,
+}
+
+/// Processor that kernels run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Machine {
+    /// This one, x86-64.
+    Native,
+    /// x86-64 without anything newer than SSE2, under `qemu-x86_64`.
+    Sse2,
+    /// AArch64 under `qemu-aarch64`.
+    Aarch64,
+}
+
+impl Machine {
+    /// Emulator and its processor model.
+    fn emulator(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Machine::Native => None,
+            Machine::Sse2 => Some(("qemu-x86_64", "qemu64,-pni,-cx16,-ssse3,-sse4.1,-sse4.2,-popcnt,-avx")),
+            Machine::Aarch64 => Some(("qemu-aarch64", "max")),
+        }
+    }
+}
+
+/// Runs cases on one machine.
+#[derive(Debug)]
+pub struct Runner {
+    machine: Machine,
+    folder: PathBuf,
+}
+
+impl Runner {
+    /// A runner, or the reason why there is none here.
+    ///
+    /// # Errors
+    /// Where the compiler for the loader or the emulator is missing, or the processor is another.
+    pub fn new(machine: Machine) -> Result<Runner> {
+        if machine != Machine::Aarch64 && !cfg!(target_arch = "x86_64") {
+            bail!("this processor is not x86-64");
+        }
+        if let Some((emulator, _)) = machine.emulator() {
+            Command::new(emulator).arg("--version").output().with_context(|| format!("{emulator} is not installed"))?;
+        }
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tflc-loader-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let runner = Runner { machine, folder };
+        runner.build_loader()?;
+        Ok(runner)
+    }
+
+    fn build_loader(&self) -> Result<()> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.c");
+        let compiler = match self.machine {
+            Machine::Native | Machine::Sse2 => "cc",
+            Machine::Aarch64 => "aarch64-linux-gnu-gcc",
+        };
+        let out = Command::new(compiler)
+            .args(["-O1", "-static", "-o"])
+            .arg(self.folder.join("loader"))
+            .arg(source)
+            .output()
+            .with_context(|| format!("{compiler} is not installed"))?;
+        if !out.status.success() {
+            bail!("{compiler}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(())
+    }
+
+    /// Runs all cases, in order.
+    ///
+    /// # Errors
+    /// Where a case crashes; the message has its number.
+    pub fn run(&self, cases: &[Case]) -> Result<Vec<Outcome>> {
+        let (input, output) = (self.folder.join("in"), self.folder.join("out"));
+        std::fs::write(&input, encode(cases))?;
+        let loader = self.folder.join("loader");
+        let mut command = match self.machine.emulator() {
+            None => Command::new(loader),
+            Some((emulator, cpu)) => {
+                let mut c = Command::new(emulator);
+                c.args(["-cpu", cpu]).arg(loader);
+                c
+            }
+        };
+        let ran = command.arg(&input).arg(&output).output()?;
+        if !ran.status.success() {
+            bail!("loader: {} {}", ran.status, String::from_utf8_lossy(&ran.stderr));
+        }
+        decode(cases, &std::fs::read(&output)?)
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // The folder is temporary; failing to remove it harms nobody.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn encode(cases: &[Case]) -> Vec<u8> {
+    fn word(out: &mut Vec<u8>, v: u64) {
+        out.extend(v.to_le_bytes());
+    }
+    fn bytes(out: &mut Vec<u8>, b: &[u8]) {
+        out.extend(b);
+        out.resize(out.len().next_multiple_of(8), 0);
+    }
+    let mut out = vec![];
+    word(&mut out, cases.len() as u64);
+    for c in cases {
+        let head = [c.code.len() as u64, c.buffers.len() as u64, c.slots.len() as u64, c.units.start as u64, c.units.end as u64];
+        head.iter().for_each(|&w| word(&mut out, w));
+        bytes(&mut out, &c.code);
+        for b in &c.buffers {
+            word(&mut out, b.len() as u64);
+            bytes(&mut out, b);
+        }
+        for s in &c.slots {
+            let words = match *s {
+                Slot::Buffer(i, offset) => [1, i as u64, offset as u64],
+                Slot::Value(v) => [0, v, 0],
+            };
+            words.iter().for_each(|&w| word(&mut out, w));
+        }
+    }
+    out
+}
+
+fn decode(cases: &[Case], mut left: &[u8]) -> Result<Vec<Outcome>> {
+    let mut take = |n: usize| -> Result<&[u8]> {
+        let (head, tail) = left.split_at_checked(n.next_multiple_of(8)).context("the loader's output is short")?;
+        left = tail;
+        Ok(&head[..n])
+    };
+    cases
+        .iter()
+        .map(|c| {
+            let status = i64::from_le_bytes(take(8)?.try_into()?) as i32;
+            let buffers = c.buffers.iter().map(|b| Ok(take(b.len())?.to_vec())).collect::<Result<_>>()?;
+            Ok(Outcome { status, buffers })
+        })
+        .collect()
+}
