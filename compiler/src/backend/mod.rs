@@ -3,6 +3,7 @@
 //! Every backend gives position-independent bytes for one kernel, with the calling convention of [`tflc_kir::Kernel`].
 
 pub mod cranelift;
+pub mod image;
 
 use crate::target::{Cpu, Target, X86Level};
 use tflc_kir::Kernel;
