@@ -203,7 +203,7 @@ fn take_bias(expr: &mut Expr, operands: &[OperandAccess]) -> Option<usize> {
     };
     let uses = |expr: &Expr| {
         let mut n = usize::from(input(expr, expr.result) == Some(0));
-        expr.nodes.iter().for_each(|node| node.operands(&mut |id| n += usize::from(input(expr, id) == Some(0))));
+        expr.nodes.iter().for_each(|node| n += node.operands().filter(|&id| input(expr, id) == Some(0)).count());
         n
     };
     if uses(expr) != 1 {
