@@ -188,7 +188,7 @@ impl<'a> Output<'a> {
                 }
                 values.extend_from_slice(&self.tables);
                 let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
-                emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
+                emit::store_narrowed(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
             }
         }
     }
