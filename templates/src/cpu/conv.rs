@@ -103,6 +103,11 @@ pub fn pack_b(spec: &ConvSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &ConvSpec, caps: &Caps) -> usize {
+    spec.nest(caps).packed_bytes()
+}
+
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ w[n]`, where `shift` is what this target's
 /// kernel adds to activations. Add it to the accumulator first in the epilogue.
 pub fn folded_bias(spec: &ConvSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8]) -> Vec<i32> {

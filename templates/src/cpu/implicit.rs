@@ -339,15 +339,7 @@ impl Nest {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn tile(
-        &self,
-        b: &mut Builder,
-        row: &OutRow<'_>,
-        class: &Class,
-        a: Value,
-        start: &Option<Vec<Value>>,
-        place: &Place<'_>,
-    ) {
+    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, start: &Option<Vec<Value>>, place: &Place<'_>) {
         let g = &self.geometry;
         let k = g.y.kernel * g.x.kernel * g.in_c;
         let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);

@@ -141,6 +141,11 @@ pub fn pack_b(spec: &TransposeConvSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> 
     out
 }
 
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &TransposeConvSpec, caps: &Caps) -> usize {
+    spec.nests(caps).iter().map(|(nest, y, x)| nest.packed_bytes() * y.count * x.count).sum()
+}
+
 /// Builds the kernel.
 ///
 /// # Panics

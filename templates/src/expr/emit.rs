@@ -99,13 +99,8 @@ pub fn load_storage_splat(b: &mut Builder, storage: Storage, lanes: u16, addr: i
     b.load_splat(ty, mem(storage), addr)
 }
 
-/// Stores the first `active` lanes of a value of the compute type of `storage`; integers keep their low bits.
-pub fn store_storage(b: &mut Builder, storage: Storage, addr: impl Into<Addr>, value: Value, active: u16) {
-    store_narrowed(b, storage, Narrow::Wrap, addr, value, active);
-}
-
-/// As [`store_storage`], integers narrowed as `narrow` says.
-pub fn store_narrowed(b: &mut Builder, storage: Storage, narrow: Narrow, addr: impl Into<Addr>, value: Value, active: u16) {
+/// Stores the first `active` lanes of a value of the compute type of `storage`, integers narrowed as `narrow` says.
+pub fn store_storage(b: &mut Builder, storage: Storage, narrow: Narrow, addr: impl Into<Addr>, value: Value, active: u16) {
     let value = if storage == Storage::Bool {
         let wide = b.ty(value).with_elem(Elem::I32);
         let (one, zero) = (b.int(wide, 1), b.int(wide, 0));

@@ -51,9 +51,7 @@ fn pairs(s: &TransposeConvSpec) -> Vec<Vec<(usize, usize)>> {
             }
             for n in 0..out_c {
                 let out = &mut all[((image * out_h + oy) * out_w + ox) * out_c + n];
-                out.extend((0..s.input[2]).map(|c| {
-                    (pixel * s.in_pixel + c, ((n * s.kernel[0] + ky) * s.kernel[1] + kx) * s.input[2] + c)
-                }));
+                out.extend((0..s.input[2]).map(|c| (pixel * s.in_pixel + c, ((n * s.kernel[0] + ky) * s.kernel[1] + kx) * s.input[2] + c)));
             }
         }
     }
@@ -83,7 +81,8 @@ fn f32_transpose_conv_with_every_operand() {
             let pixels = spec.batch * spec.output[0] * spec.output[1];
             let a = random.floats((spec.batch * spec.input[0] * spec.input[1] - 1) * spec.in_pixel + spec.input[2]);
             let w = random.floats(out_c * spec.kernel[0] * spec.kernel[1] * spec.input[2]);
-            let (bias, row, residual, scalar) = (random.floats(out_c), random.floats(pixels), random.floats(pixels * out_c), random.float());
+            let (bias, row, residual, scalar) =
+                (random.floats(out_c), random.floats(pixels), random.floats(pixels * out_c), random.float());
             let operands = [f32_bytes(&bias), f32_bytes(&row), f32_bytes(&residual), f32_bytes(&[scalar])];
             let label = format!("{name} {shape:?}");
             let c = run_case(&label, &caps, &spec, &f32_bytes(&a), &f32_bytes(&w), &operands);
