@@ -202,6 +202,11 @@ impl<'a> Cx<'a, '_> {
         }
     }
 
+    /// The node as operators see it.
+    pub fn as_call(&self, node: &'a Node) -> crate::ops::Call<'a> {
+        crate::ops::Call::of(self.shared.model, self.graph_id, node, node.location.operator as usize)
+    }
+
     /// Place of the current node, for errors.
     pub fn place(&self) -> ErrorPlace {
         ErrorPlace {

@@ -5,7 +5,10 @@
 
 mod constants;
 pub mod context;
+mod conv;
+mod epilogue;
 mod grain;
+mod matmul;
 mod movement;
 mod pad;
 mod pointwise;
@@ -203,14 +206,8 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::DepthToSpace
         | OpKind::SpaceToBatchNd
         | OpKind::BatchToSpaceNd => movement::lower(cx, node),
-        // Convolutions and matrix products: `conv::lower` and `matmul::lower`, once they are there.
-        OpKind::Conv2d
-        | OpKind::DepthwiseConv2d
-        | OpKind::TransposeConv
-        | OpKind::Conv3d
-        | OpKind::Conv3dTranspose
-        | OpKind::FullyConnected
-        | OpKind::BatchMatmul => Err(cx.unsupported(Unsupported::Operator)),
+        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
+        OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Custom => {
             let name = match node.attrs.get("custom_code") {
                 Some(AttrValue::Str(s)) => s.clone(),
