@@ -7,7 +7,7 @@
 
 pub mod emit;
 pub mod math;
-mod math_f64;
+pub(crate) mod math_f64;
 
 use std::sync::Arc;
 
