@@ -6,6 +6,8 @@
 
 pub mod arg;
 pub mod conv;
+pub mod depthwise;
+mod depthwise_dot;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;
@@ -19,7 +21,9 @@ pub mod scan;
 pub mod softmax;
 pub mod table;
 pub(crate) mod tiling;
+pub mod transpose_conv;
 mod units;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 
 use crate::expr::emit::{elem, load_storage, store_storage};
 use crate::expr::{Storage, Ty};
-use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Narrow, Type, Value};
 
 /// Specification: `y[o, k, i]` is the sum of `x[o, j, i]` over j up to k (below k where `exclusive`; from the end where `reverse`).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -72,7 +72,7 @@ impl ScanSpec {
             let v = load_storage(b, self.storage, lanes, Addr::new(c[1]), active);
             let sum = b.add(c[0], v);
             let out = if self.exclusive { c[0] } else { sum };
-            store_storage(b, self.storage, Addr::new(c[2]), out, active);
+            store_storage(b, self.storage, Narrow::Wrap, Addr::new(c[2]), out, active);
             vec![sum, b.ptr_add_const(c[1], step), b.ptr_add_const(c[2], step)]
         });
     }

@@ -7,7 +7,7 @@ use super::emit::{Emitter, Family, Reason, Val, int_type};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{self, InstBuilder};
-use tflc_kir::{BinOp, CmpOp, Inst, Type, UnOp};
+use tflc_kir::{BinOp, CmpOp, Inst, Op, Type, UnOp, Value};
 
 impl Emitter<'_, '_> {
     pub(super) fn unary(&mut self, op: UnOp, kty: Type, a: Val) -> Result<Val, Reason> {
@@ -33,6 +33,8 @@ impl Emitter<'_, '_> {
     pub(super) fn binary(&mut self, op: BinOp, kty: Type, inst: &Inst, a: Val, b: Val) -> Result<Val, Reason> {
         let ty = self.ty(a);
         let float = kty.elem.is_float();
+        // x86 overwrites the first operand of a sum: let that be the running one.
+        let (a, b) = if op == BinOp::Add && self.is_running(inst.args[1]) && !self.is_running(inst.args[0]) { (b, a) } else { (a, b) };
         Ok(match op {
             BinOp::Add if float => self.b.ins().fadd(a, b),
             BinOp::Add => self.b.ins().iadd(a, b),
@@ -40,6 +42,7 @@ impl Emitter<'_, '_> {
             BinOp::Sub => self.b.ins().isub(a, b),
             BinOp::Mul if float => self.b.ins().fmul(a, b),
             BinOp::Mul if ty == I8X16 && self.family == Family::Sse2 => self.mul_bytes(a, b),
+            BinOp::Mul if !ty.is_vector() => self.mul_scalar(inst, a, b),
             BinOp::Mul => self.b.ins().imul(a, b),
             BinOp::Div if float => self.b.ins().fdiv(a, b),
             BinOp::Div => self.b.ins().sdiv(a, b),
@@ -95,6 +98,33 @@ impl Emitter<'_, '_> {
             CmpOp::LeU => IntCC::UnsignedLessThanOrEqual,
         };
         self.b.ins().icmp(cc, a, b)
+    }
+
+    /// Whether a value is a carried sum, or such a sum with more added.
+    fn is_running(&self, v: Value) -> bool {
+        let mut v = v;
+        for _ in 0..32 {
+            if self.is_carried(v) {
+                return true;
+            }
+            match self.def(v) {
+                Some(d) if d.op == Op::Bin(BinOp::Add) => v = d.args[usize::from(self.is_carried(d.args[1]))],
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// A scalar product; powers of two become shifts.
+    fn mul_scalar(&mut self, inst: &Inst, a: Val, b: Val) -> Val {
+        for (constant, other) in [(inst.args[1], a), (inst.args[0], b)] {
+            match self.known_bits(constant) {
+                Some(1) => return other,
+                Some(c) if c.is_power_of_two() => return self.shl(other, c.trailing_zeros()),
+                _ => {}
+            }
+        }
+        self.b.ins().imul(a, b)
     }
 
     /// Products of bytes: those of even and of odd bytes as 16-bit lanes, then woven together.

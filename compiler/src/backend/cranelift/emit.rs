@@ -1,13 +1,15 @@
-//! Walks a kernel and emits CLIF: control flow, parameters, constants, and the small vocabulary that the operator files share.
+//! Walks a kernel and emits CLIF: parameters, operators one by one, and the small vocabulary that the operator files share.
 //!
-//! Truth values are `I8` 0 or 1; masks are integer vectors with all bits of a true lane set. Loops test at the bottom. Scalars live in
+//! Cranelift's optimiser stays off: it would move arithmetic to its users and leave loads in place, so that an unrolled loop loads
+//! everything first and spills. The order of the kernel is the schedule; sharing of constants and addresses happens here ([`Shared`]). Truth values are `I8` 0 or 1; masks are integer vectors with all bits of a true lane set. Loops test at the bottom. Scalars live in
 //! CLIF scalars; `Ptr` is `I64`. Values are SSA on both sides, so every kir value is one CLIF value.
 
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{
-    self, AbiParam, BlockArg, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName, condcodes::IntCC,
+    self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
+use super::share::Shared;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tflc_kir::{Block, Elem, Inst, Kernel, Op, Type, Value};
 
@@ -68,9 +70,12 @@ pub(super) fn mem_flags() -> MemFlagsData {
 pub(super) struct Emitter<'k, 'f> {
     pub(super) b: FunctionBuilder<'f>,
     pub(super) family: Family,
+    pub(super) shared: Shared,
     kernel: &'k Kernel,
     values: Vec<Option<Val>>,
     defs: Vec<Option<&'k Inst>>,
+    /// Block arguments.
+    carried: Vec<bool>,
 }
 
 /// Emits a kernel into an empty function.
@@ -86,10 +91,13 @@ pub(super) fn emit_kernel(
     func.signature.params.extend([I64, I64, I64].map(AbiParam::new));
     func.signature.returns.push(AbiParam::new(I32));
     let count = kernel.types.len();
-    let mut defs = vec![None; count];
-    kernel.for_each_inst(&mut |i| i.results.iter().for_each(|r| defs[r.index()] = Some(i)));
+    let (mut defs, mut carried) = (vec![None; count], vec![false; count]);
+    kernel.for_each_inst(&mut |i| {
+        i.results.iter().for_each(|r| defs[r.index()] = Some(i));
+        i.blocks.iter().flat_map(|b| &b.args).for_each(|a| carried[a.index()] = true);
+    });
     let b = FunctionBuilder::new(func, frontend);
-    let mut e = Emitter { b, family, kernel, values: vec![None; count], defs };
+    let mut e = Emitter { b, family, shared: Shared::default(), kernel, values: vec![None; count], defs, carried };
     e.function()?;
     e.b.seal_all_blocks();
     e.b.finalize(isa.frontend_config());
@@ -104,11 +112,9 @@ impl<'k> Emitter<'k, '_> {
         let [args, begin, end] = *self.b.block_params(entry) else { return Err("signature".into()) };
         self.set(self.kernel.begin, begin);
         self.set(self.kernel.end, end);
-        // The slots never change during the call, so Cranelift may move these loads to where they are used.
-        let flags = mem_flags().with_readonly().with_can_move();
         for (slot, p) in self.kernel.params.iter().enumerate() {
             let ty = self.clif(p.value)?;
-            let v = self.b.ins().load(ty, flags, args, slot as i32 * 8);
+            let v = self.b.ins().load(ty, mem_flags(), args, slot as i32 * 8);
             self.set(p.value, v);
         }
         let kernel = self.kernel;
@@ -121,7 +127,8 @@ impl<'k> Emitter<'k, '_> {
         Ok(())
     }
 
-    fn block(&mut self, block: &'k Block) -> Result<(), Reason> {
+    /// Emits the instructions of a block; its yields are left to the caller.
+    pub(super) fn block(&mut self, block: &'k Block) -> Result<(), Reason> {
         block.insts.iter().try_for_each(|i| self.inst(i))
     }
 
@@ -134,6 +141,8 @@ impl<'k> Emitter<'k, '_> {
             Op::Store(m, narrow) => return self.store(inst, *m, *narrow, &a),
             // Cranelift has no prefetch instruction, and a hint may be ignored.
             Op::Prefetch(..) => return Ok(()),
+            // Constants appear where they are used.
+            Op::Const(_) | Op::ConstVec(_) => return Ok(()),
             op => self.value_op(inst, op, &a)?,
         };
         self.set(inst.results[0], value);
@@ -144,8 +153,6 @@ impl<'k> Emitter<'k, '_> {
         let kty = self.kernel.ty(inst.results[0]);
         let ty = self.clif(inst.results[0])?;
         Ok(match op {
-            Op::Const(bits) => self.constant(kty, ty, *bits),
-            Op::ConstVec(lanes) => self.constant_lanes(kty, ty, lanes),
             Op::Un(op) => self.unary(*op, kty, a[0])?,
             Op::Bin(op) => self.binary(*op, kty, inst, a[0], a[1])?,
             Op::Fma if self.family == Family::Sse2 => return Err("fma: SSE2 has none".into()),
@@ -169,96 +176,40 @@ impl<'k> Emitter<'k, '_> {
             Op::Load(m) => self.load(inst, kty, ty, *m, a)?,
             Op::LoadSplat(m) => self.load_splat(inst, kty, ty, *m, a)?,
             Op::Gather(m) => self.gather(kty, ty, *m, a)?,
-            Op::PtrAdd => self.b.ins().iadd(a[0], a[1]),
+            Op::PtrAdd => self.pointer_add(inst, a[0], a[1]),
             Op::Scratch { bytes, align } => self.scratch(*bytes, *align),
-            Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) => return Err(format!("{op:?}")),
-        })
-    }
-
-    // ---- control flow ----
-
-    /// Blocks with the parameters of `values`, which become those kir values.
-    fn block_for(&mut self, values: &[Value]) -> Result<ir::Block, Reason> {
-        let block = self.b.create_block();
-        for &v in values {
-            let ty = self.clif(v)?;
-            let param = self.b.append_block_param(block, ty);
-            self.set(v, param);
-        }
-        Ok(block)
-    }
-
-    fn block_args(&self, values: &[Value]) -> Vec<BlockArg> {
-        values.iter().map(|&v| BlockArg::Value(self.get(v))).collect()
-    }
-
-    fn for_loop(&mut self, inst: &'k Inst, step: i64, a: &[Val]) -> Result<(), Reason> {
-        let block = &inst.blocks[0];
-        let body = self.block_for(&block.args)?;
-        let exit = self.block_for(&inst.results)?;
-        let initial: Vec<BlockArg> = a[2..].iter().map(|&v| BlockArg::Value(v)).collect();
-        let enter: Vec<BlockArg> = std::iter::once(BlockArg::Value(a[0])).chain(initial.iter().copied()).collect();
-        match (self.known(inst.args[0]), self.known(inst.args[1])) {
-            (Some(start), Some(end)) if start < end => self.b.ins().jump(body, &enter),
-            _ => {
-                let any = self.b.ins().icmp(IntCC::SignedLessThan, a[0], a[1]);
-                self.b.ins().brif(any, body, &enter, exit, &initial)
+            Op::Const(_) | Op::ConstVec(_) | Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) => {
+                return Err(format!("{op:?}"));
             }
-        };
-        self.b.switch_to_block(body);
-        self.block(block)?;
-        let step = self.b.ins().iconst(I64, step);
-        let current = self.get(block.args[0]);
-        let next = self.b.ins().iadd(current, step);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, next, a[1]);
-        let leave = self.block_args(&block.yields);
-        let again: Vec<BlockArg> = std::iter::once(BlockArg::Value(next)).chain(leave.iter().copied()).collect();
-        self.b.ins().brif(more, body, &again, exit, &leave);
-        self.b.switch_to_block(exit);
-        Ok(())
-    }
-
-    fn if_else(&mut self, inst: &'k Inst, a: &[Val]) -> Result<(), Reason> {
-        let arms = [self.b.create_block(), self.b.create_block()];
-        let join = self.block_for(&inst.results)?;
-        self.b.ins().brif(a[0], arms[0], &[], arms[1], &[]);
-        for (arm, block) in arms.into_iter().zip(&inst.blocks) {
-            self.b.switch_to_block(arm);
-            self.block(block)?;
-            let yields = self.block_args(&block.yields);
-            self.b.ins().jump(join, &yields);
-        }
-        self.b.switch_to_block(join);
-        Ok(())
-    }
-
-    fn while_loop(&mut self, inst: &'k Inst, a: &[Val]) -> Result<(), Reason> {
-        let (condition, body) = (&inst.blocks[0], &inst.blocks[1]);
-        let test = self.block_for(&condition.args)?;
-        let inner = self.block_for(&body.args)?;
-        let exit = self.block_for(&inst.results)?;
-        let initial: Vec<BlockArg> = a.iter().map(|&v| BlockArg::Value(v)).collect();
-        self.b.ins().jump(test, &initial);
-        self.b.switch_to_block(test);
-        self.block(condition)?;
-        let go = self.get(condition.yields[0]);
-        let passed = self.block_args(&condition.yields[1..]);
-        self.b.ins().brif(go, inner, &passed, exit, &passed);
-        self.b.switch_to_block(inner);
-        self.block(body)?;
-        let next = self.block_args(&body.yields);
-        self.b.ins().jump(test, &next);
-        self.b.switch_to_block(exit);
-        Ok(())
+        })
     }
 
     // ---- values ----
 
-    pub(super) fn get(&self, v: Value) -> Val {
-        self.values[v.index()].expect("verified kernels define values before use")
+    /// The CLIF value of a kir value; a constant is made here.
+    pub(super) fn get(&mut self, v: Value) -> Val {
+        match self.values[v.index()] {
+            Some(val) => val,
+            None => self.materialise(v),
+        }
     }
 
-    fn set(&mut self, v: Value, val: Val) {
+    fn materialise(&mut self, v: Value) -> Val {
+        let kty = self.kernel.ty(v);
+        let ty = clif_type(kty).unwrap_or(I64);
+        match self.def(v).map(|i| &i.op) {
+            Some(Op::Const(bits)) => self.constant(kty, ty, *bits),
+            Some(Op::ConstVec(lanes)) => self.constant_lanes(kty, ty, lanes),
+            _ => unreachable!("verified kernels define values before use"),
+        }
+    }
+
+    /// Whether a kir value is the argument of a block.
+    pub(super) fn is_carried(&self, v: Value) -> bool {
+        self.carried[v.index()]
+    }
+
+    pub(super) fn set(&mut self, v: Value, val: Val) {
         self.values[v.index()] = Some(val);
     }
 
@@ -272,7 +223,7 @@ impl<'k> Emitter<'k, '_> {
         self.kernel.ty(v)
     }
 
-    fn clif(&self, v: Value) -> Result<ir::Type, Reason> {
+    pub(super) fn clif(&self, v: Value) -> Result<ir::Type, Reason> {
         let ty = self.kernel.ty(v);
         clif_type(ty).ok_or_else(|| format!("{ty}: this target has 16-byte vectors only"))
     }
@@ -291,7 +242,8 @@ impl<'k> Emitter<'k, '_> {
         }
     }
 
-    fn known(&self, v: Value) -> Option<i64> {
+    /// The constant that an integer value is known to be.
+    pub(super) fn known(&self, v: Value) -> Option<i64> {
         self.known_bits(v).map(|b| b as i64)
     }
 
@@ -307,12 +259,6 @@ impl<'k> Emitter<'k, '_> {
             chunk.copy_from_slice(&lane.to_le_bytes()[..lane_bytes]);
         }
         self.vector_constant(ty, bytes)
-    }
-
-    /// A vector constant of these bytes.
-    pub(super) fn vector_constant(&mut self, ty: ir::Type, bytes: [u8; 16]) -> Val {
-        let data = self.b.func.dfg.constants.insert(bytes[..].into());
-        self.b.ins().vconst(ty, data)
     }
 
     /// A constant of `ty` with these bits in every lane.

@@ -24,26 +24,42 @@ impl Address {
 }
 
 impl Emitter<'_, '_> {
-    /// Address from the operands of a memory operation, and what follows them.
-    fn address<'a>(&mut self, inst: &Inst, mode: AddrMode, a: &'a [Val]) -> (Address, &'a [Val]) {
+    /// Address from the operands of a memory operation on elements of `bytes` bytes in all, and what follows them.
+    fn address<'a>(&mut self, inst: &Inst, mode: AddrMode, bytes: u32, a: &'a [Val]) -> (Address, &'a [Val]) {
+        let known = if mode.scale == 0 { None } else { self.known(inst.args[1]) };
+        let constant = known.unwrap_or(0).wrapping_mul(i64::from(mode.scale)).wrapping_add(i64::from(mode.disp));
+        let (base, constant) = self.nearest_base(a[0], constant, bytes);
         if mode.scale == 0 {
-            return (Address(a[0], mode.disp), &a[1..]);
+            return (Address(base, constant), &a[1..]);
         }
-        let index = match self.known_bits(inst.args[1]) {
-            Some(n) => self.int(I64, (n as i64).wrapping_mul(i64::from(mode.scale))),
-            None => self.shl_or_same(a[1], u32::from(mode.scale).trailing_zeros()),
-        };
-        (Address(self.b.ins().iadd(a[0], index), mode.disp), &a[2..])
+        if known.is_some() {
+            return (Address(base, constant), &a[2..]);
+        }
+        (Address(self.indexed(base, a[1], u32::from(mode.scale).trailing_zeros()), constant), &a[2..])
     }
 
-    fn shl_or_same(&mut self, v: Val, n: u32) -> Val {
-        if n == 0 { v } else { self.shl(v, n) }
+    /// Base and displacement: from the pointer's root where the target's addressing modes take the whole distance.
+    fn nearest_base(&mut self, pointer: Val, disp: i64, bytes: u32) -> (Val, i32) {
+        let (root, start) = self.pointer_root(pointer);
+        let total = start.wrapping_add(disp);
+        let encodable = match self.family {
+            Family::Sse2 => i32::try_from(total).is_ok(),
+            Family::Neon { .. } => total >= 0 && total % i64::from(bytes) == 0 && total / i64::from(bytes) < 4096,
+        };
+        match (i32::try_from(total), i32::try_from(disp)) {
+            (Ok(total), _) if encodable => (root, total),
+            (_, Ok(disp)) => (pointer, disp),
+            _ => {
+                let disp = self.int(I64, disp);
+                (self.b.ins().iadd(pointer, disp), 0)
+            }
+        }
     }
 
     // ---- loads ----
 
     pub(super) fn load(&mut self, inst: &Inst, kty: Type, ty: ir::Type, m: MemOp, a: &[Val]) -> Result<Val, Reason> {
-        let (at, rest) = self.address(inst, m.addr, a);
+        let (at, rest) = self.address(inst, m.addr, m.mem.bytes() * u32::from(kty.lanes), a);
         if !ty.is_vector() {
             return self.load_scalar(kty.elem, m.mem, at);
         }
@@ -56,7 +72,7 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn load_splat(&mut self, inst: &Inst, kty: Type, ty: ir::Type, m: MemOp, a: &[Val]) -> Result<Val, Reason> {
-        let (at, _) = self.address(inst, m.addr, a);
+        let (at, _) = self.address(inst, m.addr, m.mem.bytes(), a);
         let v = self.load_scalar(kty.elem, m.mem, at)?;
         Ok(if ty.is_vector() { self.b.ins().splat(ty, v) } else { v })
     }
@@ -66,8 +82,7 @@ impl Emitter<'_, '_> {
             .map(|i| {
                 let index = self.b.ins().extractlane(a[1], i as u8);
                 let index = self.b.ins().sextend(I64, index);
-                let index = self.shl_or_same(index, u32::from(m.addr.scale).trailing_zeros());
-                let base = self.b.ins().iadd(a[0], index);
+                let base = self.indexed(a[0], index, u32::from(m.addr.scale).trailing_zeros());
                 self.load_scalar(kty.elem, m.mem, Address(base, m.addr.disp))
             })
             .collect::<Result<Vec<Val>, Reason>>()?;
@@ -240,13 +255,13 @@ impl Emitter<'_, '_> {
     // ---- stores ----
 
     pub(super) fn store(&mut self, inst: &Inst, m: MemOp, narrow: Narrow, a: &[Val]) -> Result<(), Reason> {
-        let (at, rest) = self.address(inst, m.addr, a);
-        let data = rest[rest.len() - 1];
+        let data = a[a.len() - 1];
+        let lanes = if self.ty(data).is_vector() { self.ty(data).lane_count() } else { 1 };
+        let (at, rest) = self.address(inst, m.addr, m.mem.bytes() * lanes, a);
         let elem = self.kir_type(inst.args[inst.args.len() - 1]).elem;
         if !self.ty(data).is_vector() {
             return self.store_scalar(elem, m.mem, narrow, at, data);
         }
-        let lanes = self.ty(data).lane_count();
         let packed = self.narrow_packed(data, m.mem, narrow)?;
         match m.active {
             Active::All => self.store_bytes(packed, at, lanes * m.mem.bytes()),

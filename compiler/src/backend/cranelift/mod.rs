@@ -12,11 +12,13 @@
 //! - `dot4.ss` is one `sdot` with the dot product extension; `dot4.us` takes three, `dot4.uu` the widening tree.
 
 mod arith;
+mod control;
 mod convert;
 mod emit;
 mod lanes;
 mod memory;
 mod multiply;
+mod share;
 mod shift;
 mod shuffle;
 
@@ -143,7 +145,8 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
     let mut flags = settings::builder();
     let verifier = if cfg!(debug_assertions) { "true" } else { "false" };
     for (name, value) in [
-        ("opt_level", "speed"),
+        // See `emit`: the order of the kernel is kept.
+        ("opt_level", "none"),
         ("enable_verifier", verifier),
         ("is_pic", "true"),
         ("unwind_info", "false"),
