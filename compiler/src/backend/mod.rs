@@ -2,11 +2,9 @@
 //!
 //! Every backend gives position-independent bytes for one kernel, with the calling convention of [`tflc_kir::Kernel`].
 
-<<<<<<< HEAD
 pub mod cranelift;
-=======
 pub mod x86;
->>>>>>> x86
+pub mod image;
 
 use crate::target::{Cpu, Target, X86Level};
 use tflc_kir::Kernel;
@@ -36,12 +34,7 @@ pub struct BackendError {
 /// Where the kernel uses what the target's backend lacks.
 pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
     match target.cpu {
-<<<<<<< HEAD
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
-        Cpu::X86(_) => Err(BackendError { kernel: kernel.name.clone(), reason: "backend".into() }),
-=======
-        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => Err(BackendError { kernel: kernel.name.clone(), reason: "backend".into() }),
         Cpu::X86(level) => x86::compile(kernel, level),
->>>>>>> x86
     }
 }
