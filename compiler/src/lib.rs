@@ -9,5 +9,6 @@ pub mod ir;
 pub mod jit;
 pub mod lower;
 pub mod ops;
+pub mod passes;
 pub mod plan;
 pub mod target;

@@ -53,6 +53,7 @@ fn tensors_are_checked() {
 #[test]
 fn values_are_defined_once_and_before_use() {
     for (head, body, message) in [
+        ("() -> ()", "%0: int8[1,0] ABS(%0)", "valid"),
         ("(%0, %0) -> ()", "%0: int8[1]", "graph @0: tensor %0 is an input twice"),
         ("(%0) -> ()", "%0: int8[1] = const [1]", "graph @0: input %0 is a constant or a variable"),
         ("() -> (%0)", "%0: int8[1]", "graph @0: tensor %0 is read but has no value there"),
@@ -101,7 +102,8 @@ fn expressions_fit_their_tensors() {
 #[test]
 fn graphs_and_signatures_refer_to_what_exists() {
     assert_eq!(error(""), "the model has no graph");
-    assert_eq!(graph("() -> ()", "ABS() {then = @1}"), "graph @0: node #0 (ABS): then: graph @1 does not exist");
+    assert_eq!(graph("() -> ()", "ABS() {then = @1}"), "graph @0: node #0 (ABS): graph @1 does not exist");
+    assert_eq!(graph("() -> ()", "STABLEHLO_CASE() {branch_subgraph_indices = [-1]}"), "graph @0: node #0 (STABLEHLO_CASE): graph @4294967295 does not exist");
     assert_eq!(graph("() -> ()", "ABS() {then = @0}"), "graph @0: graph @0 calls itself through this one");
     let call = |g| format!("IF() {{then = @{g}}}");
     let ring = format!("graph @0 () -> () {{ {} }} graph @1 () -> () {{ {} {} }} graph @2 () -> () {{ {} }} graph @3 () -> () {{}}", call(1), call(3), call(2), call(1));
