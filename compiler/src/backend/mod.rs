@@ -4,6 +4,7 @@
 
 pub mod cranelift;
 pub mod image;
+pub mod x86;
 
 use crate::target::{Cpu, Target, X86Level};
 use tflc_kir::Kernel;
@@ -34,6 +35,6 @@ pub struct BackendError {
 pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
-        Cpu::X86(_) => Err(BackendError { kernel: kernel.name.clone(), reason: "backend".into() }),
+        Cpu::X86(level) => x86::compile(kernel, level),
     }
 }

@@ -3,14 +3,20 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
+mod constants;
 pub mod context;
+mod grain;
 mod movement;
+mod pad;
+mod pointwise;
 pub mod program;
+mod slice;
+mod space;
 mod storage;
 pub mod view;
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
@@ -164,8 +170,54 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
     steps.into_iter().map(one).collect()
 }
 
-/// Appends the calls of one node.
+/// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let _ = (OpKind::Add, node);
-    Err(cx.unsupported(Unsupported::Operator))
+    // Where no result has an element there is nothing to compute.
+    if !node.outputs.is_empty() && node.outputs.iter().all(|t| cx.ty(*t).elements() == 0) {
+        return Ok(());
+    }
+    match node.op {
+        OpKind::Pointwise => pointwise::lower(cx, node),
+        OpKind::Reshape
+        | OpKind::Squeeze
+        | OpKind::ExpandDims
+        | OpKind::Bitcast
+        | OpKind::Transpose
+        | OpKind::Concatenation
+        | OpKind::Pack
+        | OpKind::Split
+        | OpKind::SplitV
+        | OpKind::Unpack
+        | OpKind::Slice
+        | OpKind::StridedSlice
+        | OpKind::ReverseV2
+        | OpKind::DynamicUpdateSlice
+        | OpKind::Pad
+        | OpKind::Padv2
+        | OpKind::MirrorPad
+        | OpKind::Tile
+        | OpKind::BroadcastTo
+        | OpKind::Fill
+        | OpKind::ZerosLike
+        | OpKind::SpaceToDepth
+        | OpKind::DepthToSpace
+        | OpKind::SpaceToBatchNd
+        | OpKind::BatchToSpaceNd => movement::lower(cx, node),
+        // Convolutions and matrix products: `conv::lower` and `matmul::lower`, once they are there.
+        OpKind::Conv2d
+        | OpKind::DepthwiseConv2d
+        | OpKind::TransposeConv
+        | OpKind::Conv3d
+        | OpKind::Conv3dTranspose
+        | OpKind::FullyConnected
+        | OpKind::BatchMatmul => Err(cx.unsupported(Unsupported::Operator)),
+        OpKind::Custom => {
+            let name = match node.attrs.get("custom_code") {
+                Some(AttrValue::Str(s)) => s.clone(),
+                _ => String::new(),
+            };
+            Err(cx.unsupported(Unsupported::CustomOperator(name)))
+        }
+        _ => Err(cx.unsupported(Unsupported::Operator)),
+    }
 }

@@ -6,8 +6,9 @@
 
 use crate::cpu::epilogue::{Epilogue, Output};
 use crate::cpu::gemm::dtype;
-use crate::cpu::implicit::{Geometry, Nest, OutMap};
+use crate::cpu::implicit::{Call, Geometry, Nest, OutMap};
 use crate::cpu::mac::{Scheme, WeightFormat};
+use crate::cpu::window::Axis;
 use crate::expr::Storage;
 use tflc_kir::{Builder, Caps, Kernel};
 
@@ -46,27 +47,24 @@ pub struct ConvSpec {
 
 impl ConvSpec {
     fn geometry(&self) -> Geometry {
-        let [in_h, in_w, in_c] = self.input;
         let [out_h, out_w, out_c] = self.output;
+        let axis = |d: usize| Axis {
+            input: self.input[d],
+            output: self.output[d],
+            kernel: self.kernel[d],
+            stride: self.stride[d],
+            dilation: self.dilation[d],
+            pad: self.pad[d] as i64,
+        };
         Geometry {
             batch: self.batch,
-            in_h,
-            in_w,
+            y: axis(0),
+            x: axis(1),
             in_pixel: self.in_pixel,
-            out_h,
-            out_w,
-            kernel_h: self.kernel[0],
-            kernel_w: self.kernel[1],
-            stride_h: self.stride[0],
-            stride_w: self.stride[1],
-            dilation_h: self.dilation[0],
-            dilation_w: self.dilation[1],
-            pad_top: self.pad[0] as i64,
-            pad_left: self.pad[1] as i64,
             groups: self.groups,
-            in_c: in_c / self.groups,
+            in_c: self.input[2] / self.groups,
             out_c: out_c / self.groups,
-            out: OutMap { height: out_h, width: out_w, step_y: 1, step_x: 1, y0: 0, x0: 0 },
+            out: OutMap { height: out_h, width: out_w, step_y: 1, step_x: 1 },
         }
     }
 
@@ -100,9 +98,14 @@ pub fn pack_b(spec: &ConvSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     let [kernel_h, kernel_w] = spec.kernel;
     let in_c = spec.input[2] / spec.groups;
     let mut out = Vec::with_capacity(nest.packed_bytes());
-    nest.pack(&mut out, weights, |n, ky, kx, c| ((n * kernel_h + ky) * kernel_w + kx) * in_c + c);
+    nest.pack(&mut out, weights, |n, ky, kx, c| Some(((n * kernel_h + ky) * kernel_w + kx) * in_c + c));
     debug_assert_eq!(out.len(), nest.packed_bytes());
     out
+}
+
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &ConvSpec, caps: &Caps) -> usize {
+    spec.nest(caps).packed_bytes()
 }
 
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ w[n]`, where `shift` is what this target's
@@ -135,8 +138,10 @@ pub fn build(spec: &ConvSpec, caps: &Caps) -> Kernel {
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
     let scratch = nest.scheme.scratch(&mut b, nest.mr, nest.longest_run());
     let (begin, end) = (b.begin(), b.end());
+    let zero = b.i64(0);
+    let call = Call { a, packed, output: &output, scratch, origin: (zero, zero) };
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
-        nest.unit(b, a, packed, &output, scratch, unit);
+        nest.unit(b, &call, unit);
         vec![]
     });
     b.finish()

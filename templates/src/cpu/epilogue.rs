@@ -4,8 +4,8 @@
 //! family with accumulators takes one, adds one pointer parameter for each operand and each table after its own, and calls
 //! [`Output::store`] on each register tile.
 
-use crate::expr::{Expr, Storage, Ty, emit};
-use tflc_kir::{Addr, Builder, Caps, Value};
+use crate::expr::{Binary, Const, Expr, Id, Node, Storage, Ty, emit};
+use tflc_kir::{Addr, Builder, Caps, Elem, Narrow, Value};
 
 /// Where the element of an operand that belongs to an output element lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,6 +59,11 @@ impl Epilogue {
 #[derive(Clone, Debug)]
 pub(crate) struct Output<'a> {
     epilogue: &'a Epilogue,
+    /// The epilogue's expression without what [`Output::start`] and the narrowing store do.
+    expr: Expr,
+    /// The operand that accumulators start from.
+    bias: Option<usize>,
+    narrow: Narrow,
     caps: &'a Caps,
     c: Value,
     operands: Vec<Value>,
@@ -94,9 +99,12 @@ impl<'a> Output<'a> {
     /// Declares the parameters `c`, operands and tables; `ldc` is the distance between output rows in elements.
     pub(crate) fn declare(b: &mut Builder, caps: &'a Caps, epilogue: &'a Epilogue, ldc: usize) -> Output<'a> {
         let c = b.ptr_param("c");
+        let mut expr = epilogue.expr.clone();
+        let bias = take_bias(&mut expr, &epilogue.operands);
+        let narrow = take_saturation(&mut expr);
         let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
         let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
-        Output { epilogue, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
+        Output { epilogue, expr, bias, narrow, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
     }
 
     /// Address of C at a row and column.
@@ -109,6 +117,16 @@ impl<'a> Output<'a> {
     /// Distance between output rows in bytes.
     pub(crate) fn row_bytes(&self) -> i64 {
         self.row_bytes
+    }
+
+    /// What accumulators of these columns start from, one value for each vector; zero where None.
+    pub(crate) fn start(&self, b: &mut Builder, col: Value, vectors: &[u16]) -> Option<Vec<Value>> {
+        let i = self.bias?;
+        let lanes = self.caps.lanes(Elem::F32);
+        let at = indexed(b, self.operands[i], col, 4);
+        let storage = self.epilogue.expr.inputs[i + 1];
+        let load = |(v, &active): (usize, &u16)| emit::load_storage(b, storage, lanes, at.offset(v as i64 * i64::from(lanes) * 4), active);
+        Some(vectors.iter().enumerate().map(load).collect())
     }
 
     /// Applies the epilogue to a register tile, `acc[r * vectors + v]`, and stores it.
@@ -135,9 +153,8 @@ impl<'a> Output<'a> {
             })
             .collect();
         let uniform = |b: &mut Builder, access: OperandAccess| -> Vec<Option<Value>> {
-            let load = |((a, addr), s): ((&OperandAccess, &Addr), &Storage)| {
-                (*a == access).then(|| emit::load_storage_splat(b, *s, lanes, *addr))
-            };
+            let load =
+                |((a, addr), s): ((&OperandAccess, &Addr), &Storage)| (*a == access).then(|| emit::load_storage_splat(b, *s, lanes, *addr));
             self.epilogue.operands.iter().zip(&bases).zip(inputs).map(load).collect()
         };
         let scalars = uniform(b, OperandAccess::Scalar);
@@ -159,9 +176,7 @@ impl<'a> Output<'a> {
                     values.push(match self.epilogue.operands[i] {
                         OperandAccess::PerColumn => columns[i].expect("loaded above"),
                         OperandAccess::Scalar => scalars[i].expect("loaded above"),
-                        OperandAccess::PerRow => {
-                            emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes))
-                        }
+                        OperandAccess::PerRow => emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes)),
                         OperandAccess::Matrix { row_stride_bytes } => {
                             let at = row * place.row_step * row_stride_bytes + at * bytes;
                             emit::load_storage(b, *s, lanes, bases[i].offset(at), active)
@@ -169,9 +184,70 @@ impl<'a> Output<'a> {
                     });
                 }
                 values.extend_from_slice(&self.tables);
-                let y = emit::emit(b, self.caps, &self.epilogue.expr, lanes, &values);
-                emit::store_storage(b, out, c.offset(row * out_row + at * out.bytes() as i64), y, active);
+                let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
+                emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
             }
         }
     }
+}
+
+/// Takes the first addition of a per-column operand to the accumulator out of `expr`, where that is the accumulator's only use: the
+/// accumulators can start from the operand instead.
+fn take_bias(expr: &mut Expr, operands: &[OperandAccess]) -> Option<usize> {
+    let input = |expr: &Expr, id: Id| match expr.nodes[id.0 as usize] {
+        Node::Input(i) => Some(i as usize),
+        _ => None,
+    };
+    let uses = |expr: &Expr| {
+        let mut n = usize::from(input(expr, expr.result) == Some(0));
+        expr.nodes.iter().flat_map(Node::operands).for_each(|id| n += usize::from(input(expr, id) == Some(0)));
+        n
+    };
+    if uses(expr) != 1 {
+        return None;
+    }
+    for at in 0..expr.nodes.len() {
+        let Node::Binary(Binary::Add, x, y) = expr.nodes[at] else { continue };
+        let operand = match (input(expr, x), input(expr, y)) {
+            (Some(0), Some(i)) | (Some(i), Some(0)) if i > 0 => i - 1,
+            _ => continue,
+        };
+        let full = matches!(expr.inputs[operand + 1], Storage::F32 | Storage::I32);
+        if full && operands[operand] == OperandAccess::PerColumn {
+            expr.nodes[at] = Node::Input(0);
+            return Some(operand);
+        }
+    }
+    None
+}
+
+/// Takes a final clamp to exactly the range of the output out of `expr`: a saturating store does the same.
+fn take_saturation(expr: &mut Expr) -> Narrow {
+    let range = match expr.output {
+        Storage::I8 => (-128, 127),
+        Storage::U8 => (0, 255),
+        Storage::I16 => (-32768, 32767),
+        _ => return Narrow::Wrap,
+    };
+    let constant = |id: Id| match expr.nodes[id.0 as usize] {
+        Node::Const(Const::I32(v)) => Some(v),
+        _ => None,
+    };
+    // Min and max of a constant and another value, in either order.
+    let split = |id: Id| match expr.nodes[id.0 as usize] {
+        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c))),
+        _ => None,
+    };
+    let Some((outer, inner, c)) = split(expr.result) else { return Narrow::Wrap };
+    let Some((other, x, d)) = split(inner) else { return Narrow::Wrap };
+    let clamps = match (outer, other) {
+        (Binary::Min, Binary::Max) => (d, c) == range,
+        (Binary::Max, Binary::Min) => (c, d) == range,
+        _ => false,
+    };
+    if clamps {
+        expr.result = x;
+        return Narrow::Saturate;
+    }
+    Narrow::Wrap
 }

@@ -91,6 +91,12 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
+    let plan = Plan::new(spec, caps);
+    plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes))
+}
+
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
 pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
     (0..spec.n).map(|n| (0..spec.k).map(|k| spec.weights.centered(weights, n * spec.k + k)).sum()).collect()
@@ -234,6 +240,9 @@ impl Gemm<'_> {
             self.prefetch_c(b, &place, vectors);
         }
         let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
+        if let Some(bias) = self.output.start(b, col, vectors) {
+            acc.fill(&bias);
+        }
         let dense = many && self.spec.lda == self.spec.k;
         let prefetch = dense.then(|| (b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
         scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });

@@ -9,38 +9,28 @@ use crate::cpu::epilogue::{Output, Place};
 use crate::cpu::gemm::{for_panel, split_unit};
 use crate::cpu::mac::{Acc, Run, Scheme};
 use crate::cpu::tiling::{Panels, RowSplit, choose};
+use crate::cpu::window::Axis;
 use std::ops::Range;
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Mem, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Elem, Mem, Type, Value};
 
-/// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`.
+/// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`,
+/// where the origin (y0, x0) is known when the kernel runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct OutMap {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) step_y: usize,
     pub(crate) step_x: usize,
-    pub(crate) y0: usize,
-    pub(crate) x0: usize,
 }
 
-/// Shape of a nest. Counts of channels are those of one group; input pixel of tap (ky, kx): `(y * stride_h - pad_top + ky * dilation_h, …)`.
+/// Shape of a nest. Counts of channels are those of one group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Geometry {
     pub(crate) batch: usize,
-    pub(crate) in_h: usize,
-    pub(crate) in_w: usize,
+    pub(crate) y: Axis,
+    pub(crate) x: Axis,
     /// Distance between input pixels in elements.
     pub(crate) in_pixel: usize,
-    pub(crate) out_h: usize,
-    pub(crate) out_w: usize,
-    pub(crate) kernel_h: usize,
-    pub(crate) kernel_w: usize,
-    pub(crate) stride_h: usize,
-    pub(crate) stride_w: usize,
-    pub(crate) dilation_h: usize,
-    pub(crate) dilation_w: usize,
-    pub(crate) pad_top: i64,
-    pub(crate) pad_left: i64,
     pub(crate) groups: usize,
     pub(crate) in_c: usize,
     pub(crate) out_c: usize,
@@ -78,33 +68,30 @@ pub(crate) struct Nest {
     dense: bool,
     /// Whether partial runs read weights packed tap by tap, behind those packed row by row.
     split_copy: bool,
+    /// Who subtracts the zero point.
+    pub(crate) centering: Centering,
+}
+
+/// Who subtracts what the zero point of A contributes to an accumulator, `zero_point * Σ w` over all taps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Centering {
+    /// The caller, in the bias.
+    Bias,
+    /// The kernel, from a further vector of each panel: several nests share one bias.
+    Kernel,
 }
 
 /// Pixels of a unit, so that a panel of weights in the first-level cache serves many.
 const BLOCK_PIXELS: usize = 112;
 
 impl Geometry {
-    /// Pixels of a tile at `x` for which tap `kx` lies inside the image.
-    fn inside(&self, x: usize, mr: usize, kx: usize) -> Range<usize> {
-        let at = |r: usize| ((x + r) * self.stride_w) as i64 - self.pad_left + (kx * self.dilation_w) as i64;
-        let lo = (0..mr).find(|&r| at(r) >= 0).unwrap_or(mr);
-        let hi = (lo..mr).find(|&r| at(r) >= self.in_w as i64).unwrap_or(mr);
-        lo..hi
-    }
-
-    /// Whether every tap of every output row lies inside the image in y.
-    fn rows_inside(&self) -> bool {
-        let last = ((self.out_h - 1) * self.stride_h + (self.kernel_h - 1) * self.dilation_h) as i64 - self.pad_top;
-        self.pad_top <= 0 && last < self.in_h as i64
-    }
-
     fn classes(&self, split: RowSplit) -> Vec<Class> {
         let mut classes: Vec<Class> = vec![];
         for t in 0..split.tiles() {
             let (x, mr) = split.tile(t);
             let mut runs: Vec<KxRun> = vec![];
-            for kx in 0..self.kernel_w {
-                let rows = self.inside(x, mr, kx);
+            for kx in 0..self.x.kernel {
+                let rows = self.x.inside(x, mr, kx);
                 match runs.last_mut() {
                     _ if rows.is_empty() => {}
                     Some(run) if run.rows == rows && run.kx.end == kx => run.kx.end += 1,
@@ -123,22 +110,22 @@ impl Geometry {
 impl Nest {
     pub(crate) fn new(geometry: Geometry, scheme: Scheme, caps: &Caps, zero_point: i32) -> Nest {
         let g = &geometry;
-        let tile = choose(&scheme, g.out_w, g.out_c, g.kernel_h * g.kernel_w * g.in_c, caps.l1_bytes);
-        let split = RowSplit::new(g.out_w, tile.mr);
+        let tile = choose(&scheme, g.x.output, g.out_c, g.y.kernel * g.x.kernel * g.in_c, caps.l1_bytes);
+        let split = RowSplit::new(g.x.output, tile.mr);
         let panels = Panels::new(g.out_c, tile.nv, scheme.lanes);
         let classes = g.classes(split);
-        let dense = g.groups == 1 && g.dilation_w == 1 && g.in_pixel == g.in_c;
-        let partial = classes.iter().any(|c| c.runs.iter().any(|r| r.kx.len() < g.kernel_w));
+        let dense = g.groups == 1 && g.x.dilation == 1 && g.in_pixel == g.in_c;
+        let partial = classes.iter().any(|c| c.runs.iter().any(|r| r.kx.len() < g.x.kernel));
         let split_copy = dense && partial && !g.in_c.is_multiple_of(scheme.kr());
         let float = scheme.acc_ty() == crate::expr::Ty::F32;
         let zero = if float { 0 } else { zero_point + scheme.a_shift() };
-        let block_rows = (BLOCK_PIXELS / g.out_w).clamp(1, g.batch * g.out_h);
-        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy }
+        let block_rows = (BLOCK_PIXELS / g.x.output).clamp(1, g.batch * g.y.output);
+        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy, centering: Centering::Bias }
     }
 
     /// Blocks of output rows, over all images.
     fn blocks(&self) -> usize {
-        (self.geometry.batch * self.geometry.out_h).div_ceil(self.block_rows)
+        (self.geometry.batch * self.geometry.y.output).div_ceil(self.block_rows)
     }
 
     /// Number of work units: row blocks × groups × panels, panels fastest.
@@ -149,30 +136,31 @@ impl Nest {
     /// Multiply-adds of a unit.
     pub(crate) fn unit_work(&self) -> usize {
         let g = &self.geometry;
-        self.block_rows * g.out_w * self.panels.nr * g.kernel_h * g.kernel_w * g.in_c
+        self.block_rows * g.x.output * self.panels.nr * g.y.kernel * g.x.kernel * g.in_c
     }
 
     /// Longest run of K.
     pub(crate) fn longest_run(&self) -> usize {
-        if self.dense { self.geometry.kernel_w * self.geometry.in_c } else { self.geometry.in_c }
+        if self.dense { self.geometry.x.kernel * self.geometry.in_c } else { self.geometry.in_c }
     }
 
     /// Bytes of packed weights of one row of taps, packed row by row and tap by tap.
     fn ky_bytes(&self, columns: usize) -> (usize, usize) {
         let g = &self.geometry;
-        let taps = g.kernel_w * self.scheme.run_bytes(g.in_c, columns);
-        (if self.dense { self.scheme.run_bytes(g.kernel_w * g.in_c, columns) } else { taps }, taps)
+        let taps = g.x.kernel * self.scheme.run_bytes(g.in_c, columns);
+        (if self.dense { self.scheme.run_bytes(g.x.kernel * g.in_c, columns) } else { taps }, taps)
     }
 
     fn weight_bytes(&self, columns: usize) -> usize {
         let (rows, taps) = self.ky_bytes(columns);
-        self.geometry.kernel_h * (rows + if self.split_copy { taps } else { 0 })
+        self.geometry.y.kernel * (rows + if self.split_copy { taps } else { 0 })
     }
 
-    /// Bytes of a panel: weights, then what skipped taps count as (for each tap, then for each row of taps).
+    /// Bytes of a panel: weights, then what skipped taps count as: for each tap, for each row of taps and, negative, all together.
     fn panel_bytes(&self, columns: usize) -> usize {
         let g = &self.geometry;
-        let skipped = if self.zero == 0 { 0 } else { 4 * columns * g.kernel_h * (g.kernel_w + 1) };
+        let all = usize::from(self.centering == Centering::Kernel);
+        let skipped = if self.zero == 0 { 0 } else { 4 * columns * (g.y.kernel * (g.x.kernel + 1) + all) };
         self.weight_bytes(columns) + skipped
     }
 
@@ -187,8 +175,8 @@ impl Nest {
         self.geometry.groups * self.group_bytes()
     }
 
-    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups.
-    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> usize) {
+    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups; None for zero.
+    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> Option<usize>) {
         let g = &self.geometry;
         for group in 0..g.groups {
             for p in 0..self.panels.count {
@@ -196,15 +184,15 @@ impl Nest {
                 let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
                 let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
                     self.scheme.pack_run(out, weights, columns, count * g.in_c, |n, k| {
-                        column(n).map(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
+                        column(n).and_then(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
                     });
                 };
-                for ky in 0..g.kernel_h {
-                    let step = if self.dense { g.kernel_w } else { 1 };
-                    (0..g.kernel_w).step_by(step).for_each(|kx| taps(out, ky, kx, step));
+                for ky in 0..g.y.kernel {
+                    let step = if self.dense { g.x.kernel } else { 1 };
+                    (0..g.x.kernel).step_by(step).for_each(|kx| taps(out, ky, kx, step));
                 }
                 if self.split_copy {
-                    (0..g.kernel_h).for_each(|ky| (0..g.kernel_w).for_each(|kx| taps(out, ky, kx, 1)));
+                    (0..g.y.kernel).for_each(|ky| (0..g.x.kernel).for_each(|kx| taps(out, ky, kx, 1)));
                 }
                 if self.zero != 0 {
                     self.pack_skipped(out, weights, columns, &column, &index);
@@ -219,26 +207,31 @@ impl Nest {
         weights: &[u8],
         columns: usize,
         column: &impl Fn(usize) -> Option<usize>,
-        index: &impl Fn(usize, usize, usize, usize) -> usize,
+        index: &impl Fn(usize, usize, usize, usize) -> Option<usize>,
     ) {
         let g = &self.geometry;
         let tap = |n: usize, ky: usize, kx: usize| -> i32 {
-            let sum: i32 = (0..g.in_c).map(|c| self.scheme.weights.centered(weights, index(n, ky, kx, c))).sum();
+            let sum: i32 = (0..g.in_c).filter_map(|c| index(n, ky, kx, c)).map(|i| self.scheme.weights.centered(weights, i)).sum();
             sum.wrapping_mul(self.zero)
         };
         let mut put = |n: usize, f: &dyn Fn(usize) -> i32| out.extend_from_slice(&column(n).map_or(0, f).to_le_bytes());
-        for ky in 0..g.kernel_h {
-            for kx in 0..g.kernel_w {
+        for ky in 0..g.y.kernel {
+            for kx in 0..g.x.kernel {
                 (0..columns).for_each(|n| put(n, &|n| tap(n, ky, kx)));
             }
         }
-        for ky in 0..g.kernel_h {
-            (0..columns).for_each(|n| put(n, &|n| (0..g.kernel_w).fold(0, |s: i32, kx| s.wrapping_add(tap(n, ky, kx)))));
+        for ky in 0..g.y.kernel {
+            (0..columns).for_each(|n| put(n, &|n| (0..g.x.kernel).fold(0, |s: i32, kx| s.wrapping_add(tap(n, ky, kx)))));
+        }
+        if self.centering == Centering::Kernel {
+            let taps = |n: usize| (0..g.y.kernel * g.x.kernel).fold(0, |s: i32, i| s.wrapping_sub(tap(n, i / g.x.kernel, i % g.x.kernel)));
+            (0..columns).for_each(|n| put(n, &taps));
         }
     }
 
-    /// Emits one unit. `packed` is where this nest's packed weights begin.
-    pub(crate) fn unit(&self, b: &mut Builder, a: Value, packed: Value, output: &Output<'_>, scratch: Option<Value>, unit: Value) {
+    /// Emits one unit.
+    pub(crate) fn unit(&self, b: &mut Builder, call: &Call<'_>, unit: Value) {
+        let (a, packed) = (call.a, call.packed);
         let g = &self.geometry;
         let (outer, panel) = split_unit(b, unit, self.blocks() * g.groups, self.panels.count);
         let (block, group) = split_unit(b, outer, self.blocks(), g.groups);
@@ -253,69 +246,47 @@ impl Nest {
         let col = b.add(group_col, col);
         let first = b.mul_const(block, self.block_rows as i64);
         let stop = b.add_const(first, self.block_rows as i64);
-        let rows = b.i64((g.batch * g.out_h) as i64);
+        let rows = b.i64((g.batch * g.y.output) as i64);
         let stop = b.min(stop, rows);
         for_panel(b, &self.panels, panel, |b, vectors| {
             b.for_loop(first, stop, 1, &[], |b, line, _| {
-                let (image, y) = split_unit(b, line, g.batch, g.out_h);
-                let row = OutRow { a, weights, col, image, y, ky: self.ky_range(b, y), vectors, scratch };
-                self.row(b, &row, output);
+                let (image, y) = split_unit(b, line, g.batch, g.y.output);
+                let row = OutRow { call, a, weights, col, image, y, ky: g.y.taps(b, y), vectors };
+                self.row(b, &row);
                 vec![]
             });
         });
     }
 
-    /// Taps of output row `y` that lie inside the image in y.
-    fn ky_range(&self, b: &mut Builder, y: Value) -> (Value, Value) {
-        let g = &self.geometry;
-        let (zero, all) = (b.i64(0), b.i64(g.kernel_h as i64));
-        if g.rows_inside() {
-            return (zero, all);
-        }
-        let dilation = b.i64(g.dilation_h as i64);
-        // Input row of tap 0, negated: taps before ceil(above / dilation) lie above the image.
-        let above = b.mul_const(y, -(g.stride_h as i64));
-        let above = b.add_const(above, g.pad_top);
-        let round_up = g.dilation_h as i64 - 1;
-        let lo = b.add_const(above, round_up);
-        let lo = b.max(lo, zero);
-        let lo = b.bin(BinOp::Div, lo, dilation);
-        let hi = b.add_const(above, g.in_h as i64 + round_up);
-        let hi = b.max(hi, zero);
-        let hi = b.bin(BinOp::Div, hi, dilation);
-        let hi = b.min(hi, all);
-        (b.min(lo, hi), hi)
-    }
-
     /// All tiles of an output row.
-    fn row(&self, b: &mut Builder, row: &OutRow<'_>, output: &Output<'_>) {
+    fn row(&self, b: &mut Builder, row: &OutRow<'_>) {
         let g = &self.geometry;
-        let line_bytes = g.in_w as i64 * self.pixel_bytes();
+        let line_bytes = g.x.input as i64 * self.pixel_bytes();
         // (image * in_h + y * stride - pad) input lines.
-        let line = b.mul_const(row.image, g.in_h as i64);
-        let y = b.mul_const(row.y, g.stride_h as i64);
+        let line = b.mul_const(row.image, g.y.input as i64);
+        let y = b.mul_const(row.y, g.y.stride as i64);
         let line = b.add(line, y);
-        let line = b.add_const(line, -g.pad_top);
+        let line = b.add_const(line, -g.y.pad);
         let offset = b.mul_const(line, line_bytes);
         let a = b.ptr_add(row.a, offset);
         let out = b.mul_const(row.image, g.out.height as i64);
         let y = b.mul_const(row.y, g.out.step_y as i64);
         let out = b.add(out, y);
-        let out = b.add_const(out, g.out.y0 as i64);
+        let out = b.add(out, row.call.origin.0);
         let out = b.mul_const(out, g.out.width as i64);
-        let skipped = self.skipped_rows(b, row);
+        let out = b.add(out, row.call.origin.1);
+        let start = self.start(b, row);
         for class in &self.classes {
             b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
                 let x = b.mul_const(t, class.mr as i64);
                 let x = b.add_const(x, class.x as i64);
-                let at = b.mul_const(x, g.stride_w as i64 * self.pixel_bytes());
-                let at = b.add_const(at, -g.pad_left * self.pixel_bytes());
+                let at = b.mul_const(x, g.x.stride as i64 * self.pixel_bytes());
+                let at = b.add_const(at, -g.x.pad * self.pixel_bytes());
                 let a = b.ptr_add(a, at);
                 let pixel = b.mul_const(x, g.out.step_x as i64);
-                let pixel = b.add_const(pixel, g.out.x0 as i64);
                 let pixel = b.add(out, pixel);
                 let place = Place { row: pixel, row_step: g.out.step_x as i64, col: row.col, rows: class.mr, vectors: row.vectors };
-                self.tile(b, row, class, a, &skipped, &place, output);
+                self.tile(b, row, class, a, &start, &place);
                 vec![]
             });
         }
@@ -325,19 +296,27 @@ impl Nest {
         self.geometry.in_pixel as i64 * self.scheme.a_bytes()
     }
 
-    /// What the rows of taps outside the image count as, one value for each vector; none where there are no such rows.
-    fn skipped_rows(&self, b: &mut Builder, row: &OutRow<'_>) -> Option<Vec<Value>> {
+    /// What accumulators start from, one value for each vector: the epilogue's bias and what the rows of taps outside the image count
+    /// as; none where both are zero.
+    fn start(&self, b: &mut Builder, row: &OutRow<'_>) -> Option<Vec<Value>> {
         let g = &self.geometry;
-        if self.zero == 0 || g.rows_inside() {
-            return None;
+        let bias = row.call.output.start(b, row.col, row.vectors);
+        let (skips, centers) = (!g.y.all_inside(), self.centering == Centering::Kernel);
+        if self.zero == 0 || !(skips || centers) {
+            return bias;
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let ty = Type::vector(Elem::I32, self.scheme.lanes);
-        let at = self.weight_bytes(columns) + 4 * columns * g.kernel_h * g.kernel_w;
+        let mut sums = bias.unwrap_or_else(|| row.vectors.iter().map(|_| b.int(ty, 0)).collect());
+        let at = self.weight_bytes(columns) + 4 * columns * g.y.kernel * g.x.kernel;
         let table = b.ptr_add_const(row.weights, at as i64);
-        let zeros: Vec<Value> = row.vectors.iter().map(|_| b.int(ty, 0)).collect();
-        let (zero, all) = (b.i64(0), b.i64(g.kernel_h as i64));
-        let mut sums = zeros;
+        if centers {
+            sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * g.y.kernel) as i64));
+        }
+        if !skips {
+            return Some(sums);
+        }
+        let (zero, all) = (b.i64(0), b.i64(g.y.kernel as i64));
         for (from, to) in [(zero, row.ky.0), (row.ky.1, all)] {
             sums = b.for_loop(from, to, 1, &sums, |b, ky, sums| {
                 let offset = b.mul_const(ky, 4 * columns as i64);
@@ -360,33 +339,24 @@ impl Nest {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn tile(
-        &self,
-        b: &mut Builder,
-        row: &OutRow<'_>,
-        class: &Class,
-        a: Value,
-        skipped: &Option<Vec<Value>>,
-        place: &Place<'_>,
-        output: &Output<'_>,
-    ) {
+    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, start: &Option<Vec<Value>>, place: &Place<'_>) {
         let g = &self.geometry;
-        let k = g.kernel_h * g.kernel_w * g.in_c;
-        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.scratch);
-        if let Some(sums) = skipped {
-            acc.fill(sums);
+        let k = g.y.kernel * g.x.kernel * g.in_c;
+        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
+        if let Some(values) = start {
+            acc.fill(values);
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let all = 0..class.mr;
         let body = |b: &mut Builder, ky: Value, acc: &mut Acc| {
-            let line = b.mul_const(ky, (g.dilation_h * g.in_w) as i64 * self.pixel_bytes());
+            let line = b.mul_const(ky, (g.y.dilation * g.x.input) as i64 * self.pixel_bytes());
             let a = b.ptr_add(a, line);
             for run in &class.runs {
                 self.kx_run(b, acc, run, class, a, row.weights, ky, columns);
             }
             self.skipped_pixels(b, acc, class, row.weights, ky, columns);
         };
-        if g.rows_inside() && g.kernel_h == 1 {
+        if g.y.all_inside() && g.y.kernel == 1 {
             body(b, row.ky.0, &mut acc);
         } else {
             let carried = acc.select(&all);
@@ -399,23 +369,23 @@ impl Nest {
             acc.replace(&all, &out);
         }
         let acc = self.scheme.end(b, acc);
-        output.store(b, place, &acc);
+        row.call.output.store(b, place, &acc);
     }
 
     /// Accumulates the taps of a run; `a` is the line of the tile's first pixel and tap (ky, 0).
     #[allow(clippy::too_many_arguments)]
     fn kx_run(&self, b: &mut Builder, acc: &mut Acc, run: &KxRun, class: &Class, a: Value, weights: Value, ky: Value, columns: usize) {
         let g = &self.geometry;
-        let row_offsets: Vec<i64> = (0..class.mr as i64).map(|r| r * g.stride_w as i64 * self.pixel_bytes()).collect();
+        let row_offsets: Vec<i64> = (0..class.mr as i64).map(|r| r * g.x.stride as i64 * self.pixel_bytes()).collect();
         let (row_bytes, tap_row_bytes) = self.ky_bytes(columns);
-        let whole = run.kx.len() == g.kernel_w;
+        let whole = run.kx.len() == g.x.kernel;
         let by_taps = self.split_copy && !whole;
-        let (base, bytes) = if by_taps { (g.kernel_h * row_bytes, tap_row_bytes) } else { (0, row_bytes) };
+        let (base, bytes) = if by_taps { (g.y.kernel * row_bytes, tap_row_bytes) } else { (0, row_bytes) };
         let offset = b.mul_const(ky, bytes as i64);
         let weights = b.ptr_add(weights, offset);
         let weights = b.ptr_add_const(weights, base as i64);
         let tap_bytes = self.scheme.run_bytes(g.in_c, columns) as i64;
-        let tap_a = g.dilation_w as i64 * self.pixel_bytes();
+        let tap_a = g.x.dilation as i64 * self.pixel_bytes();
         let budget = if run.rows.len() == class.mr && (whole || class.count > 1) { 112 } else { 48 };
         let one = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
             let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: None, budget };
@@ -446,10 +416,10 @@ impl Nest {
             return;
         }
         let table = b.ptr_add_const(weights, self.weight_bytes(columns) as i64);
-        let offset = b.mul_const(ky, (4 * columns * g.kernel_w) as i64);
+        let offset = b.mul_const(ky, (4 * columns * g.x.kernel) as i64);
         let table = b.ptr_add(table, offset);
-        for kx in 0..g.kernel_w {
-            let inside = g.inside(class.x, class.mr, kx);
+        for kx in 0..g.x.kernel {
+            let inside = g.x.inside(class.x, class.mr, kx);
             for r in (0..class.mr).filter(|r| !inside.contains(r)) {
                 let sums = acc.row(r).to_vec();
                 let sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * kx) as i64));
@@ -459,8 +429,22 @@ impl Nest {
     }
 }
 
+/// What a nest is given when it is emitted.
+pub(crate) struct Call<'a> {
+    /// The input.
+    pub(crate) a: Value,
+    /// Where this nest's packed weights begin.
+    pub(crate) packed: Value,
+    pub(crate) output: &'a Output<'a>,
+    /// From [`Scheme::scratch`].
+    pub(crate) scratch: Option<Value>,
+    /// Output pixel (y, x) of the nest's first pixel.
+    pub(crate) origin: (Value, Value),
+}
+
 /// One output row of one panel.
 struct OutRow<'a> {
+    call: &'a Call<'a>,
     a: Value,
     weights: Value,
     col: Value,
@@ -469,5 +453,4 @@ struct OutRow<'a> {
     /// Taps inside the image in y.
     ky: (Value, Value),
     vectors: &'a [u16],
-    scratch: Option<Value>,
 }

@@ -5,6 +5,8 @@
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
 pub mod conv;
+pub mod depthwise;
+mod depthwise_dot;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;
@@ -17,6 +19,8 @@ pub mod resample;
 pub mod softmax;
 pub mod table;
 pub(crate) mod tiling;
+pub mod transpose_conv;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

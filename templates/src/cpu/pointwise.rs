@@ -119,6 +119,14 @@ impl PointwiseSpec {
         if self.dims.len() == 1 { self.block(caps) } else { self.dims[1..].iter().product() }
     }
 
+    /// Estimated time of one work unit in nanoseconds: what moves through memory, and the expression's arithmetic.
+    pub fn unit_cost(&self, caps: &Caps) -> f64 {
+        let elements = self.unit_elements(caps) as f64;
+        let bytes: usize = self.expr.inputs.iter().map(|s| s.bytes()).sum::<usize>() + self.expr.output.bytes();
+        let lanes = f64::from(self.lanes(caps).max(1));
+        elements * (bytes as f64 * 0.05 + (1 + self.expr.nodes.len()) as f64 * 0.3 / lanes)
+    }
+
     /// Elements of a block of a one-dimensional loop: a multiple of the vector length.
     fn block(&self, caps: &Caps) -> usize {
         usize::from(self.lanes(caps)).max(1) * UNROLL * 8
@@ -323,7 +331,7 @@ impl Loops<'_> {
             None => {
                 values.extend(&self.tables);
                 let y = emit(b, self.caps, &self.spec.expr, lanes, &values);
-                store_storage(b, self.spec.expr.output, to, y, active);
+                store_storage(b, self.spec.expr.output, Narrow::Wrap, to, y, active);
             }
         }
     }

@@ -43,12 +43,25 @@ pub fn tables(expr: &Expr) -> Vec<&[u8]> {
 /// `inputs` holds the value of each expression input in its compute type, then the address of each of [`tables`].
 pub fn emit(b: &mut Builder, caps: &Caps, expr: &Expr, lanes: u16, inputs: &[Value]) -> Value {
     let mut e = Emitter { b, caps, lanes, values: Vec::with_capacity(expr.nodes.len()) };
+    let mut needed = vec![false; expr.nodes.len()];
+    needed[expr.result.0 as usize] = true;
+    for (i, node) in expr.nodes.iter().enumerate().rev() {
+        if needed[i] {
+            node.operands().for_each(|id| needed[id.0 as usize] = true);
+        }
+    }
     let mut tables = inputs[expr.inputs.len()..].iter();
-    for node in &expr.nodes {
+    for (i, node) in expr.nodes.iter().enumerate() {
+        let table = matches!(node, Node::Table { .. }).then(|| *tables.next().expect("an address for each table"));
+        if !needed[i] {
+            // A placeholder that nothing reads.
+            e.values.push(inputs[0]);
+            continue;
+        }
         let v = match node {
             Node::Input(i) => inputs[*i as usize],
             Node::Table { signed_result, index, .. } => {
-                let table = *tables.next().expect("an address for each table");
+                let table = table.expect("taken above");
                 let index = e.values[index.0 as usize];
                 e.table(table, *signed_result, index)
             }
@@ -86,8 +99,8 @@ pub fn load_storage_splat(b: &mut Builder, storage: Storage, lanes: u16, addr: i
     b.load_splat(ty, mem(storage), addr)
 }
 
-/// Stores the first `active` lanes of a value of the compute type of `storage`; integers keep their low bits.
-pub fn store_storage(b: &mut Builder, storage: Storage, addr: impl Into<Addr>, value: Value, active: u16) {
+/// Stores the first `active` lanes of a value of the compute type of `storage`, integers narrowed as `narrow` says.
+pub fn store_storage(b: &mut Builder, storage: Storage, narrow: Narrow, addr: impl Into<Addr>, value: Value, active: u16) {
     let value = if storage == Storage::Bool {
         let wide = b.ty(value).with_elem(Elem::I32);
         let (one, zero) = (b.int(wide, 1), b.int(wide, 0));
@@ -95,7 +108,7 @@ pub fn store_storage(b: &mut Builder, storage: Storage, addr: impl Into<Addr>, v
     } else {
         value
     };
-    b.store_first(mem(storage), Narrow::Wrap, addr, value, active);
+    b.store_first(mem(storage), narrow, addr, value, active);
 }
 
 /// Memory element of a storage type.

@@ -8,6 +8,9 @@
 pub mod emit;
 pub mod math;
 mod math_f64;
+pub mod parse;
+pub mod print;
+pub mod verify;
 
 use std::sync::Arc;
 

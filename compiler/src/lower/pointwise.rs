@@ -1,0 +1,41 @@
+//! POINTWISE: an expression over broadcast operands as one loop.
+
+use super::context::{Cx, Operand};
+use super::grain::grain;
+use crate::error::CompileError;
+use crate::ir::{AttrValue, Node};
+use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
+use tflc_templates::expr::emit::tables;
+
+/// Lowers a pointwise node.
+pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let Some(AttrValue::Expr(expr)) = node.attrs.get("expr") else {
+        return Err(cx.internal("a pointwise node without an expression"));
+    };
+    let Some(&out) = node.outputs.first() else {
+        return Err(cx.internal("a pointwise node without a result"));
+    };
+    let shape = &cx.ty(out).shape;
+    let mut strides = vec![];
+    let mut args = vec![];
+    for &t in node.inputs.iter().flatten() {
+        strides.push(broadcast(&cx.ty(t).shape, shape));
+        args.push(cx.operand(t)?);
+    }
+    args.push(cx.operand(out)?);
+    emit(cx, PointwiseSpec::new(shape, strides, row_major(shape), (**expr).clone()), args);
+    Ok(())
+}
+
+/// Appends the loop `spec` over `args`: its inputs, then its output.
+pub(super) fn emit(cx: &mut Cx<'_, '_>, spec: PointwiseSpec, mut args: Vec<Operand>) {
+    if spec.dims.contains(&0) {
+        return;
+    }
+    let data: Vec<Vec<u8>> = tables(&spec.expr).into_iter().map(<[u8]>::to_vec).collect();
+    args.extend(data.into_iter().map(|t| cx.bytes(t)));
+    let caps = cx.caps().clone();
+    let units = spec.units(&caps);
+    let unit_ns = spec.unit_cost(&caps);
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+}

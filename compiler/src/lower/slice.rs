@@ -1,0 +1,138 @@
+//! SLICE, STRIDED_SLICE, REVERSE_V2 and DYNAMIC_UPDATE_SLICE: parts of a tensor by start and stride.
+
+use super::constants::{axis, element_bytes, operand_ints};
+use super::context::Cx;
+use super::movement::{Part, copy, copy_strided, result};
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{Node, OpKind};
+use tflc_templates::cpu::pointwise::{Strides, row_major};
+
+/// Lowers a node of the family.
+pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    match node.op {
+        OpKind::Slice => slice(cx, node),
+        OpKind::StridedSlice => strided_slice(cx, node),
+        OpKind::ReverseV2 => reverse(cx, node),
+        _ => update_slice(cx, node),
+    }
+}
+
+/// Copies the part of operand 0 that starts at element `offset` and has these strides to the result.
+fn take(cx: &mut Cx<'_, '_>, node: &Node, offset: i64, strides: Strides) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, ty) = result(cx, node, 0)?;
+    if strides.len() != ty.shape.len() {
+        return Err(cx.internal(format!("{} strides for shape {:?}", strides.len(), ty.shape)));
+    }
+    check_inside(cx, cx.ty(x).elements(), offset, &ty.shape, &strides)?;
+    let bytes = element_bytes(cx, ty)?;
+    let from = Part { base: cx.operand(x)?, offset, strides };
+    let to = Part::dense(cx.operand(y)?, &ty.shape);
+    copy_strided(cx, &ty.shape, from, to, bytes);
+    Ok(())
+}
+
+/// Shape inference has made sure of this; generated code must not depend on it alone.
+fn check_inside(cx: &Cx<'_, '_>, elements: usize, offset: i64, dims: &[usize], strides: &[i64]) -> Result<(), CompileError> {
+    if dims.contains(&0) {
+        return Ok(());
+    }
+    let reach = |sign: i64| -> i64 { dims.iter().zip(strides).map(|(&n, &s)| (s * sign).max(0) * sign * (n as i64 - 1)).sum() };
+    let (lo, hi) = (offset + reach(-1), offset + reach(1));
+    if lo < 0 || hi >= elements as i64 { Err(cx.internal(format!("elements {lo} to {hi} of {elements}"))) } else { Ok(()) }
+}
+
+fn slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let begin = operand_ints(cx, node, 1, "begin")?;
+    let strides = row_major(&cx.ty(cx.input(node, 0)?).shape);
+    let offset = begin.iter().zip(&strides).map(|(b, s)| b * s).sum();
+    take(cx, node, offset, strides)
+}
+
+/// Start and stride of each dimension that remains. The masks' bits count the entries of begin, end and strides.
+/// Source: TFLite, `kernels/internal/strided_slice_logic.h` and `kernels/strided_slice.cc`.
+fn strided_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let shape = &cx.ty(x).shape;
+    let own = row_major(shape);
+    let begin = operand_ints(cx, node, 1, "begin")?;
+    let step = operand_ints(cx, node, 3, "strides")?;
+    let mask = |name: &str, i: usize| i < 63 && node.attrs.int(name, 0) >> i & 1 != 0;
+    let entries = begin.len();
+    let new_axes = (0..entries).filter(|&i| mask("new_axis_mask", i) && !mask("ellipsis_mask", i)).count();
+    let named = entries - new_axes - (0..entries).filter(|&i| mask("ellipsis_mask", i)).count();
+    let mut offset = 0;
+    let mut strides = vec![];
+    let mut d = 0;
+    for i in 0..entries {
+        if mask("ellipsis_mask", i) {
+            let skipped = shape.len().saturating_sub(named);
+            strides.extend(own.iter().skip(d).take(skipped));
+            d += skipped;
+            continue;
+        }
+        if mask("new_axis_mask", i) {
+            strides.push(0);
+            continue;
+        }
+        let (Some(&n), Some(&by)) = (shape.get(d), step.get(i)) else {
+            return Err(cx.internal(format!("entry {i} of begin has no dimension")));
+        };
+        let n = n as i64;
+        let shrink = mask("shrink_axis_mask", i);
+        let mut start = begin[i];
+        if start < 0 {
+            start += n;
+        }
+        // The first index is clamped to the dimension; a shrunk axis has exactly one index, which must be valid.
+        start = match (mask("begin_mask", i) && !shrink, by > 0) {
+            (true, true) => 0,
+            (true, false) => n - 1,
+            (false, true) => start.clamp(0, n),
+            (false, false) => start.clamp(-1, n - 1),
+        };
+        offset += start * own[d];
+        if !shrink {
+            strides.push(by * own[d]);
+        }
+        d += 1;
+    }
+    strides.extend(&own[d.min(own.len())..]);
+    take(cx, node, offset, strides)
+}
+
+fn reverse(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let shape = &cx.ty(cx.input(node, 0)?).shape;
+    let mut strides = row_major(shape);
+    let mut offset = 0;
+    for a in operand_ints(cx, node, 1, "axis")? {
+        let a = axis(cx, a, shape.len())?;
+        offset += (shape[a] as i64 - 1) * strides[a].abs();
+        strides[a] = -strides[a].abs();
+    }
+    take(cx, node, offset, strides)
+}
+
+/// The operand with a part replaced by the update; the start is clamped so that the part lies inside.
+fn update_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, update) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let start_at = cx.input(node, 2)?;
+    if cx.constant(start_at).is_none() {
+        return Err(cx.unsupported(Unsupported::Option("start_indices".into(), "a computed tensor".into())));
+    }
+    let start = operand_ints(cx, node, 2, "start_indices")?;
+    let (y, ty) = result(cx, node, 0)?;
+    let part = &cx.ty(update).shape;
+    let bytes = element_bytes(cx, ty)?;
+    let strides = row_major(&ty.shape);
+    let mut offset = 0;
+    for (d, s) in start.iter().enumerate() {
+        let last = ty.shape[d].saturating_sub(part[d]) as i64;
+        offset += (*s).clamp(0, last) * strides[d];
+    }
+    let (from, to) = (cx.operand(x)?, cx.operand(y)?);
+    copy(cx, from, to, ty.bytes());
+    let from = Part::dense(cx.operand(update)?, part);
+    copy_strided(cx, part, from, Part { base: to, offset, strides }, bytes);
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Depthwise int8 convolution by dot products over the taps of a column.
+//!
+//! The bytes (or widened 16-bit elements) of `group` = 4 (or 2) rows of one input column are interleaved once, so that each 32-bit lane holds what one
+//! channel reads there, and serve every output pixel that has the column in its window. Rows outside the image: their weights are zero (there
+//! is a copy of the weights for each set of rows inside), the pointer stays inside the image, and accumulators start from what the taps count as.
+//! Columns outside the image hold the zero point. One block is `group` vectors of accumulators; a permutation of dwords in front of the
+//! interleaving makes the channels of each come out in order.
+
+use crate::cpu::depthwise::{Class, DepthwiseSpec, Line, classes};
+use crate::cpu::epilogue::{Output, Place};
+use crate::cpu::tiling::RowSplit;
+use crate::expr::Storage;
+use std::ops::Range;
+use tflc_kir::{Addr, BinOp, Builder, Caps, DotSigns, Elem, Mem, Type, Value};
+
+/// The dot-product way for one spec and target.
+pub(crate) struct DotPath<'a> {
+    spec: &'a DepthwiseSpec,
+    /// Taps of a dot product, and accumulator vectors of a block.
+    pub(crate) group: usize,
+    signs: DotSigns,
+    /// Whether activations change sign on load.
+    flip: bool,
+    lanes: u16,
+    vector_bytes: usize,
+    pub(crate) mr: usize,
+    /// Key: which columns lie inside.
+    classes: Vec<Class<Vec<bool>>>,
+    /// Rows of taps inside the image, each set once.
+    variants: Vec<Range<usize>>,
+}
+
+impl<'a> DotPath<'a> {
+    /// None where taps are better multiplied one by one: floats, depth multipliers, targets without dot products.
+    pub(crate) fn new(spec: &'a DepthwiseSpec, caps: &Caps) -> Option<DotPath<'a>> {
+        if spec.is_float() || spec.multiplier != 1 || spec.kernel[0] > 8 {
+            return None;
+        }
+        let unsigned = spec.a_storage == Storage::U8;
+        let four = spec.weights.signed_zero_point() == 0;
+        let (group, signs, flip) = match caps.dot4 {
+            tflc_kir::Dot4::UnsignedSigned if four => (4, DotSigns::UnsignedSigned, !unsigned),
+            tflc_kir::Dot4::AnySign if four => (4, DotSigns::Signed, unsigned),
+            _ if caps.dot2 => (2, DotSigns::Signed, false),
+            _ => return None,
+        };
+        let registers = caps.vector_registers as usize;
+        let interleaved = group * spec.kernel[0].div_ceil(group);
+        let most = (registers.saturating_sub(4 + interleaved) / group).clamp(1, 6);
+        let split = RowSplit::new(spec.output[1], most);
+        let x = spec.axis(1);
+        let classes = classes(split, |at, mr| {
+            let columns = (mr - 1) * x.stride + (x.kernel - 1) * x.dilation + 1;
+            (0..columns).map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + c as i64))).collect()
+        });
+        let mut variants = vec![];
+        (0..spec.output[0]).map(|y| Self::rows_inside(spec, y)).for_each(|v| {
+            if !variants.contains(&v) {
+                variants.push(v);
+            }
+        });
+        let lanes = caps.lanes(Elem::F32);
+        Some(DotPath { spec, group, signs, flip, lanes, vector_bytes: caps.vector_bytes as usize, mr: split.mr, classes, variants })
+    }
+
+    fn rows_inside(spec: &DepthwiseSpec, y: usize) -> Range<usize> {
+        let axis = spec.axis(0);
+        let lo = (0..axis.kernel).find(|&k| axis.is_inside(y, k)).unwrap_or(0);
+        let hi = (lo..axis.kernel).find(|&k| !axis.is_inside(y, k)).unwrap_or(axis.kernel);
+        lo..hi
+    }
+
+    /// The zero point of activations as the dot product sees them.
+    pub(crate) fn zero(&self) -> i32 {
+        let shift = match (self.flip, self.signs) {
+            (true, DotSigns::UnsignedSigned) => 128,
+            (true, _) => -128,
+            _ => 0,
+        };
+        self.spec.a_zero_point + shift
+    }
+
+    /// Channels of a block.
+    fn block(&self) -> usize {
+        self.group * usize::from(self.lanes)
+    }
+
+    fn blocks(&self) -> usize {
+        self.spec.channels().div_ceil(self.block())
+    }
+
+    /// Groups of rows of taps.
+    fn groups(&self) -> usize {
+        self.spec.kernel[0].div_ceil(self.group)
+    }
+
+    /// Bytes of the weights of one block: `[kx][group][vector][lane][tap]`.
+    fn weight_bytes(&self) -> usize {
+        self.spec.kernel[1] * self.groups() * self.group * self.vector_bytes
+    }
+
+    /// Whether accumulators start from more than the bias.
+    fn has_start(&self) -> bool {
+        self.zero() != 0 && self.variants.iter().any(|v| v.len() < self.spec.kernel[0])
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.weight_bytes() + if self.has_start() { self.group * self.vector_bytes } else { 0 }
+    }
+
+    fn variant_bytes(&self) -> usize {
+        self.blocks() * self.block_bytes()
+    }
+
+    /// Weights of every variant, then, where there are several, the offset of the variant of each output row.
+    pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
+        let (spec, lanes) = (self.spec, usize::from(self.lanes));
+        let mut out = vec![];
+        let centered = |ky: usize, kx: usize, n: usize| spec.weights.centered(weights, spec.weight_index(ky, kx, n));
+        for variant in &self.variants {
+            for block in 0..self.blocks() {
+                for kx in 0..spec.kernel[1] {
+                    for group in 0..self.groups() {
+                        for at in 0..self.block() {
+                            let n = block * self.block() + at;
+                            for ky in group * self.group..(group + 1) * self.group {
+                                let w = if variant.contains(&ky) && n < spec.channels() { centered(ky, kx, n) } else { 0 };
+                                if self.group == 4 { out.push(w as u8) } else { out.extend_from_slice(&(w as i16).to_le_bytes()) }
+                            }
+                        }
+                    }
+                }
+                if self.has_start() {
+                    for n in (0..self.group * lanes).map(|at| block * self.block() + at) {
+                        let skipped = (0..spec.kernel[0]).filter(|ky| !variant.contains(ky) && n < spec.channels());
+                        let sum: i32 = skipped.flat_map(|ky| (0..spec.kernel[1]).map(move |kx| centered(ky, kx, n))).sum();
+                        out.extend_from_slice(&sum.wrapping_mul(self.zero()).to_le_bytes());
+                    }
+                }
+            }
+        }
+        if self.variants.len() > 1 {
+            for y in 0..spec.output[0] {
+                let rows = Self::rows_inside(spec, y);
+                let i = self.variants.iter().position(|v| *v == rows).unwrap_or(0);
+                out.extend_from_slice(&((i * self.variant_bytes()) as i32).to_le_bytes());
+            }
+        }
+        out
+    }
+
+    pub(crate) fn line(&self, b: &mut Builder, line: &Line, output: &Output<'_>) {
+        let spec = self.spec;
+        let packed = if self.variants.len() > 1 {
+            let table = Addr::new(line.packed).index(line.y, 4).offset((self.variants.len() * self.variant_bytes()) as i64);
+            let offset = b.load(Type::I64, Mem::S32, table);
+            b.ptr_add(line.packed, offset)
+        } else {
+            line.packed
+        };
+        let rows: Vec<Value> = (0..spec.kernel[0]).map(|ky| self.row(b, line, ky)).collect();
+        for class in &self.classes {
+            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
+                let x = b.mul_const(t, class.mr as i64);
+                let x = b.add_const(x, class.x as i64);
+                let pixel = b.add(line.pixel, x);
+                let at = b.mul_const(x, (spec.stride[1] * spec.in_pixel) as i64);
+                let at = b.add_const(at, -((spec.pad[1] * spec.in_pixel) as i64));
+                let full = spec.channels() / self.block();
+                let tile = |b: &mut Builder, i: Value, active: usize| {
+                    let offset = b.mul_const(i, self.block_bytes() as i64);
+                    let weights = b.ptr_add(packed, offset);
+                    let col = b.mul_const(i, self.block() as i64);
+                    let at = b.add(at, col);
+                    self.tile(b, class, &rows, at, weights, pixel, col, active, output);
+                };
+                b.for_const(0, full as i64, 1, &[], |b, i, _| {
+                    tile(b, i, self.block());
+                    vec![]
+                });
+                if !spec.channels().is_multiple_of(self.block()) {
+                    let i = b.i64(full as i64);
+                    tile(b, i, spec.channels() % self.block());
+                }
+                vec![]
+            });
+        }
+    }
+
+    /// The input row of tap `ky`, or the nearest one where that lies outside the image.
+    fn row(&self, b: &mut Builder, line: &Line, ky: usize) -> Value {
+        let spec = self.spec;
+        let y = b.mul_const(line.y, spec.stride[0] as i64);
+        let y = b.add_const(y, (ky * spec.dilation[0]) as i64 - spec.pad[0] as i64);
+        let y = if self.variants.len() == 1 && self.variants[0].len() == spec.kernel[0] {
+            y
+        } else {
+            let (zero, last) = (b.i64(0), b.i64(spec.input[0] as i64 - 1));
+            let y = b.max(y, zero);
+            b.min(y, last)
+        };
+        let top = b.mul_const(line.image, spec.input[0] as i64);
+        let y = b.add(top, y);
+        let offset = b.mul_const(y, (spec.input[1] * spec.in_pixel) as i64);
+        b.ptr_add(line.a, offset)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn tile(
+        &self,
+        b: &mut Builder,
+        class: &Class<Vec<bool>>,
+        rows: &[Value],
+        at: Value,
+        weights: Value,
+        pixel: Value,
+        col: Value,
+        active: usize,
+        output: &Output<'_>,
+    ) {
+        let x = self.spec.axis(1);
+        let lanes = usize::from(self.lanes);
+        let vectors: Vec<u16> = (0..active.div_ceil(lanes)).map(|v| (active - v * lanes).min(lanes) as u16).collect();
+        let nv = vectors.len();
+        let start = self.start(b, weights, col, &vectors, output);
+        let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| start.clone()).collect();
+        for (column, &inside) in class.key.iter().enumerate() {
+            let users: Vec<(usize, usize)> = (0..x.kernel)
+                .flat_map(|kx| (0..class.mr).map(move |r| (r, kx)))
+                .filter(|(r, kx)| r * x.stride + kx * x.dilation == column)
+                .collect();
+            if users.is_empty() {
+                continue;
+            }
+            for group in 0..self.groups() {
+                let d = if inside { self.interleave(b, rows, at, column, group, active) } else { self.outside(b) };
+                for &(r, kx) in &users {
+                    for v in 0..nv {
+                        let w = self.weight(b, weights, (kx * self.groups() + group) * self.group + v);
+                        let slot = &mut acc[r * nv + v];
+                        *slot = if self.group == 4 { b.dot4(self.signs, *slot, d[v], w) } else { b.dot2(*slot, d[v], w) };
+                    }
+                }
+            }
+        }
+        output.store(b, &Place { row: pixel, row_step: 1, col, rows: class.mr, vectors: &vectors }, &acc);
+    }
+
+    /// What accumulators start from.
+    fn start(&self, b: &mut Builder, weights: Value, col: Value, vectors: &[u16], output: &Output<'_>) -> Vec<Value> {
+        let ty = Type::vector(Elem::I32, self.lanes);
+        let bias = output.start(b, col, vectors);
+        let skipped = self.has_start().then(|| {
+            let at = Addr::new(weights).offset(self.weight_bytes() as i64);
+            (0..vectors.len()).map(|v| b.load(ty, Mem::S32, at.offset((v * self.vector_bytes) as i64))).collect::<Vec<_>>()
+        });
+        match (bias, skipped) {
+            (Some(x), Some(y)) => x.into_iter().zip(y).map(|(x, y)| b.add(x, y)).collect(),
+            (Some(x), None) | (None, Some(x)) => x,
+            (None, None) => vectors.iter().map(|_| b.int(ty, 0)).collect(),
+        }
+    }
+
+    /// Type of a vector whose elements are interleaved.
+    fn element_ty(&self) -> Type {
+        let elem = if self.group == 4 { Elem::I8 } else { Elem::I16 };
+        Type::vector(elem, self.lanes * self.group as u16)
+    }
+
+    fn weight(&self, b: &mut Builder, weights: Value, i: usize) -> Value {
+        let mem = if self.group == 4 { Mem::S8 } else { Mem::S16 };
+        b.load(self.element_ty(), mem, Addr::new(weights).offset((i * self.vector_bytes) as i64))
+    }
+
+    /// A column outside the image.
+    fn outside(&self, b: &mut Builder) -> Vec<Value> {
+        (0..self.group).map(|_| b.int(self.element_ty(), i64::from(self.zero()))).collect()
+    }
+
+    /// The interleaved taps of rows `group * self.group ..` of a column: `self.group` vectors, channels in order.
+    fn interleave(&self, b: &mut Builder, rows: &[Value], at: Value, column: usize, group: usize, active: usize) -> Vec<Value> {
+        let first = group * self.group;
+        let count = (rows.len() - first).min(self.group);
+        let mut t: Vec<Value> = (first..first + count)
+            .map(|ky| {
+                let addr = Addr::new(rows[ky]).index(at, 1).offset((column * self.spec.in_pixel) as i64);
+                self.load_row(b, addr, active)
+            })
+            .collect();
+        // Rows that do not exist have zero weights: any value will do.
+        t.resize(self.group, t[count - 1]);
+        if self.group == 2 {
+            return vec![b.unpack_lo(t[0], t[1]), b.unpack_hi(t[0], t[1])];
+        }
+        let pairs = [b.unpack_lo(t[0], t[1]), b.unpack_lo(t[2], t[3]), b.unpack_hi(t[0], t[1]), b.unpack_hi(t[2], t[3])];
+        let words = Type::vector(Elem::I16, self.lanes * 2);
+        let p: Vec<Value> = pairs.into_iter().map(|v| b.bitcast(words, v)).collect();
+        let d = [b.unpack_lo(p[0], p[1]), b.unpack_hi(p[0], p[1]), b.unpack_lo(p[2], p[3]), b.unpack_hi(p[2], p[3])];
+        d.into_iter().map(|v| b.bitcast(self.element_ty(), v)).collect()
+    }
+
+    /// The block's channels of one pixel, permuted so that interleaving gives them in order.
+    fn load_row(&self, b: &mut Builder, addr: Addr, active: usize) -> Value {
+        let ty = self.element_ty();
+        let mem = if self.spec.a_storage == Storage::U8 { Mem::U8 } else { Mem::S8 };
+        let v = b.load_first(ty, mem, addr, active as u16);
+        let v = if self.flip {
+            let sign = b.int(ty, 0x80);
+            b.bin(BinOp::Xor, v, sign)
+        } else {
+            v
+        };
+        let parts = self.vector_bytes / 16;
+        if parts == 1 {
+            return v;
+        }
+        // Four channels are a dword of bytes or a qword of 16-bit elements; piece p of a 128-bit block b must be piece `p * parts + b`.
+        let unit = if self.group == 4 { Elem::I32 } else { Elem::I64 };
+        let pieces = 16 / (unit.bits() as usize / 8);
+        let v = b.bitcast(Type::vector(unit, (parts * pieces) as u16), v);
+        let map = (0..parts * pieces).map(|i| (i % pieces * parts + i / pieces) as u16).collect();
+        let v = b.shuffle(v, v, map);
+        b.bitcast(ty, v)
+    }
+}
