@@ -40,8 +40,7 @@ fn gemm(mr: i64, nv: i64, feed: Feed, fma: bool) -> Kernel {
             Feed::LoadSplat => vec![],
         };
         for u in 0..unroll {
-            let bs: Vec<Value> =
-                (0..nv).map(|j| b.load(F32X4, Mem::F32, Addr::new(w).index(at, 1).offset((u * nv + j) * 16))).collect();
+            let bs: Vec<Value> = (0..nv).map(|j| b.load(F32X4, Mem::F32, Addr::new(w).index(at, 1).offset((u * nv + j) * 16))).collect();
             for r in 0..mr {
                 let x = match feed {
                     Feed::LoadSplat => b.load_splat(F32X4, Mem::F32, Addr::new(rows[r as usize]).index(i, 4)),
