@@ -3,4 +3,5 @@
 //! Levels that this processor lacks are compiled but not run.
 
 mod fuzz;
+mod ops;
 mod run;
