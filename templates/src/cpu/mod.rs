@@ -12,6 +12,7 @@ pub mod gather;
 pub mod gemm;
 pub(crate) mod implicit;
 pub mod mac;
+pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod reduce;
