@@ -3,13 +3,8 @@
 //! Every backend gives position-independent bytes for one kernel, with the calling convention of [`tflc_kir::Kernel`].
 
 pub mod cranelift;
-<<<<<<< HEAD
-pub mod x86;
-pub mod image;
-=======
 pub mod image;
 pub mod x86;
->>>>>>> cranelift
 
 pub use cranelift::ENTRY;
 pub use image::Image;
@@ -47,7 +42,6 @@ pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendE
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
         Cpu::X86(level) => x86::compile(kernel, level),
-<<<<<<< HEAD
     }
 }
 
@@ -83,7 +77,5 @@ pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, Backend
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::vcode_text(kernel, target),
         Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
-=======
->>>>>>> cranelift
     }
 }

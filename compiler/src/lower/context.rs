@@ -202,9 +202,13 @@ impl<'a> Cx<'a, '_> {
         }
     }
 
-    /// The node as operators see it.
-    pub fn as_call(&self, node: &'a Node) -> crate::ops::Call<'a> {
-        crate::ops::Call::of(self.shared.model, self.graph_id, node, node.location.operator as usize)
+    /// The current node as operators see it.
+    ///
+    /// # Errors
+    /// `Internal` between nodes.
+    pub fn as_call(&self) -> Result<crate::ops::Call<'a>, CompileError> {
+        let node = self.node.ok_or_else(|| self.internal("a call between nodes"))?;
+        Ok(crate::ops::Call::of(self.shared.model, self.graph_id, node, node.location.operator as usize))
     }
 
     /// Place of the current node, for errors.

@@ -25,7 +25,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     if node.op == OpKind::TransposeConv {
         return lower_transposed(cx, node);
     }
-    let call = cx.as_call(node);
+    let call = cx.as_call()?;
     let conv = Conv::new(&call)?;
     let base = conv.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
@@ -118,7 +118,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 }
 
 fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let call = cx.as_call(node);
+    let call = cx.as_call()?;
     let conv = TransposeConv::new(&call)?;
     let base = conv.epilogue(&call)?;
     let (w, x) = (cx.input(node, 1)?, cx.input(node, 2)?);

@@ -6,7 +6,7 @@ use crate::ir::{Node, TensorId};
 use crate::ops::requant::{self, EpilogueInput};
 use crate::passes::fuse_tail::{Access, access};
 use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
-use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
+use tflc_templates::expr::{ExprBuilder, Id, Storage};
 
 /// Where the operands of an epilogue come from.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 }
 
 fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let call = cx.as_call(node);
+    let call = cx.as_call()?;
     let fc = FullyConnected::new(&call)?;
     let base = fc.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
@@ -97,7 +97,7 @@ fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strid
 }
 
 fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let call = cx.as_call(node);
+    let call = cx.as_call()?;
     let p = BatchMatMul::new(&call)?;
     let base = p.epilogue(&call)?;
     let (x, y) = (cx.input(node, 0)?, cx.input(node, 1)?);

@@ -3,7 +3,6 @@
 //! A padding of zeros (of the zero point where quantised) is what a convolution assumes there. The convolution gets `padding = EXPLICIT` with its
 //! own padding added.
 
-use super::uses::Uses;
 use crate::error::CompileError;
 use crate::ir::{AttrValue, Graph, GraphId, Model, OpKind};
 use crate::ops::Call;
@@ -19,20 +18,18 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     for i in 0..model.graphs[id.index()].nodes.len() {
         let graph = &model.graphs[id.index()];
         let Some(pad) = spatial_padding(graph, i) else { continue };
-        let uses = Uses::of(graph);
         let (source, padded) = (graph.nodes[i].inputs[0], graph.nodes[i].outputs[0]);
-        let readers = &uses.readers[padded.index()];
+        let readers: Vec<usize> = (0..graph.nodes.len()).filter(|&r| graph.nodes[r].reads().any(|t| t == padded)).collect();
         let convolutions = readers.iter().all(|&r| {
             let n = &graph.nodes[r];
             matches!(n.op, OpKind::Conv2d | OpKind::DepthwiseConv2d) && n.inputs[0] == Some(padded) && n.inputs[1..].iter().all(|t| *t != Some(padded))
         });
         let same_quant = source.is_some_and(|s| graph.ty(s).quant.per_tensor() == graph.ty(padded).quant.per_tensor());
-        if !convolutions || readers.is_empty() || uses.output[padded.index()] || !same_quant {
+        if !convolutions || readers.is_empty() || graph.outputs.contains(&padded) || !same_quant {
             continue;
         }
         let own: Option<Vec<[[usize; 2]; 2]>> = readers.iter().map(|&r| own_padding(model, id, r)).collect();
         let Some(own) = own else { continue };
-        let readers = readers.clone();
         let graph = &mut model.graphs[id.index()];
         for (r, own) in readers.into_iter().zip(own) {
             let node = &mut graph.nodes[r];

@@ -1,7 +1,6 @@
 //! Removes nodes that give their operand back: reshapes to the same shape, concatenations of one, transposes that move nothing,
 //! padding by nothing, slices of everything.
 
-use super::uses::Uses;
 use crate::error::CompileError;
 use crate::ir::{Graph, GraphId, Model, Node, OpKind, TensorId};
 use crate::target::Target;
@@ -12,7 +11,6 @@ use crate::target::Target;
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
     let graph = &mut model.graphs[id.index()];
-    let uses = Uses::of(graph);
     let mut replaced: Vec<TensorId> = (0..graph.tensors.len() as u32).map(TensorId).collect();
     let mut removed = 0;
     let nodes = std::mem::take(&mut graph.nodes);
@@ -25,7 +23,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         }
         match identity_of(graph, &node) {
             // A graph's outputs keep their names and their storage; variables may change behind a copy.
-            Some(source) if !uses.output[node.outputs[0].index()] && !graph.tensor(source).variable => {
+            Some(source) if !graph.outputs.contains(&node.outputs[0]) && !graph.tensor(source).variable => {
                 replaced[node.outputs[0].index()] = source;
                 removed += 1;
             }
