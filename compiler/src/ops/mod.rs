@@ -3,6 +3,7 @@
 //! [`table`] says which operators exist. [`infer`], [`pointwise`] and [`evaluate`] dispatch through it. [`eval::Evaluator`]
 //! runs whole models. Nothing here calls a kernel or knows the file format.
 
+mod accumulate;
 pub mod activation;
 mod arithmetic;
 mod arithmetic_quant;
@@ -10,10 +11,14 @@ pub mod call;
 mod cast;
 mod compare;
 mod control;
+mod conv_2d;
+mod depthwise_conv_2d;
 pub mod docs;
 pub mod eval;
 pub mod fixed_point;
+mod fully_connected;
 pub mod gemmlowp;
+mod hybrid;
 mod logical;
 pub mod operator;
 pub mod pointwise;
@@ -28,6 +33,7 @@ mod unary;
 mod unary_int16;
 mod unary_quant;
 pub mod value;
+mod window;
 
 pub use call::{Call, Operand};
 pub use eval::Evaluator;

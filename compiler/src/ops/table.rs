@@ -96,13 +96,13 @@ table! {
     Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     AveragePool2d: [unsupported "it is not implemented"];
     Concatenation: [unsupported "it is not implemented"];
-    Conv2d: [unsupported "it is not implemented"];
-    DepthwiseConv2d: [unsupported "it is not implemented"];
+    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), i8, u8, i16"];
+    DepthwiseConv2d: [depthwise_conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 (f32, f16, i8 weights), i8, u8, i16"];
     DepthToSpace: [unsupported "it is not implemented"];
     Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
     EmbeddingLookup: [unsupported "it is not implemented"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [unsupported "it is not implemented"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, i4, i2, blockwise weights), i8, u8, i16"];
     HashtableLookup: [unsupported "it is not implemented"];
     L2Normalization: [unsupported "it is not implemented"];
     L2Pool2d: [unsupported "it is not implemented"];
