@@ -107,8 +107,7 @@ pub enum Token<'a> {
 }
 
 /// Punctuation marks, longer ones first.
-pub const PUNCTUATION: &[&str] =
-    &["->", "==", "!=", "<=", ">=", "(", ")", "{", "}", "[", "]", "=", ",", ":", "+", "-", "*", "/", "<", ">"];
+pub const PUNCTUATION: &[&str] = &["->", "==", "!=", "<=", ">=", "(", ")", "{", "}", "[", "]", "=", ",", ":", "+", "-", "*", "/", "<", ">"];
 
 impl Token<'_> {
     /// The token for an error message.
@@ -231,7 +230,8 @@ impl<'a> Cursor<'a> {
                 self.end += 1;
                 let name = self.take(in_name);
                 if name.is_empty() {
-                    let found = self.text[self.end..].chars().next().map_or_else(|| "the end of the text".to_string(), |c| format!("{c:?}"));
+                    let found =
+                        self.text[self.end..].chars().next().map_or_else(|| "the end of the text".to_string(), |c| format!("{c:?}"));
                     return self.error_at(self.end, ParseErrorKind::Expected { expected: "a name", found });
                 }
                 match b {
@@ -423,6 +423,24 @@ impl<'a> Cursor<'a> {
         self.advance()?;
         Ok(if negative { -value } else { value })
     }
+
+    /// Takes a double with an optional sign: a number or `inf`.
+    ///
+    /// # Errors
+    /// Where none stands here.
+    pub fn f64(&mut self, expected: &'static str) -> Result<f64> {
+        let negative = self.accept("-")?;
+        let value = match self.token {
+            Token::Word("inf") => f64::INFINITY,
+            Token::Number(n) => match n.parse::<f64>() {
+                Ok(v) if v.is_finite() => v,
+                _ => return self.error_at(self.start, ParseErrorKind::Number { text: shorten(n), expected }),
+            },
+            _ => return self.expected(expected),
+        };
+        self.advance()?;
+        Ok(if negative { -value } else { value })
+    }
 }
 
 fn unescape(raw: &str) -> Option<String> {
@@ -497,7 +515,20 @@ mod tests {
         for s in ["", "plain", "quote \" back \\ line\n\ttab \u{1}\u{7f} é 漢 ;comment"] {
             assert_eq!(Cursor::new(&quote(s)).unwrap().string("").unwrap(), s);
         }
-        for v in [0.0, -0.0, 1.0, -1.5e-45, 1e-7, 3.4e38, f32::MIN_POSITIVE, 0.1, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0xffc0_0123)] {
+        for v in [
+            0.0,
+            -0.0,
+            1.0,
+            -1.5e-45,
+            1e-7,
+            3.4e38,
+            f32::MIN_POSITIVE,
+            0.1,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::from_bits(0xffc0_0123),
+        ] {
             assert_eq!(Cursor::new(&float(v)).unwrap().f32("").unwrap().to_bits(), v.to_bits());
         }
     }

@@ -3,6 +3,8 @@
 //! Every backend gives position-independent bytes for one kernel, with the calling convention of [`tflc_kir::Kernel`].
 
 pub mod cranelift;
+pub mod x86;
+pub mod image;
 
 use crate::target::{Cpu, Target, X86Level};
 use tflc_kir::Kernel;
@@ -33,6 +35,6 @@ pub struct BackendError {
 pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
-        Cpu::X86(_) => Err(BackendError { kernel: kernel.name.clone(), reason: "backend".into() }),
+        Cpu::X86(level) => x86::compile(kernel, level),
     }
 }

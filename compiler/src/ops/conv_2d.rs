@@ -1,279 +1,267 @@
-//! CONV_2D: input NHWC, weights OHWI, bias O, result NHWC; grouped where the weights have fewer input channels.
+//! CONV_2D and DEPTHWISE_CONV_2D: NHWC images with OHWI or 1HWC weights, in float, quantised and hybrid forms.
 //!
-//! Floats accumulate in binary32. Quantised sums are exact integers, requantised as XNNPACK does (16-bit activations: as TFLite does).
-//! Integer weights with float activations are dynamic range: activations are quantised per image, or per pixel for 1x1 filters.
+//! Floats accumulate in f32, in the order of taps and channels. Quantised forms follow XNNPACK where it takes the operator and TFLite's kernels
+//! elsewhere (`compiler/docs/numerics.md`).
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{BFloat16, Float16, Float32, Int4, Int8, Int16, Int32, Int64, UInt8};
-use crate::ir::TensorType;
-use crate::ops::accumulate::{Sums, Term, centred, centred_weights, finish, matrix_product};
+use crate::ir::{DType, OpKind, TensorType};
+use crate::ops::accumulate::{centered, quantize_asymmetric, quantize_dynamic, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::fixed_point::Rounding;
-use crate::ops::hybrid::quantize_rows;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{Epilogue, Requant, Scaling, bias_storage, check_bias, float_epilogue, hybrid_epilogue};
-use crate::ops::window::{Axis, Padding};
-use rayon::prelude::*;
+use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling, bias_storage, check_bias};
+use crate::ops::window::Window;
+use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
 
 /// CONV_2D.
 pub const CONV_2D: Operator = Operator::new(infer, Eval::Direct(eval));
+/// DEPTHWISE_CONV_2D.
+pub const DEPTHWISE_CONV_2D: Operator = Operator::new(infer, Eval::Direct(eval));
 
-/// Options and geometry.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Attrs {
-    /// Images.
-    pub batch: usize,
-    /// Rows.
-    pub height: Axis,
-    /// Columns.
-    pub width: Axis,
-    /// Channels of the input.
-    pub input_channels: usize,
-    /// Channels of the result.
-    pub output_channels: usize,
-    /// Groups of channels.
-    pub groups: usize,
-    /// Activation.
-    pub activation: Activation,
-}
-
-/// What kind of sums an accumulating operator makes.
+/// How activations and weights meet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arithmetic {
     /// Floats.
     Float,
-    /// Integers with scales.
+    /// 8-bit activations and weights.
     Quantized,
-    /// Float activations, quantised as they come, and integer weights.
+    /// 16-bit activations and 8-bit weights.
+    Quantized16,
+    /// Floats quantised at run time, 8-bit weights.
     Hybrid,
 }
 
-impl Arithmetic {
-    /// From the types of activations and weights.
-    pub fn of(call: &Call<'_>, x: &TensorType, w: &TensorType) -> Result<Arithmetic, CompileError> {
-        match (x.dtype, w.dtype) {
-            (Float32, Float32 | Float16 | BFloat16) | (Float16, Float16) | (BFloat16, BFloat16) => Ok(Arithmetic::Float),
-            (Float32, Int8 | Int4) => Ok(Arithmetic::Hybrid),
-            (Int8 | Int16, Int8 | Int4) | (UInt8, UInt8) => Ok(Arithmetic::Quantized),
-            (x, w) => Err(call.unsupported(Unsupported::Types(format!("{x} with weights of {w}")))),
+/// Everything static about a convolution.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Conv {
+    /// Window over the images.
+    pub window: Window,
+    /// Input channels.
+    pub in_channels: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// Groups of CONV_2D; for a depthwise one, the input channels.
+    pub groups: usize,
+    /// Whether weights are `[1, h, w, out]` (else `[out, h, w, in / groups]`).
+    pub depthwise: bool,
+    /// Kind of arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Zero point of the input; 0 for floats.
+    pub input_zero_point: i32,
+    /// Zero point of the weights where it is one for all; 0 for floats.
+    pub weight_zero_point: i32,
+}
+
+impl Conv {
+    /// The convolution that a call asks for.
+    pub fn new(call: &Call<'_>) -> Result<Conv, CompileError> {
+        let depthwise = call.op == OpKind::DepthwiseConv2d;
+        call.arity(2, 3, 1)?;
+        let [batch, height, width, in_channels] = call.dims::<4>(0)?;
+        let [o, kh, kw, i] = call.dims::<4>(1)?;
+        let (out_channels, groups) = if depthwise {
+            if o != 1 || in_channels == 0 || !i.is_multiple_of(in_channels) {
+                return Err(call.invalid(format!("depthwise weights [{o}, {kh}, {kw}, {i}] for {in_channels} channels")));
+            }
+            (i, in_channels)
+        } else {
+            if i == 0 || o == 0 || !in_channels.is_multiple_of(i) || !o.is_multiple_of((in_channels / i).max(1)) || in_channels == 0 {
+                return Err(call.invalid(format!("weights [{o}, {kh}, {kw}, {i}] for {in_channels} channels")));
+            }
+            (o, in_channels / i)
+        };
+        let window = Window::new(call, [batch, height, width], [kh, kw], true)?;
+        let x = call.input(0)?;
+        let w = call.input(1)?;
+        let arithmetic = match (x.dtype, w.dtype) {
+            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
+            (DType::Int8, DType::Int8 | DType::Int4) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
+            (DType::Int16, DType::Int8) => Arithmetic::Quantized16,
+            (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
+        };
+        let input_zero_point = match arithmetic {
+            Arithmetic::Quantized | Arithmetic::Quantized16 => call.quant(x)?.1,
+            _ => 0,
+        };
+        let axis = if depthwise { 3 } else { 0 };
+        let weight_zero_point = match arithmetic {
+            Arithmetic::Float => 0,
+            _ => {
+                let q = call.weight_quant(w, axis, out_channels)?;
+                if q.zero_point.iter().any(|z| *z != q.zero_point[0]) {
+                    return Err(call.bad_quantization("weights with several zero points"));
+                }
+                q.zero_point[0] as i32
+            }
+        };
+        check_bias(call, 2, out_channels, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
+        Ok(Conv { window, in_channels, out_channels, groups, depthwise, arithmetic, input_zero_point, weight_zero_point })
+    }
+
+    /// Elements of a group of the input that shares a scale, in hybrid arithmetic: a pixel of a 1x1 convolution, which XNNPACK turns into
+    /// a matrix product, else an image.
+    pub fn quantized_per_pixel(&self) -> bool {
+        let w = &self.window;
+        !self.depthwise && w.kernel == [1, 1] && w.stride == [1, 1] && w.pad == [0, 0] && self.groups == 1 && self.in_channels + self.out_channels > 2
+    }
+
+    /// What is done to accumulators.
+    pub fn epilogue(&self, call: &Call<'_>) -> Result<Epilogue, CompileError> {
+        let activation = Activation::parse(call)?;
+        let output = call.output(0)?;
+        let bias = bias_storage(call, 2)?;
+        let axis = if self.depthwise { 3 } else { 0 };
+        match self.arithmetic {
+            Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
+            Arithmetic::Hybrid => {
+                let scales = &call.weight_quant(call.input(1)?, axis, self.out_channels)?.scale;
+                if self.depthwise { Ok(depthwise_hybrid(scales, self.out_channels, bias, activation)) } else { Ok(requant::hybrid_epilogue(scales, bias, activation)) }
+            }
+            Arithmetic::Quantized | Arithmetic::Quantized16 => {
+                let x = call.input(0)?;
+                let q = call.weight_quant(call.input(1)?, axis, self.out_channels)?;
+                let constant = call.operand(1)?.constant;
+                let scaling = match (x.dtype, bias) {
+                    (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
+                    (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
+                    // XNNPACK does not take uint8 weights with scales along the channels, nor operators without bias.
+                    (DType::UInt8, _) if self.depthwise && q.axis != 0 && q.scale.len() == 1 => Scaling::Fixed(Rounding::HalfAway),
+                    (_, Some(_)) if constant => Scaling::Float,
+                    _ => Scaling::Fixed(Rounding::HalfUp),
+                };
+                let (si, _) = call.quant(x)?;
+                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+            }
         }
     }
 }
 
-impl Attrs {
-    /// Reads and checks them.
-    pub fn parse(call: &Call<'_>) -> Result<Attrs, CompileError> {
-        let [batch, ih, iw, ic] = call.dims::<4>(0)?;
-        let [oc, kh, kw, kc] = call.dims::<4>(1)?;
-        if kc == 0 || kh == 0 || kw == 0 || ic == 0 || ic % kc != 0 || oc % (ic / kc) != 0 {
-            return Err(call.invalid(format!("weights {:?} for {ic} input channels", call.input(1)?.shape)));
-        }
-        let padding = Padding::parse(call)?;
-        let axis = |i, k, stride: &str, dilation: &str| Axis::new(call, padding, i, k, call.size_attr(stride, 1)?, call.size_attr(dilation, 1)?);
-        Ok(Attrs {
-            batch,
-            height: axis(ih, kh, "stride_h", "dilation_h_factor")?,
-            width: axis(iw, kw, "stride_w", "dilation_w_factor")?,
-            input_channels: ic,
-            output_channels: oc,
-            groups: ic / kc,
-            activation: Activation::parse_clamp(call)?,
-        })
+/// The epilogue of TFLite's hybrid depthwise kernel: channels in fours multiply by the weight's scale first, the rest by the image's.
+fn depthwise_hybrid(scales: &[f32], channels: usize, bias: Option<Storage>, activation: Activation) -> Epilogue {
+    let all: Vec<f32> = (0..channels).map(|c| scales[if scales.len() > 1 { c } else { 0 }]).collect();
+    let late: Vec<i32> = (0..channels).map(|c| i32::from(c >= channels / 4 * 4)).collect();
+    let mut kinds = vec![
+        (EpilogueInput::Acc, Storage::I32),
+        (EpilogueInput::RowScale, Storage::F32),
+        (EpilogueInput::Floats(all), Storage::F32),
+        (EpilogueInput::Ints(late), Storage::I32),
+    ];
+    kinds.extend(bias.map(|s| (EpilogueInput::Bias, s)));
+    let mut b = ExprBuilder::new(kinds.iter().map(|k| k.1).collect::<Vec<_>>());
+    let (acc, image, weight, late) = (b.input(0), b.input(1), b.input(2), b.input(3));
+    let acc = b.cast(Cast::Value, Ty::F32, acc);
+    let zero = b.i32(0);
+    let late = b.compare(Compare::Ne, late, zero);
+    let first = b.select(late, image, weight);
+    let second = b.select(late, weight, image);
+    let y = b.mul(acc, first);
+    let mut y = b.mul(y, second);
+    if bias.is_some() {
+        let bias = b.input(4);
+        y = b.add(y, bias);
     }
-
-    /// Whether activations that are quantised as they come have a range per pixel: XNNPACK runs such a convolution as fully connected.
-    pub fn range_per_pixel(&self) -> bool {
-        let unit = |a: &Axis| a.filter == 1 && a.stride == 1;
-        unit(&self.height) && unit(&self.width) && self.groups == 1 && self.input_channels + self.output_channels > 2
-    }
+    let y = activation.emit_f32(&mut b, y);
+    Epilogue { expr: b.finish(y, Storage::F32), inputs: kinds.into_iter().map(|k| k.0).collect() }
 }
 
 fn infer(call: &Call<'_>) -> Inferred {
-    call.arity(2, 3, 1)?;
-    let a = Attrs::parse(call)?;
-    let x = call.input(0)?;
-    check_types(call, a.output_channels, 0)?;
-    Ok(vec![call.result(0, x.dtype, [a.batch, a.height.output, a.width.output, a.output_channels])?])
+    let conv = Conv::new(call)?;
+    conv.epilogue(call)?;
+    let dtype = call.input(0)?.dtype;
+    let w = &conv.window;
+    Ok(vec![call.result(0, dtype, [w.batch, w.output[0], w.output[1], conv.out_channels])?])
 }
 
-/// Checks types and quantisation of activations, weights (channels along `axis`) and bias: operands 0, 1 and 2.
-pub fn check_types(call: &Call<'_>, channels: usize, axis: usize) -> Result<Arithmetic, CompileError> {
-    let (x, w) = (call.input(0)?, call.input(1)?);
-    let arithmetic = Arithmetic::of(call, x, w)?;
-    if arithmetic != Arithmetic::Float {
-        let q = call.weight_quant(w, axis, channels)?;
-        if w.dtype != UInt8 && q.zero_point.iter().any(|z| *z != 0) && arithmetic == Arithmetic::Hybrid {
-            return Err(call.bad_quantization("weights with a zero point and float activations"));
+/// Weights in the order `[tap, input channel of the group, output channel of the group]` for each group.
+fn reorder<T: Copy>(conv: &Conv, w: &[T]) -> Vec<T> {
+    let taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let (gi, go) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
+    let mut out = Vec::with_capacity(w.len());
+    for g in 0..conv.groups {
+        for t in 0..taps {
+            for i in 0..gi {
+                for o in 0..go {
+                    let n = g * go + o;
+                    out.push(if conv.depthwise { w[t * conv.out_channels + n] } else { w[(n * taps + t) * gi + i] });
+                }
+            }
         }
     }
-    match arithmetic {
-        Arithmetic::Quantized => {
-            call.quant(x)?;
-            call.quant(call.output(0)?)?;
-            check_bias(call, 2, channels, &[Int32, Int64])?;
-        }
-        _ => check_bias(call, 2, channels, &[Float32, Float16, BFloat16])?,
-    }
-    Ok(arithmetic)
+    out
 }
 
-/// What follows the accumulator, for a node whose weights have their channels along `axis`.
-pub fn epilogue_along(call: &Call<'_>, channels: usize, axis: usize, wide: Scaling) -> Result<Epilogue, CompileError> {
-    let (x, w, out) = (call.input(0)?, call.input(1)?, call.output(0)?);
-    let bias = bias_storage(call, 2)?;
-    let activation = Activation::parse_clamp(call)?;
-    match Arithmetic::of(call, x, w)? {
-        Arithmetic::Float => float_epilogue(call, out, bias, activation),
-        Arithmetic::Hybrid => Ok(hybrid_epilogue(&call.weight_quant(w, axis, channels)?.scale, bias, activation)),
-        Arithmetic::Quantized => {
-            let q = call.weight_quant(w, axis, channels)?;
-            let narrow_bias = call.optional(2).is_some_and(|b| b.ty.dtype == Int32);
-            let scaling = match x.dtype {
-                Int16 if narrow_bias => Scaling::Fixed(Rounding::HalfUp),
-                Int16 => wide,
-                _ => Scaling::Float,
-            };
-            Ok(Requant::new(call, out, call.quant(x)?.0, &q.scale, activation, scaling)?.epilogue(bias))
+/// Adds the products of output pixel `row` to `acc`; `x` holds the centred input.
+fn products<T: crate::ops::accumulate::Accumulator>(conv: &Conv, x: &[T], w: &[T], row: usize, acc: &mut [T]) {
+    let win = &conv.window;
+    let (ox, rest) = (row % win.output[1], row / win.output[1]);
+    let (oy, image) = (rest % win.output[0], rest / win.output[0]);
+    let (gi, go) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
+    let taps = win.kernel[0] * win.kernel[1];
+    for ky in 0..win.kernel[0] {
+        for kx in 0..win.kernel[1] {
+            let Some((iy, ix)) = win.tap(oy, ox, ky, kx) else { continue };
+            let pixel = ((image * win.input[0] + iy) * win.input[1] + ix) * conv.in_channels;
+            let tap = ky * win.kernel[1] + kx;
+            for g in 0..conv.groups {
+                for i in 0..gi {
+                    let v = x[pixel + g * gi + i];
+                    let base = ((g * taps + tap) * gi + i) * go;
+                    for (a, &k) in acc[g * go..(g + 1) * go].iter_mut().zip(&w[base..base + go]) {
+                        *a = a.multiply_add(v, k);
+                    }
+                }
+            }
         }
     }
-}
-
-/// What follows the accumulator.
-pub fn epilogue(call: &Call<'_>) -> Result<Epilogue, CompileError> {
-    epilogue_along(call, call.input(1)?.shape[0], 0, Scaling::Fixed64)
 }
 
 fn eval(args: &Args<'_>) -> Results {
     let call = args.call;
-    let a = Attrs::parse(call)?;
-    let (x, w, bias) = (args.value(0)?, args.value(1)?, args.optional(2));
-    let epilogue = epilogue(call)?;
-    let mut scales = vec![];
-    let broken = || args.error("types that do not fit");
-    let sums = match Arithmetic::of(call, &x.ty, &w.ty)? {
-        Arithmetic::Float => f32::sums(convolve(&args.floats(0)?, &args.floats(1)?, &a)),
+    let conv = Conv::new(call)?;
+    let epilogue = conv.epilogue(call)?;
+    let ty: &TensorType = args.ty();
+    let n = conv.out_channels;
+    let value = match conv.arithmetic {
+        Arithmetic::Float => {
+            let (x, w) = (args.floats(0)?, reorder(&conv, &args.floats(1)?));
+            rows::<f32>(args, ty, &epilogue, 2, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
+        }
         Arithmetic::Hybrid => {
-            let rows = if a.range_per_pixel() { a.input_channels } else { a.height.input * a.width.input * a.input_channels };
-            let q = quantize_rows(&args.floats(0)?, rows);
-            scales = q.scales;
-            i32::sums(convolve(&q.centred, &centred(w, 0).ok_or_else(broken)?, &a))
+            let x = args.floats(0)?;
+            let w = weights(args, &conv)?;
+            let pixels = conv.window.output[0] * conv.window.output[1];
+            let group = if conv.quantized_per_pixel() { conv.in_channels } else { x.len() / conv.window.batch.max(1) };
+            let (mut q, mut scales) = (vec![], vec![]);
+            for part in x.chunks(group.max(1)) {
+                let part = if conv.depthwise { quantize_asymmetric(part) } else { quantize_dynamic(part) };
+                q.extend(part.values);
+                scales.extend(std::iter::repeat_n(part.scale, if conv.quantized_per_pixel() { 1 } else { pixels }));
+            }
+            rows::<i32>(args, ty, &epilogue, 2, &scales, n, |row, acc| products(&conv, &q, &w, row, acc))?
         }
-        Arithmetic::Quantized => {
-            let (_, zi) = call.quant(&x.ty)?;
-            let zero_points = &call.weight_quant(&w.ty, 0, a.output_channels)?.zero_point;
-            let x = centred(x, zi).ok_or_else(broken)?;
-            let w = centred_weights(w, zero_points, 0).ok_or_else(broken)?;
-            sums_for(&epilogue, &x, &w, |x, w| convolve(x, w, &a), |x, w| convolve(x, w, &a))
-        }
-    };
-    Ok(vec![finish(args, &epilogue, &sums, a.output_channels, bias, &scales)?])
-}
-
-/// Integer sums in the width that the epilogue takes.
-pub fn sums_for(
-    epilogue: &Epilogue,
-    x: &[i32],
-    w: &[i32],
-    narrow: impl Fn(&[i32], &[i32]) -> Vec<i32>,
-    wide: impl Fn(&[i64], &[i64]) -> Vec<i64>,
-) -> Sums {
-    if epilogue.expr.inputs[0] == tflc_templates::expr::Storage::I64 {
-        let widen = |v: &[i32]| v.iter().map(|v| *v as i64).collect::<Vec<_>>();
-        Sums::I64(wide(&widen(x), &widen(w)))
-    } else {
-        Sums::I32(narrow(x, w))
-    }
-}
-
-/// Sums of products, NHWC.
-fn convolve<T: Term>(x: &[T], w: &[T], a: &Attrs) -> Vec<T> {
-    let (h, v) = (&a.width, &a.height);
-    let group_in = a.input_channels / a.groups;
-    let group_out = a.output_channels / a.groups;
-    let unit = |a: &Axis| a.filter == 1 && a.stride == 1 && a.input == a.output;
-    if unit(h) && unit(v) && a.groups == 1 {
-        return matrix_product(x, w, a.input_channels);
-    }
-    let patch_size = v.filter * h.filter * group_in;
-    let mut out = vec![T::default(); a.batch * v.output * h.output * a.output_channels];
-    let row = h.output * a.output_channels;
-    if row == 0 {
-        return out;
-    }
-    out.par_chunks_mut(row).enumerate().for_each(|(r, out)| {
-        let (image, oy) = (r / v.output, r % v.output);
-        let image = &x[image * v.input * h.input * a.input_channels..][..v.input * h.input * a.input_channels];
-        let mut patch = vec![T::default(); patch_size];
-        let (ys, y0) = v.inside(oy);
-        for (ox, out) in out.chunks_exact_mut(a.output_channels).enumerate() {
-            let (xs, x0) = h.inside(ox);
-            for g in 0..a.groups {
-                patch.fill(T::default());
-                for (i, ky) in ys.clone().enumerate() {
-                    let line = (y0 + i * v.dilation) * h.input;
-                    for (j, kx) in xs.clone().enumerate() {
-                        let from = (line + x0 + j * h.dilation) * a.input_channels + g * group_in;
-                        let to = (ky * h.filter + kx) * group_in;
-                        patch[to..to + group_in].copy_from_slice(&image[from..from + group_in]);
-                    }
-                }
-                let first = g * group_out;
-                let weights = &w[first * patch_size..(first + group_out) * patch_size];
-                for (o, w) in out[first..first + group_out].iter_mut().zip(weights.chunks_exact(patch_size)) {
-                    *o = T::dot(&patch, w);
-                }
+        Arithmetic::Quantized | Arithmetic::Quantized16 => {
+            let x = centered(&args.ints(0)?, |_| conv.input_zero_point.into());
+            let w = weights(args, &conv)?;
+            if epilogue.expr.inputs[0] == Storage::I64 {
+                let x: Vec<i64> = x.into_iter().map(i64::from).collect();
+                let w: Vec<i64> = w.into_iter().map(i64::from).collect();
+                rows::<i64>(args, ty, &epilogue, 2, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
+            } else {
+                rows::<i32>(args, ty, &epilogue, 2, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
             }
         }
-    });
-    out
+    };
+    Ok(vec![value])
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ir::{Affine, AttrValue, OpKind, Quantization};
-    use crate::ops::table::tests::apply;
-    use crate::ops::value::Value;
-
-    fn attrs(padding: &str) -> crate::ir::Attrs {
-        crate::ir::Attrs::new().with("padding", AttrValue::Enum(padding.into())).with("stride_w", AttrValue::Int(1)).with("stride_h", AttrValue::Int(1))
-    }
-
-    #[test]
-    fn floats_are_summed_over_the_window() {
-        let x = Value::new(TensorType::new(Float32, [1, 2, 2, 1]), vec![1f32, 2.0, 3.0, 4.0]);
-        let w = Value::new(TensorType::new(Float32, [1, 2, 2, 1]), vec![1f32, 10.0, 100.0, 1000.0]);
-        let b = Value::new(TensorType::new(Float32, [1]), vec![0.5f32]);
-        let valid = apply(OpKind::Conv2d, attrs("VALID"), &[&x, &w, &b], &[TensorType::new(Float32, [1, 1, 1, 1])]).unwrap();
-        assert_eq!(valid[0].to_f32().unwrap(), [4321.5]);
-        let same = apply(OpKind::Conv2d, attrs("SAME"), &[&x, &w, &b], &[TensorType::new(Float32, [1, 2, 2, 1])]).unwrap();
-        assert_eq!(same[0].to_f32().unwrap(), [4321.5, 402.5, 43.5, 4.5]);
-    }
-
-    #[test]
-    fn integers_are_rescaled_per_channel() {
-        let quantized = |dtype, shape: &[usize], scale: Vec<f32>, zero: i64| TensorType {
-            dtype,
-            shape: shape.to_vec(),
-            quant: Quantization::Affine(Affine { zero_point: vec![zero; scale.len()], scale, axis: 0 }),
-        };
-        let x = Value::new(quantized(Int8, &[1, 1, 1, 2], vec![0.5], -1), vec![9i8, -11]);
-        let w = Value::new(quantized(Int8, &[2, 1, 1, 2], vec![0.1, 0.2], 0), vec![3i8, 1, 1, 2]);
-        let b = Value::new(TensorType::new(Int32, [2]), vec![5i32, -3]);
-        let out = quantized(Int8, &[1, 1, 1, 2], vec![0.25], 3);
-        // (10, -10) . (3, 1) + 5 = 25, times 0.5 * 0.1 / 0.25 = 0.2: 5 + 3. (10, -10) . (1, 2) - 3 = -13, times 0.4: -5.2, rounded -5, + 3.
-        let y = apply(OpKind::Conv2d, attrs("SAME"), &[&x, &w, &b], &[out]).unwrap();
-        assert_eq!(y[0].to_i64().unwrap(), [8, -2]);
-    }
-
-    #[test]
-    fn hostile_geometry_is_an_error() {
-        let x = Value::new(TensorType::new(Float32, [1, 2, 2, 1]), vec![0f32; 4]);
-        let w = Value::new(TensorType::new(Float32, [1, 2, 2, 1]), vec![0f32; 4]);
-        for (name, v) in [("stride_w", 0), ("stride_h", -3), ("dilation_w_factor", i64::MAX), ("dilation_h_factor", 1 << 31)] {
-            let attrs = attrs("SAME").with(name, AttrValue::Int(v));
-            assert!(apply(OpKind::Conv2d, attrs, &[&x, &w], &[TensorType::new(Float32, [1, 2, 2, 1])]).is_err(), "{name} = {v}");
-        }
-    }
+/// Centred integer weights in the evaluator's order.
+fn weights(args: &Args<'_>, conv: &Conv) -> Result<Vec<i32>, crate::ops::EvalError> {
+    let v = args.value(1)?;
+    let raw: Vec<i64> = match v.to_i8() {
+        Some(w) => w.iter().map(|w| i64::from(*w)).collect(),
+        None => args.ints(1)?,
+    };
+    Ok(reorder(conv, &centered(&raw, |_| conv.weight_zero_point.into())))
 }

@@ -3,37 +3,47 @@
 //! [`table`] says which operators exist. [`infer`], [`pointwise`] and [`evaluate`] dispatch through it. [`eval::Evaluator`]
 //! runs whole models. Nothing here calls a kernel or knows the file format.
 
-mod accumulate;
+pub mod accumulate;
 pub mod activation;
 mod arithmetic;
 mod arithmetic_quant;
+pub mod batch_matmul;
 pub mod call;
 mod cast;
 mod compare;
+pub mod concatenation;
 mod control;
-mod conv_2d;
-mod depthwise_conv_2d;
+pub mod conv_2d;
 pub mod docs;
 pub mod eval;
 pub mod fixed_point;
-mod fully_connected;
+pub mod fully_connected;
 pub mod gemmlowp;
-mod hybrid;
 mod logical;
 pub mod operator;
+pub mod pack;
 pub mod pointwise;
+pub mod pool_2d;
+mod prelu;
 pub mod propagate;
 mod quantize;
 pub mod requant;
+pub mod reshape;
 pub mod shapes;
+pub mod slice;
+pub mod softmax;
+pub mod split;
 pub mod state;
 pub mod storage;
+pub mod strided_slice;
 pub mod table;
+pub mod transpose;
+pub mod transpose_conv;
 mod unary;
-mod unary_int16;
+pub mod unary_int16;
 mod unary_quant;
 pub mod value;
-mod window;
+pub mod window;
 
 pub use call::{Call, Operand};
 pub use eval::Evaluator;

@@ -1,89 +1,70 @@
-//! Sliding windows: padding, strides and dilations of convolutions and pooling.
+//! Windows over NHWC images: sizes, strides, dilations and padding of convolutions and pools.
 
 use crate::error::{CompileError, Unsupported};
 use crate::ops::call::Call;
 
-/// How borders are padded.
+/// Geometry of a window that slides over the rows and columns of images. Pairs are (height, width).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Padding {
-    /// The output has `ceil(input / stride)` elements.
-    Same,
-    /// No padding.
-    Valid,
+pub struct Window {
+    /// Images.
+    pub batch: usize,
+    /// Input height and width.
+    pub input: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// Height and width of the window, in taps.
+    pub kernel: [usize; 2],
+    /// Distance of neighbouring windows.
+    pub stride: [usize; 2],
+    /// Distance of neighbouring taps.
+    pub dilation: [usize; 2],
+    /// Rows above and columns to the left of the image.
+    pub pad: [usize; 2],
 }
 
-impl Padding {
-    /// The attribute `padding`.
-    pub fn parse(call: &Call<'_>) -> Result<Padding, CompileError> {
-        match call.attrs.name("padding", "SAME") {
-            "SAME" => Ok(Padding::Same),
-            "VALID" => Ok(Padding::Valid),
-            other => Err(call.unsupported(Unsupported::Option("padding".into(), other.into()))),
-        }
-    }
-}
-
-/// One axis of a sliding window.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Axis {
-    /// Elements of the input.
-    pub input: usize,
-    /// Elements of the filter.
-    pub filter: usize,
-    /// Step between windows.
-    pub stride: usize,
-    /// Step inside a window.
-    pub dilation: usize,
-    /// Elements of padding before the input.
-    pub pad: usize,
-    /// Elements of the output.
-    pub output: usize,
-}
-
-impl Axis {
-    /// The axis, with its output size. Source: TFLite `kernels/padding.h`.
-    pub fn new(call: &Call<'_>, padding: Padding, input: usize, filter: usize, stride: usize, dilation: usize) -> Result<Axis, CompileError> {
-        let spread = filter.checked_sub(1).and_then(|f| f.checked_mul(dilation)).and_then(|f| f.checked_add(1));
-        let effective = spread.filter(|e| *e <= 1 << 31).ok_or_else(|| call.invalid(format!("a filter of {filter}, dilated by {dilation}")))?;
-        let output = match padding {
-            Padding::Same => input.div_ceil(stride),
-            Padding::Valid if input < effective => 0,
-            Padding::Valid => (input - effective) / stride + 1,
-        };
-        let needed = (output.max(1) - 1).checked_mul(stride).and_then(|n| n.checked_add(effective));
-        let needed = needed.ok_or_else(|| call.invalid(format!("stride {stride}")))?;
-        let pad = if padding == Padding::Same { needed.saturating_sub(input) / 2 } else { 0 };
-        Ok(Axis { input, filter, stride, dilation, pad, output })
-    }
-
-    /// The elements of the filter that lie inside the input for the output element `o`, and the input element of the first.
-    pub fn inside(&self, o: usize) -> (std::ops::Range<usize>, usize) {
-        let origin = o * self.stride;
-        let first = if origin >= self.pad { 0 } else { (self.pad - origin).div_ceil(self.dilation) };
-        let room = (self.input + self.pad).saturating_sub(origin);
-        let last = room.div_ceil(self.dilation).min(self.filter);
-        if first >= last {
-            return (0..0, 0);
-        }
-        (first..last, origin + first * self.dilation - self.pad)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_stay_inside() {
-        for (input, filter, stride, dilation, pad, output) in [(7, 3, 2, 1, 1, 4), (5, 3, 1, 2, 2, 5), (2, 5, 1, 1, 2, 2), (3, 2, 3, 4, 1, 1)] {
-            let a = Axis { input, filter, stride, dilation, pad, output };
-            for o in 0..output {
-                let (range, first) = a.inside(o);
-                let expected: Vec<usize> = (0..filter)
-                    .filter_map(|f| (o * stride + f * dilation).checked_sub(pad).filter(|i| *i < input))
-                    .collect();
-                assert_eq!(range.clone().map(|f| first + (f - range.start) * dilation).collect::<Vec<_>>(), expected, "{a:?} {o}");
+impl Window {
+    /// The window of an operator with the attributes `padding`, `stride_h`, `stride_w` and, where `dilated`, `dilation_h_factor` and
+    /// `dilation_w_factor`, over an input of `[batch, height, width]`.
+    ///
+    /// Padding `EXPLICIT`, which the pass `fold-pad` makes, takes `pad_top`, `pad_left`, `pad_bottom` and `pad_right`.
+    pub fn new(call: &Call<'_>, input: [usize; 3], kernel: [usize; 2], dilated: bool) -> Result<Window, CompileError> {
+        let stride = [call.size_attr("stride_h", 0)?, call.size_attr("stride_w", 0)?];
+        let dilation = if dilated { [call.size_attr("dilation_h_factor", 1)?, call.size_attr("dilation_w_factor", 1)?] } else { [1, 1] };
+        let [batch, height, width] = input;
+        let mut output = [0; 2];
+        let mut pad = [0; 2];
+        for (d, size) in [height, width].into_iter().enumerate() {
+            let reach = (kernel[d].max(1) - 1).checked_mul(dilation[d]).and_then(|r| r.checked_add(1));
+            let reach = reach.filter(|_| kernel[d] > 0 && size > 0).ok_or_else(|| call.invalid(format!("a window of {kernel:?} over {height} x {width}")))?;
+            (output[d], pad[d]) = match call.attrs.name("padding", "SAME") {
+                "SAME" => {
+                    let out = size.div_ceil(stride[d]);
+                    let total = ((out - 1) * stride[d] + reach).saturating_sub(size);
+                    (out, total / 2)
+                }
+                "VALID" => ((size + stride[d]).saturating_sub(reach) / stride[d], 0),
+                "EXPLICIT" => {
+                    let names = [["pad_top", "pad_bottom"], ["pad_left", "pad_right"]][d];
+                    let [before, after] = names.map(|n| usize::try_from(call.attrs.int(n, 0)).unwrap_or(0));
+                    ((size + before + after + stride[d]).saturating_sub(reach) / stride[d], before)
+                }
+                other => return Err(call.unsupported(Unsupported::Option("padding".into(), other.into()))),
+            };
+            if output[d] == 0 {
+                return Err(call.invalid(format!("a window of {kernel:?} does not fit into {height} x {width}")));
             }
         }
+        Ok(Window { batch, input: [height, width], output, kernel, stride, dilation, pad })
+    }
+
+    /// Output pixels of all images.
+    pub fn pixels(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
+    }
+
+    /// The input row and column of tap (`ky`, `kx`) of the window at output (`oy`, `ox`), where it lies in the image.
+    pub fn tap(&self, oy: usize, ox: usize, ky: usize, kx: usize) -> Option<(usize, usize)> {
+        let at = |d: usize, o: usize, k: usize| (o * self.stride[d] + k * self.dilation[d]).checked_sub(self.pad[d]).filter(|i| *i < self.input[d]);
+        Some((at(0, oy, ky)?, at(1, ox, kx)?))
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::cpu::epilogue::{Epilogue, Output};
 use crate::cpu::gemm::dtype;
-use crate::cpu::implicit::{Geometry, Nest, OutMap};
+use crate::cpu::implicit::{Call, Geometry, Nest, OutMap};
 use crate::cpu::mac::{Scheme, WeightFormat};
 use crate::cpu::window::Axis;
 use crate::expr::Storage;
@@ -64,7 +64,7 @@ impl ConvSpec {
             groups: self.groups,
             in_c: self.input[2] / self.groups,
             out_c: out_c / self.groups,
-            out: OutMap { height: out_h, width: out_w, step_y: 1, step_x: 1, y0: 0, x0: 0 },
+            out: OutMap { height: out_h, width: out_w, step_y: 1, step_x: 1 },
         }
     }
 
@@ -98,9 +98,14 @@ pub fn pack_b(spec: &ConvSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     let [kernel_h, kernel_w] = spec.kernel;
     let in_c = spec.input[2] / spec.groups;
     let mut out = Vec::with_capacity(nest.packed_bytes());
-    nest.pack(&mut out, weights, |n, ky, kx, c| ((n * kernel_h + ky) * kernel_w + kx) * in_c + c);
+    nest.pack(&mut out, weights, |n, ky, kx, c| Some(((n * kernel_h + ky) * kernel_w + kx) * in_c + c));
     debug_assert_eq!(out.len(), nest.packed_bytes());
     out
+}
+
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &ConvSpec, caps: &Caps) -> usize {
+    spec.nest(caps).packed_bytes()
 }
 
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ w[n]`, where `shift` is what this target's
@@ -133,8 +138,10 @@ pub fn build(spec: &ConvSpec, caps: &Caps) -> Kernel {
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
     let scratch = nest.scheme.scratch(&mut b, nest.mr, nest.longest_run());
     let (begin, end) = (b.begin(), b.end());
+    let zero = b.i64(0);
+    let call = Call { a, packed, output: &output, scratch, origin: (zero, zero) };
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
-        nest.unit(b, a, packed, &output, scratch, unit);
+        nest.unit(b, &call, unit);
         vec![]
     });
     b.finish()

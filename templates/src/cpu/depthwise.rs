@@ -362,7 +362,11 @@ impl<'a> TapPath<'a> {
             let (a, weights) = (b.ptr_add(a, line), b.ptr_add(block.weights, taps));
             let a = indexed(b, a, block.input, spec.a_storage.bytes() as i64);
             let mut acc = acc.to_vec();
-            if self.resident { self.row_by_columns(b, class, a, weights, block, &mut acc) } else { self.row_by_taps(b, class, a, weights, block, &mut acc) }
+            if self.resident {
+                self.row_by_columns(b, class, a, weights, block, &mut acc)
+            } else {
+                self.row_by_taps(b, class, a, weights, block, &mut acc)
+            }
             acc
         };
         let acc = match (b.known(ky.0), b.known(ky.1)) {

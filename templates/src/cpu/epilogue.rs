@@ -153,9 +153,8 @@ impl<'a> Output<'a> {
             })
             .collect();
         let uniform = |b: &mut Builder, access: OperandAccess| -> Vec<Option<Value>> {
-            let load = |((a, addr), s): ((&OperandAccess, &Addr), &Storage)| {
-                (*a == access).then(|| emit::load_storage_splat(b, *s, lanes, *addr))
-            };
+            let load =
+                |((a, addr), s): ((&OperandAccess, &Addr), &Storage)| (*a == access).then(|| emit::load_storage_splat(b, *s, lanes, *addr));
             self.epilogue.operands.iter().zip(&bases).zip(inputs).map(load).collect()
         };
         let scalars = uniform(b, OperandAccess::Scalar);
@@ -177,9 +176,7 @@ impl<'a> Output<'a> {
                     values.push(match self.epilogue.operands[i] {
                         OperandAccess::PerColumn => columns[i].expect("loaded above"),
                         OperandAccess::Scalar => scalars[i].expect("loaded above"),
-                        OperandAccess::PerRow => {
-                            emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes))
-                        }
+                        OperandAccess::PerRow => emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes)),
                         OperandAccess::Matrix { row_stride_bytes } => {
                             let at = row * place.row_step * row_stride_bytes + at * bytes;
                             emit::load_storage(b, *s, lanes, bases[i].offset(at), active)
@@ -203,7 +200,7 @@ fn take_bias(expr: &mut Expr, operands: &[OperandAccess]) -> Option<usize> {
     };
     let uses = |expr: &Expr| {
         let mut n = usize::from(input(expr, expr.result) == Some(0));
-        expr.nodes.iter().for_each(|node| node.operands(&mut |id| n += usize::from(input(expr, id) == Some(0))));
+        expr.nodes.iter().flat_map(Node::operands).for_each(|id| n += usize::from(input(expr, id) == Some(0)));
         n
     };
     if uses(expr) != 1 {
@@ -238,9 +235,7 @@ fn take_saturation(expr: &mut Expr) -> Narrow {
     };
     // Min and max of a constant and another value, in either order.
     let split = |id: Id| match expr.nodes[id.0 as usize] {
-        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => {
-            constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c)))
-        }
+        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c))),
         _ => None,
     };
     let Some((outer, inner, c)) = split(expr.result) else { return Narrow::Wrap };

@@ -91,6 +91,12 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
+    let plan = Plan::new(spec, caps);
+    plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes))
+}
+
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
 pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
     (0..spec.n).map(|n| (0..spec.k).map(|k| spec.weights.centered(weights, n * spec.k + k)).sum()).collect()

@@ -13,15 +13,14 @@ use crate::cpu::window::Axis;
 use std::ops::Range;
 use tflc_kir::{Addr, Builder, Caps, Elem, Mem, Type, Value};
 
-/// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`.
+/// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`,
+/// where the origin (y0, x0) is known when the kernel runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct OutMap {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) step_y: usize,
     pub(crate) step_x: usize,
-    pub(crate) y0: usize,
-    pub(crate) x0: usize,
 }
 
 /// Shape of a nest. Counts of channels are those of one group.
@@ -69,6 +68,17 @@ pub(crate) struct Nest {
     dense: bool,
     /// Whether partial runs read weights packed tap by tap, behind those packed row by row.
     split_copy: bool,
+    /// Who subtracts the zero point.
+    pub(crate) centering: Centering,
+}
+
+/// Who subtracts what the zero point of A contributes to an accumulator, `zero_point * Σ w` over all taps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Centering {
+    /// The caller, in the bias.
+    Bias,
+    /// The kernel, from a further vector of each panel: several nests share one bias.
+    Kernel,
 }
 
 /// Pixels of a unit, so that a panel of weights in the first-level cache serves many.
@@ -110,7 +120,7 @@ impl Nest {
         let float = scheme.acc_ty() == crate::expr::Ty::F32;
         let zero = if float { 0 } else { zero_point + scheme.a_shift() };
         let block_rows = (BLOCK_PIXELS / g.x.output).clamp(1, g.batch * g.y.output);
-        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy }
+        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy, centering: Centering::Bias }
     }
 
     /// Blocks of output rows, over all images.
@@ -146,10 +156,11 @@ impl Nest {
         self.geometry.y.kernel * (rows + if self.split_copy { taps } else { 0 })
     }
 
-    /// Bytes of a panel: weights, then what skipped taps count as (for each tap, then for each row of taps).
+    /// Bytes of a panel: weights, then what skipped taps count as: for each tap, for each row of taps and, negative, all together.
     fn panel_bytes(&self, columns: usize) -> usize {
         let g = &self.geometry;
-        let skipped = if self.zero == 0 { 0 } else { 4 * columns * g.y.kernel * (g.x.kernel + 1) };
+        let all = usize::from(self.centering == Centering::Kernel);
+        let skipped = if self.zero == 0 { 0 } else { 4 * columns * (g.y.kernel * (g.x.kernel + 1) + all) };
         self.weight_bytes(columns) + skipped
     }
 
@@ -164,8 +175,8 @@ impl Nest {
         self.geometry.groups * self.group_bytes()
     }
 
-    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups.
-    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> usize) {
+    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups; None for zero.
+    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> Option<usize>) {
         let g = &self.geometry;
         for group in 0..g.groups {
             for p in 0..self.panels.count {
@@ -173,7 +184,7 @@ impl Nest {
                 let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
                 let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
                     self.scheme.pack_run(out, weights, columns, count * g.in_c, |n, k| {
-                        column(n).map(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
+                        column(n).and_then(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
                     });
                 };
                 for ky in 0..g.y.kernel {
@@ -196,11 +207,11 @@ impl Nest {
         weights: &[u8],
         columns: usize,
         column: &impl Fn(usize) -> Option<usize>,
-        index: &impl Fn(usize, usize, usize, usize) -> usize,
+        index: &impl Fn(usize, usize, usize, usize) -> Option<usize>,
     ) {
         let g = &self.geometry;
         let tap = |n: usize, ky: usize, kx: usize| -> i32 {
-            let sum: i32 = (0..g.in_c).map(|c| self.scheme.weights.centered(weights, index(n, ky, kx, c))).sum();
+            let sum: i32 = (0..g.in_c).filter_map(|c| index(n, ky, kx, c)).map(|i| self.scheme.weights.centered(weights, i)).sum();
             sum.wrapping_mul(self.zero)
         };
         let mut put = |n: usize, f: &dyn Fn(usize) -> i32| out.extend_from_slice(&column(n).map_or(0, f).to_le_bytes());
@@ -212,10 +223,15 @@ impl Nest {
         for ky in 0..g.y.kernel {
             (0..columns).for_each(|n| put(n, &|n| (0..g.x.kernel).fold(0, |s: i32, kx| s.wrapping_add(tap(n, ky, kx)))));
         }
+        if self.centering == Centering::Kernel {
+            let taps = |n: usize| (0..g.y.kernel * g.x.kernel).fold(0, |s: i32, i| s.wrapping_sub(tap(n, i / g.x.kernel, i % g.x.kernel)));
+            (0..columns).for_each(|n| put(n, &taps));
+        }
     }
 
-    /// Emits one unit. `packed` is where this nest's packed weights begin.
-    pub(crate) fn unit(&self, b: &mut Builder, a: Value, packed: Value, output: &Output<'_>, scratch: Option<Value>, unit: Value) {
+    /// Emits one unit.
+    pub(crate) fn unit(&self, b: &mut Builder, call: &Call<'_>, unit: Value) {
+        let (a, packed) = (call.a, call.packed);
         let g = &self.geometry;
         let (outer, panel) = split_unit(b, unit, self.blocks() * g.groups, self.panels.count);
         let (block, group) = split_unit(b, outer, self.blocks(), g.groups);
@@ -235,15 +251,15 @@ impl Nest {
         for_panel(b, &self.panels, panel, |b, vectors| {
             b.for_loop(first, stop, 1, &[], |b, line, _| {
                 let (image, y) = split_unit(b, line, g.batch, g.y.output);
-                let row = OutRow { a, weights, col, image, y, ky: g.y.taps(b, y), vectors, scratch };
-                self.row(b, &row, output);
+                let row = OutRow { call, a, weights, col, image, y, ky: g.y.taps(b, y), vectors };
+                self.row(b, &row);
                 vec![]
             });
         });
     }
 
     /// All tiles of an output row.
-    fn row(&self, b: &mut Builder, row: &OutRow<'_>, output: &Output<'_>) {
+    fn row(&self, b: &mut Builder, row: &OutRow<'_>) {
         let g = &self.geometry;
         let line_bytes = g.x.input as i64 * self.pixel_bytes();
         // (image * in_h + y * stride - pad) input lines.
@@ -256,9 +272,10 @@ impl Nest {
         let out = b.mul_const(row.image, g.out.height as i64);
         let y = b.mul_const(row.y, g.out.step_y as i64);
         let out = b.add(out, y);
-        let out = b.add_const(out, g.out.y0 as i64);
+        let out = b.add(out, row.call.origin.0);
         let out = b.mul_const(out, g.out.width as i64);
-        let start = self.start(b, row, output);
+        let out = b.add(out, row.call.origin.1);
+        let start = self.start(b, row);
         for class in &self.classes {
             b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
                 let x = b.mul_const(t, class.mr as i64);
@@ -267,10 +284,9 @@ impl Nest {
                 let at = b.add_const(at, -g.x.pad * self.pixel_bytes());
                 let a = b.ptr_add(a, at);
                 let pixel = b.mul_const(x, g.out.step_x as i64);
-                let pixel = b.add_const(pixel, g.out.x0 as i64);
                 let pixel = b.add(out, pixel);
                 let place = Place { row: pixel, row_step: g.out.step_x as i64, col: row.col, rows: class.mr, vectors: row.vectors };
-                self.tile(b, row, class, a, &start, &place, output);
+                self.tile(b, row, class, a, &start, &place);
                 vec![]
             });
         }
@@ -282,17 +298,24 @@ impl Nest {
 
     /// What accumulators start from, one value for each vector: the epilogue's bias and what the rows of taps outside the image count
     /// as; none where both are zero.
-    fn start(&self, b: &mut Builder, row: &OutRow<'_>, output: &Output<'_>) -> Option<Vec<Value>> {
+    fn start(&self, b: &mut Builder, row: &OutRow<'_>) -> Option<Vec<Value>> {
         let g = &self.geometry;
-        let bias = output.start(b, row.col, row.vectors);
-        if self.zero == 0 || g.y.all_inside() {
+        let bias = row.call.output.start(b, row.col, row.vectors);
+        let (skips, centers) = (!g.y.all_inside(), self.centering == Centering::Kernel);
+        if self.zero == 0 || !(skips || centers) {
             return bias;
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let ty = Type::vector(Elem::I32, self.scheme.lanes);
+        let mut sums = bias.unwrap_or_else(|| row.vectors.iter().map(|_| b.int(ty, 0)).collect());
         let at = self.weight_bytes(columns) + 4 * columns * g.y.kernel * g.x.kernel;
         let table = b.ptr_add_const(row.weights, at as i64);
-        let mut sums = bias.unwrap_or_else(|| row.vectors.iter().map(|_| b.int(ty, 0)).collect());
+        if centers {
+            sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * g.y.kernel) as i64));
+        }
+        if !skips {
+            return Some(sums);
+        }
         let (zero, all) = (b.i64(0), b.i64(g.y.kernel as i64));
         for (from, to) in [(zero, row.ky.0), (row.ky.1, all)] {
             sums = b.for_loop(from, to, 1, &sums, |b, ky, sums| {
@@ -316,19 +339,10 @@ impl Nest {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn tile(
-        &self,
-        b: &mut Builder,
-        row: &OutRow<'_>,
-        class: &Class,
-        a: Value,
-        start: &Option<Vec<Value>>,
-        place: &Place<'_>,
-        output: &Output<'_>,
-    ) {
+    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, start: &Option<Vec<Value>>, place: &Place<'_>) {
         let g = &self.geometry;
         let k = g.y.kernel * g.x.kernel * g.in_c;
-        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.scratch);
+        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
         if let Some(values) = start {
             acc.fill(values);
         }
@@ -355,7 +369,7 @@ impl Nest {
             acc.replace(&all, &out);
         }
         let acc = self.scheme.end(b, acc);
-        output.store(b, place, &acc);
+        row.call.output.store(b, place, &acc);
     }
 
     /// Accumulates the taps of a run; `a` is the line of the tile's first pixel and tap (ky, 0).
@@ -415,8 +429,22 @@ impl Nest {
     }
 }
 
+/// What a nest is given when it is emitted.
+pub(crate) struct Call<'a> {
+    /// The input.
+    pub(crate) a: Value,
+    /// Where this nest's packed weights begin.
+    pub(crate) packed: Value,
+    pub(crate) output: &'a Output<'a>,
+    /// From [`Scheme::scratch`].
+    pub(crate) scratch: Option<Value>,
+    /// Output pixel (y, x) of the nest's first pixel.
+    pub(crate) origin: (Value, Value),
+}
+
 /// One output row of one panel.
 struct OutRow<'a> {
+    call: &'a Call<'a>,
     a: Value,
     weights: Value,
     col: Value,
@@ -425,5 +453,4 @@ struct OutRow<'a> {
     /// Taps inside the image in y.
     ky: (Value, Value),
     vectors: &'a [u16],
-    scratch: Option<Value>,
 }

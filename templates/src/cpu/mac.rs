@@ -116,7 +116,9 @@ impl Scheme {
     /// Where the pair is none of f32 × {F32, F16} and {I8, U8} × {I8, U8}.
     pub(crate) fn new(caps: &Caps, a: Storage, weights: WeightFormat) -> Scheme {
         let kind = match (a, weights) {
-            (Storage::F32, WeightFormat::F32 | WeightFormat::F16) if caps.vector_bytes == 16 && caps.vector_registers >= 32 => Kind::FloatLanes,
+            (Storage::F32, WeightFormat::F32 | WeightFormat::F16) if caps.vector_bytes == 16 && caps.vector_registers >= 32 => {
+                Kind::FloatLanes
+            }
             (Storage::F32, WeightFormat::F32 | WeightFormat::F16) => Kind::Float,
             (Storage::I8 | Storage::U8, WeightFormat::I8 | WeightFormat::U8 { .. }) => {
                 let unsigned = a == Storage::U8;
@@ -315,11 +317,7 @@ impl Scheme {
             let w = self.load_weights(b, acc, weights);
             for r in run.rows.clone() {
                 let at = Addr::new(run.a).offset(run.row_offsets[r]);
-                let x = if run.k >= 4 {
-                    self.load_broadcast(b, at.offset(run.k as i64 - 4))
-                } else {
-                    self.assemble(b, at, run.k)
-                };
+                let x = if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4)) } else { self.assemble(b, at, run.k) };
                 self.multiply_tail(b, acc, r, x, &w, run.k);
             }
         }
@@ -338,7 +336,8 @@ impl Scheme {
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
         let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let u = self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+        let u =
+            self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -471,8 +470,7 @@ impl Scheme {
         let b_step = self.step_bytes(self.nr(acc)) as i64;
         let whole = run.k / lanes * lanes;
         let chunk = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
-            let x: Vec<Value> =
-                run.rows.clone().map(|r| b.load_first(ty, Mem::F32, a.offset(run.row_offsets[r]), n as u16)).collect();
+            let x: Vec<Value> = run.rows.clone().map(|r| b.load_first(ty, Mem::F32, a.offset(run.row_offsets[r]), n as u16)).collect();
             for j in 0..n {
                 let w = self.load_weights(b, acc, weights.offset(j as i64 * b_step));
                 for (r, &x) in run.rows.clone().zip(&x) {

@@ -12,6 +12,7 @@ pub mod gather;
 pub mod gemm;
 pub(crate) mod implicit;
 pub mod mac;
+pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod reduce;
@@ -19,6 +20,7 @@ pub mod resample;
 pub mod softmax;
 pub mod table;
 pub(crate) mod tiling;
+pub mod transpose_conv;
 pub mod window;
 
 #[cfg(test)]

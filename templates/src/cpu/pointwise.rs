@@ -331,7 +331,7 @@ impl Loops<'_> {
             None => {
                 values.extend(&self.tables);
                 let y = emit(b, self.caps, &self.spec.expr, lanes, &values);
-                store_storage(b, self.spec.expr.output, to, y, active);
+                store_storage(b, self.spec.expr.output, Narrow::Wrap, to, y, active);
             }
         }
     }

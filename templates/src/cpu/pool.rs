@@ -6,7 +6,7 @@
 use super::reduce::Combine;
 use crate::expr::emit::{emit, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Narrow, Type, Value};
 
 /// Specification of a pooling kernel. Sizes are in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -134,6 +134,6 @@ impl PoolSpec {
         let count = b.splat(count, lanes);
         let v = emit(b, caps, &self.epilogue, lanes, &[acc, count]);
         let di = b.mul_const(i, self.epilogue.output.bytes() as i64);
-        store_storage(b, self.epilogue.output, Addr::new(out).index(di, 1), v, active);
+        store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(out).index(di, 1), v, active);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::expr::emit::{self, emit, load_storage, store_storage};
 use crate::expr::{Expr, Storage, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, ReduceOp, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, Narrow, ReduceOp, Type, Value};
 
 /// How elements are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -284,7 +284,7 @@ impl Reduce<'_> {
             acc
         };
         let v = emit(b, self.caps, &self.spec.epilogue, lanes, &[acc]);
-        store_storage(b, self.spec.epilogue.output, to, v, active);
+        store_storage(b, self.spec.epilogue.output, Narrow::Wrap, to, v, active);
     }
 
     /// Outputs in lanes: the vector of columns at element `i`.

@@ -5,7 +5,7 @@
 
 use crate::expr::emit::{emit, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, Mem, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
 
 /// Specification of a resize. Sizes are in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -130,6 +130,6 @@ impl ResampleSpec {
         }
         let v = emit(b, caps, &self.expr, lanes, &values);
         let di = b.mul_const(i, self.expr.output.bytes() as i64);
-        store_storage(b, self.expr.output, Addr::new(out).index(di, 1), v, active);
+        store_storage(b, self.expr.output, Narrow::Wrap, Addr::new(out).index(di, 1), v, active);
     }
 }

@@ -207,7 +207,7 @@ impl SoftmaxTableSpec {
                     let e = look_up(b, i);
                     let p = b.mul(e, inverse);
                     let v = emit(b, caps, &self.epilogue, 1, &[p]);
-                    store_storage(b, self.epilogue.output, Addr::new(y).index(i, 1), v, 1);
+                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, 1), v, 1);
                     vec![]
                 });
             }
@@ -223,7 +223,7 @@ impl SoftmaxTableSpec {
                     let q = element(b, i);
                     let q = b.convert(ConvertOp::IntToFloat, Type::F32, q);
                     let v = emit(b, caps, &self.epilogue, 1, &[q, offset]);
-                    store_storage(b, self.epilogue.output, Addr::new(y).index(i, 1), v, 1);
+                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, 1), v, 1);
                     vec![]
                 });
             }

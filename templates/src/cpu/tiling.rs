@@ -92,8 +92,10 @@ pub(crate) fn choose(scheme: &Scheme, rows: usize, n: usize, k: usize, l1_bytes:
         let Some(most) = most else { continue };
         for most in [most, most.div_ceil(2)] {
             let split = RowSplit::new(rows, most);
-            let cost = |nv: usize| split.large as f64 * tile_cost(scheme, split.mr, nv, k, l1_bytes)
-                + split.small as f64 * tile_cost(scheme, split.mr - 1, nv, k, l1_bytes);
+            let cost = |nv: usize| {
+                split.large as f64 * tile_cost(scheme, split.mr, nv, k, l1_bytes)
+                    + split.small as f64 * tile_cost(scheme, split.mr - 1, nv, k, l1_bytes)
+            };
             let rest = vectors % nv;
             let total = (vectors / nv) as f64 * cost(nv) + if rest > 0 { cost(rest) } else { 0.0 };
             if total < best.0 {

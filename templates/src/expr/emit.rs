@@ -47,7 +47,7 @@ pub fn emit(b: &mut Builder, caps: &Caps, expr: &Expr, lanes: u16, inputs: &[Val
     needed[expr.result.0 as usize] = true;
     for (i, node) in expr.nodes.iter().enumerate().rev() {
         if needed[i] {
-            node.operands(&mut |id| needed[id.0 as usize] = true);
+            node.operands().for_each(|id| needed[id.0 as usize] = true);
         }
     }
     let mut tables = inputs[expr.inputs.len()..].iter();

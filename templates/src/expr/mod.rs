@@ -226,18 +226,6 @@ pub enum Node {
     },
 }
 
-impl Node {
-    /// Calls `f` on each operand.
-    pub fn operands(&self, f: &mut dyn FnMut(Id)) {
-        match self {
-            Node::Input(_) | Node::Const(_) => {}
-            Node::Unary(_, a) | Node::Cast(_, _, a) | Node::Table { index: a, .. } => f(*a),
-            Node::Binary(_, a, b) | Node::Compare(_, a, b) => [a, b].into_iter().for_each(|&id| f(id)),
-            Node::MulAdd(a, b, c) | Node::Select(a, b, c) => [a, b, c].into_iter().for_each(|&id| f(id)),
-        }
-    }
-}
-
 /// A pointwise expression.
 ///
 /// The result is stored to `output`: integers must already be in its range (clamp first; storing wraps), floats are rounded to nearest even.

@@ -193,7 +193,10 @@ impl<'a> Parser<'_, 'a> {
                 Some(digits) => {
                     let text = if negative { format!("-{digits}") } else { digits.to_string() };
                     let Ok(v) = text.parse() else {
-                        return ahead.error_at(ahead.offset(), ParseErrorKind::Number { text: crate::text::shorten(&text), expected: "a 64-bit integer" });
+                        return ahead.error_at(
+                            ahead.offset(),
+                            ParseErrorKind::Number { text: crate::text::shorten(&text), expected: "a 64-bit integer" },
+                        );
                     };
                     ahead.advance()?;
                     *self.cursor = ahead;

@@ -5,20 +5,20 @@ use crate::types::Elem;
 
 /// Range that a saturating narrowing keeps to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Range {
+pub(crate) enum Range {
     Signed,
     Unsigned,
 }
 
 /// Sign-extends the low `bits` bits.
 #[inline]
-pub(super) fn signed(v: u64, bits: u32) -> i64 {
+pub(crate) fn signed(v: u64, bits: u32) -> i64 {
     ((v << (64 - bits)) as i64) >> (64 - bits)
 }
 
 /// The bits of `v` saturated to a range of `bits` bits.
 #[inline]
-pub(super) fn saturate(v: i64, bits: u32, range: Range) -> u64 {
+pub(crate) fn saturate(v: i64, bits: u32, range: Range) -> u64 {
     let mask = u64::MAX >> (64 - bits);
     match range {
         Range::Signed => v.clamp(-(1i64 << (bits - 1)), ((1u64 << (bits - 1)) - 1) as i64) as u64 & mask,
@@ -46,7 +46,7 @@ fn map2(dst: &mut [u64], a: &[u64], b: &[u64], f: impl Fn(u64, u64) -> u64) {
     }
 }
 
-pub(super) fn unary(op: UnOp, elem: Elem, dst: &mut [u64], a: &[u64]) {
+pub(crate) fn unary(op: UnOp, elem: Elem, dst: &mut [u64], a: &[u64]) {
     let (bits, mask) = (elem.bits(), elem.bit_mask());
     let sign = 1u64 << (bits - 1);
     let round32 = |f: fn(f32) -> f32| move |v: u64| u64::from(f(f32_of(v)).to_bits());
@@ -72,7 +72,7 @@ pub(super) fn unary(op: UnOp, elem: Elem, dst: &mut [u64], a: &[u64]) {
 }
 
 /// `None` where an integer division is undefined.
-pub(super) fn binary(op: BinOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64]) -> Option<()> {
+pub(crate) fn binary(op: BinOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64]) -> Option<()> {
     match elem {
         Elem::F32 => {
             let f = |f: fn(f32, f32) -> f32| move |x: u64, y: u64| u64::from(f(f32_of(x), f32_of(y)).to_bits());
@@ -140,7 +140,7 @@ fn binary_int(op: BinOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64]) -> O
     Some(())
 }
 
-pub(super) fn fma(elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64], c: &[u64]) {
+pub(crate) fn fma(elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64], c: &[u64]) {
     for (d, ((&x, &y), &z)) in dst.iter_mut().zip(a.iter().zip(b).zip(c)) {
         *d = match elem {
             Elem::F64 => f64::from_bits(x).mul_add(f64::from_bits(y), f64::from_bits(z)).to_bits(),
@@ -149,7 +149,7 @@ pub(super) fn fma(elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64], c: &[u64]) 
     }
 }
 
-pub(super) fn compare(op: CmpOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64]) {
+pub(crate) fn compare(op: CmpOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u64]) {
     fn ordered<T: PartialOrd>(op: CmpOp, x: T, y: T) -> bool {
         match op {
             CmpOp::Eq => x == y,
@@ -172,7 +172,7 @@ pub(super) fn compare(op: CmpOp, elem: Elem, dst: &mut [u64], a: &[u64], b: &[u6
 }
 
 /// The condition is a mask or one truth value for all.
-pub(super) fn select(dst: &mut [u64], cond: &[u64], a: &[u64], b: &[u64]) {
+pub(crate) fn select(dst: &mut [u64], cond: &[u64], a: &[u64], b: &[u64]) {
     if let [c] = cond {
         dst.copy_from_slice(if *c != 0 { a } else { b });
     } else {
@@ -182,7 +182,7 @@ pub(super) fn select(dst: &mut [u64], cond: &[u64], a: &[u64], b: &[u64]) {
     }
 }
 
-pub(super) fn convert(op: ConvertOp, from: Elem, to: Elem, dst: &mut [u64], a: &[u64]) {
+pub(crate) fn convert(op: ConvertOp, from: Elem, to: Elem, dst: &mut [u64], a: &[u64]) {
     let (w, mask) = (from.bits(), to.bit_mask());
     match op {
         ConvertOp::ExtS => map(dst, a, |v| signed(v, w) as u64 & mask),

@@ -6,7 +6,7 @@
 
 mod decode;
 mod exec;
-mod lanes;
+pub(crate) mod lanes;
 mod memory;
 mod vectors;
 

@@ -110,7 +110,8 @@ fn f32_convolution_with_every_operand() {
             spec.epilogue = every_operand(out_c as i64 * 4);
             let (a, w) = (random.floats(input_len(&spec)), random.floats(weight_len(&spec)));
             let pixels = pixels(&spec);
-            let (bias, row, residual, scalar) = (random.floats(out_c), random.floats(pixels), random.floats(pixels * out_c), random.float());
+            let (bias, row, residual, scalar) =
+                (random.floats(out_c), random.floats(pixels), random.floats(pixels * out_c), random.float());
             let operands = [f32_bytes(&bias), f32_bytes(&row), f32_bytes(&residual), f32_bytes(&[scalar])];
             let kernel = build(&spec, &caps);
             let label = format!("{name} {} {shape:?}", kernel.name);

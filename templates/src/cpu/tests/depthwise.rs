@@ -116,9 +116,8 @@ fn f32_depthwise_with_every_operand() {
             check_canaries(&label, &spec, &c, 4);
             for_each_output(&spec, &mut |p, n, pairs| {
                 let acc: f64 = pairs.iter().map(|&(i, j)| f64::from(a[i]) * f64::from(w[j])).sum();
-                let want = -((acc + f64::from(bias[n])).max(0.0) * f64::from(row[p])
-                    + f64::from(residual[p * channels + n])
-                    + f64::from(scalar));
+                let want =
+                    -((acc + f64::from(bias[n])).max(0.0) * f64::from(row[p]) + f64::from(residual[p * channels + n]) + f64::from(scalar));
                 let at = (p * spec.ldc + n) * 4;
                 let got = f64::from(f32::from_le_bytes(c[at..at + 4].try_into().unwrap()));
                 assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{label}: pixel {p} channel {n} is {got}, not {want}");

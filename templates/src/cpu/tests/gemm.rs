@@ -51,7 +51,8 @@ fn f32_gemm_with_every_operand() {
                     continue;
                 }
                 let acc: f64 = (0..k).map(|j| f64::from(a[r * lda + j]) * f64::from(w[col * k + j])).sum();
-                let want = -((acc + f64::from(bias[col])).max(0.0) * f64::from(row[r]) + f64::from(residual[r * ldr + col]) + f64::from(scalar));
+                let want =
+                    -((acc + f64::from(bias[col])).max(0.0) * f64::from(row[r]) + f64::from(residual[r * ldr + col]) + f64::from(scalar));
                 let got = f64::from(f32::from_le_bytes(bytes.try_into().unwrap()));
                 assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{label}: [{r}, {col}] is {got}, not {want}");
             }
@@ -61,7 +62,8 @@ fn f32_gemm_with_every_operand() {
 
 #[test]
 fn int8_gemm_is_exact() {
-    let formats = [WeightFormat::I8, WeightFormat::U8 { zero_point: 128 }, WeightFormat::U8 { zero_point: 0 }, WeightFormat::U8 { zero_point: 201 }];
+    let formats =
+        [WeightFormat::I8, WeightFormat::U8 { zero_point: 128 }, WeightFormat::U8 { zero_point: 0 }, WeightFormat::U8 { zero_point: 201 }];
     for (name, caps) in targets() {
         for (i, (m, n, k)) in SHAPES.into_iter().enumerate() {
             for a_storage in [Storage::U8, Storage::I8] {

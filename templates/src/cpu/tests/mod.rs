@@ -3,6 +3,7 @@
 mod conv;
 mod depthwise;
 mod gemm;
+mod transpose_conv;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};
 use crate::expr::{Cast, ExprBuilder, Storage, Ty, Unary};
@@ -71,7 +72,16 @@ pub(super) fn i32_bytes(v: &[i32]) -> Vec<u8> {
 }
 
 /// Runs a kernel with A read-only and exactly as large as it is, C filled with a canary, and the units in three pieces.
-pub(super) fn execute(name: &str, caps: &Caps, kernel: &Kernel, a: &[u8], b: &[u8], c_bytes: usize, operands: &[Vec<u8>], units: usize) -> Vec<u8> {
+pub(super) fn execute(
+    name: &str,
+    caps: &Caps,
+    kernel: &Kernel,
+    a: &[u8],
+    b: &[u8],
+    c_bytes: usize,
+    operands: &[Vec<u8>],
+    units: usize,
+) -> Vec<u8> {
     if let Err(e) = verify(kernel) {
         panic!("{name}: {e}");
     }

@@ -1,0 +1,213 @@
+//! Register allocation: the view that regalloc2 has of a [`MachineFunction`].
+//!
+//! Blocks are renumbered in layout order and instructions laid out in one line, each block's terminator last. In debug builds
+//! regalloc2's independent checker proves every allocation.
+
+use super::abi::{Abi, gpr};
+use super::machine::{BlockId, GPR, MASK, MInst, MachineFunction, Opnd, Term, VEC, Width};
+use regalloc2::{Block, Function, Inst, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, PReg, PRegSet, RegClass, VReg};
+
+/// What stands at a position of the line.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Item {
+    /// An instruction of [`MachineFunction::insts`].
+    Inst(u32),
+    /// The terminator of a block.
+    Term(BlockId),
+}
+
+/// A [`MachineFunction`] in one line, as the allocator wants it.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    /// The function.
+    pub(super) func: &'a MachineFunction,
+    /// Instructions and terminators.
+    pub(super) items: Vec<Item>,
+    operands: Vec<Operand>,
+    operand_ranges: Vec<(u32, u32)>,
+    /// Range of `items` of each block, in layout order.
+    ranges: Vec<InstRange>,
+    succs: Vec<Vec<Block>>,
+    preds: Vec<Vec<Block>>,
+    vector_slots: usize,
+}
+
+impl<'a> Line<'a> {
+    /// Lays a function out in one line.
+    pub(super) fn new(func: &'a MachineFunction) -> Line<'a> {
+        let n = func.order.len();
+        let mut position = vec![usize::MAX; func.blocks.len()];
+        for (i, &b) in func.order.iter().enumerate() {
+            position[b] = i;
+        }
+        let vector_slots = func.widest.unwrap_or(Width::X).bytes() as usize / 8;
+        let mut line = Line {
+            func,
+            items: Vec::with_capacity(func.insts.len() + n),
+            operands: Vec::with_capacity(func.opnds.len() + func.insts.len()),
+            operand_ranges: Vec::with_capacity(func.insts.len() + n),
+            ranges: Vec::with_capacity(n),
+            succs: vec![vec![]; n],
+            preds: vec![vec![]; n],
+            vector_slots,
+        };
+        for (i, &b) in func.order.iter().enumerate() {
+            let block = &func.blocks[b];
+            let first = line.items.len();
+            for &inst in &block.insts {
+                line.push(Item::Inst(inst), |out| operands(func, &func.insts[inst as usize], out));
+            }
+            line.push(Item::Term(b), |out| {
+                if let Term::Ret(status) = block.term {
+                    out.push(Operand::reg_fixed_use(status, PReg::new(gpr::RAX, GPR)));
+                }
+            });
+            line.ranges.push(InstRange::new(Inst::new(first), Inst::new(line.items.len())));
+            let succs: &[BlockId] = match &block.term {
+                Term::Jump(t, _) => &[*t],
+                Term::Branch(_, t, e) => &[*t, *e],
+                Term::Ret(_) | Term::Open => &[],
+            };
+            for &s in succs {
+                line.succs[i].push(Block::new(position[s]));
+                line.preds[position[s]].push(Block::new(i));
+            }
+        }
+        line
+    }
+
+    fn push(&mut self, item: Item, operands: impl FnOnce(&mut Vec<Operand>)) {
+        let first = self.operands.len() as u32;
+        operands(&mut self.operands);
+        self.operand_ranges.push((first, self.operands.len() as u32));
+        self.items.push(item);
+    }
+
+    fn block(&self, block: Block) -> &super::machine::MBlock {
+        &self.func.blocks[self.func.order[block.index()]]
+    }
+}
+
+/// Appends the allocator's operands of an instruction: exactly one for each register of each operand, in order, two for a modified one.
+fn operands(func: &MachineFunction, inst: &MInst, out: &mut Vec<Operand>) {
+    let first = out.len();
+    for o in func.operands(inst) {
+        match *o {
+            Opnd::Use(v, _) | Opnd::Mask(v, _) => out.push(Operand::reg_use(v)),
+            Opnd::Def(v, _) => out.push(Operand::reg_def(v)),
+            Opnd::Mod(from, to, _) | Opnd::MaskMod(from, to) => {
+                let index = out.len() - first;
+                out.push(Operand::reg_use(from));
+                let reuse = OperandConstraint::Reuse(index);
+                out.push(Operand::new(to, reuse, OperandKind::Def, OperandPos::Late));
+            }
+            Opnd::Mem(m) => {
+                if let super::machine::Base::Reg(b) = m.base {
+                    out.push(Operand::reg_use(b));
+                }
+                if let Some((i, ..)) = m.index {
+                    out.push(Operand::reg_use(i));
+                }
+            }
+            Opnd::Imm(..) | Opnd::Same(_) => {}
+            Opnd::UseFixed(v, p) => out.push(Operand::reg_fixed_use(v, p)),
+            Opnd::DefFixed(v, p) => out.push(Operand::reg_fixed_def(v, p)),
+        }
+    }
+}
+
+impl Function for Line<'_> {
+    fn num_insts(&self) -> usize {
+        self.items.len()
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.ranges.len()
+    }
+
+    fn entry_block(&self) -> Block {
+        Block::new(0)
+    }
+
+    fn block_insns(&self, block: Block) -> InstRange {
+        self.ranges[block.index()]
+    }
+
+    fn block_succs(&self, block: Block) -> &[Block] {
+        &self.succs[block.index()]
+    }
+
+    fn block_preds(&self, block: Block) -> &[Block] {
+        &self.preds[block.index()]
+    }
+
+    fn block_params(&self, block: Block) -> &[VReg] {
+        &self.block(block).params
+    }
+
+    fn is_ret(&self, inst: Inst) -> bool {
+        matches!(self.items[inst.index()], Item::Term(b) if matches!(self.func.blocks[b].term, Term::Ret(_)))
+    }
+
+    fn is_branch(&self, inst: Inst) -> bool {
+        matches!(self.items[inst.index()], Item::Term(b) if !matches!(self.func.blocks[b].term, Term::Ret(_)))
+    }
+
+    fn branch_blockparams(&self, block: Block, _: Inst, _: usize) -> &[VReg] {
+        match &self.block(block).term {
+            Term::Jump(_, args) => args,
+            _ => &[],
+        }
+    }
+
+    fn inst_operands(&self, inst: Inst) -> &[Operand] {
+        let (a, b) = self.operand_ranges[inst.index()];
+        &self.operands[a as usize..b as usize]
+    }
+
+    fn inst_clobbers(&self, _: Inst) -> PRegSet {
+        PRegSet::empty()
+    }
+
+    fn num_vregs(&self) -> usize {
+        self.func.vregs
+    }
+
+    fn spillslot_size(&self, class: RegClass) -> usize {
+        if class == VEC { self.vector_slots } else { 1 }
+    }
+}
+
+/// The registers that code for an ABI may use; `evex` gives 32 vector registers and the masks.
+pub(super) fn machine_env(abi: Abi, evex: bool) -> MachineEnv {
+    let saved = abi.saved();
+    let mut env = MachineEnv {
+        preferred_regs_by_class: [PRegSet::empty(); 3],
+        non_preferred_regs_by_class: [PRegSet::empty(); 3],
+        scratch_by_class: [None; 3],
+        fixed_stack_slots: vec![],
+    };
+    let vectors = (0..if evex { 32 } else { 16 }).map(|r| PReg::new(r, VEC));
+    let gprs = (0..16).filter(|&r| r != gpr::RSP).map(|r| PReg::new(r, GPR));
+    let masks = (1..if evex { 8 } else { 1 }).map(|r| PReg::new(r, MASK));
+    for r in gprs.chain(vectors).chain(masks) {
+        let sets = if saved.contains(r) { &mut env.non_preferred_regs_by_class } else { &mut env.preferred_regs_by_class };
+        sets[r.class() as usize].add(r);
+    }
+    env
+}
+
+/// Allocates registers.
+///
+/// # Errors
+/// Where the allocator refuses, or its checker finds fault with the allocation (debug builds): always a bug of this backend.
+pub(super) fn allocate<'c>(line: &Line, env: &MachineEnv, ctx: &'c mut regalloc2::Ctx) -> Result<&'c regalloc2::Output, String> {
+    let options = regalloc2::RegallocOptions { validate_ssa: cfg!(debug_assertions), ..Default::default() };
+    regalloc2::run_with_ctx(line, env, &options, ctx).map_err(|e| format!("register allocation: {e}"))?;
+    if cfg!(debug_assertions) {
+        let mut checker = regalloc2::checker::Checker::new(line, env);
+        checker.prepare(&ctx.output);
+        checker.run().map_err(|e| format!("register allocation is wrong: {e:?}"))?;
+    }
+    Ok(&ctx.output)
+}
