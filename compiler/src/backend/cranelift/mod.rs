@@ -22,6 +22,7 @@ mod multiply;
 mod share;
 mod shift;
 mod shuffle;
+mod store;
 
 pub use driver::ENTRY;
 
