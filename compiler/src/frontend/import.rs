@@ -156,7 +156,13 @@ impl Importer<'_> {
         if let Some(details) = q.details().get::<MultiAxisQuantization>() {
             let axes = details.quantized_dimensions().iter().map(|d| usize::try_from(d).ok().filter(|&d| d < shape.len()));
             let axes = axes.collect::<Option<Vec<_>>>().ok_or_else(|| invalid("quantised along an axis that is not there".to_string()))?;
-            return Ok(Quantization::MultiAxis { scale: details.scale().to_vec(), zero_point: details.zero_point().to_vec(), axes });
+            let numbers = |tensor: i32| self.numbers(tensor).ok_or_else(|| invalid(format!("scales or zero points in tensor {tensor}")));
+            let scale: Vec<f32> = numbers(details.scales())?.into_iter().map(|v| v as f32).collect();
+            let zero_point = match details.zero_points() {
+                none if none < 0 => vec![0; scale.len()],
+                tensor => numbers(tensor)?.into_iter().map(|v| v as i64).collect(),
+            };
+            return Ok(Quantization::MultiAxis { scale, zero_point, axes });
         }
         if let Some(details) = q.details().get::<CustomQuantization>() {
             return Ok(Quantization::Custom(details.reflect().get("custom").map_or_else(Vec::new, bytes_of).into()));
@@ -172,6 +178,22 @@ impl Importer<'_> {
             return Err(invalid(format!("{} scales along axis {axis} of {} dimensions", scale.len(), shape.len())));
         }
         Ok(Quantization::Affine(Affine { scale, zero_point, axis }))
+    }
+
+    /// Elements of a constant tensor of a float or integer type, by index.
+    fn numbers(&self, tensor: i32) -> Option<Vec<f64>> {
+        let index = usize::try_from(tensor).ok()?;
+        let source = self.graph.tensors().get(index)?;
+        let data = self.file.tensor_data(self.index as usize, index).ok()??;
+        let all = match DType::from_code(source.dtype().0)? {
+            DType::Float32 => data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            DType::Float16 => data.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()).collect(),
+            DType::Int32 => data.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
+            DType::Int64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            DType::Int8 => data.iter().map(|b| f64::from(*b as i8)).collect(),
+            _ => return None,
+        };
+        Some(all)
     }
 
     fn id(&self, index: i32, place: &Place, what: &str) -> Result<TensorId, CompileError> {

@@ -94,23 +94,23 @@ macro_rules! table {
 table! {
 // rows begin
     Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
-    AveragePool2d: [unsupported "it is not implemented"];
+    AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
     Concatenation: [unsupported "it is not implemented"];
-    Conv2d: [unsupported "it is not implemented"];
-    DepthwiseConv2d: [unsupported "it is not implemented"];
+    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 i8 u8 i16 hybrid"];
+    DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 i8 u8 i16 hybrid"];
     DepthToSpace: [unsupported "it is not implemented"];
     Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
     EmbeddingLookup: [unsupported "it is not implemented"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [unsupported "it is not implemented"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 i8 u8 i16 hybrid i4"];
     HashtableLookup: [unsupported "it is not implemented"];
     L2Normalization: [unsupported "it is not implemented"];
-    L2Pool2d: [unsupported "it is not implemented"];
+    L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
     LocalResponseNormalization: [unsupported "it is not implemented"];
     Logistic: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     LshProjection: [unsupported "it is not implemented"];
     Lstm: [unsupported "it is not implemented"];
-    MaxPool2d: [unsupported "it is not implemented"];
+    MaxPool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
     Mul: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Relu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     ReluN1To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
@@ -118,7 +118,7 @@ table! {
     Reshape: [unsupported "it is not implemented"];
     ResizeBilinear: [unsupported "it is not implemented"];
     Rnn: [unsupported "it is not implemented"];
-    Softmax: [unsupported "it is not implemented"];
+    Softmax: [softmax::SOFTMAX, Normalisation, "f32 i8 u8"];
     SpaceToDepth: [unsupported "it is not implemented"];
     Svdf: [unsupported "it is not implemented"];
     Tanh: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
@@ -143,7 +143,7 @@ table! {
     Exp: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16"];
     TopkV2: [unsupported "it is not implemented"];
     Split: [unsupported "it is not implemented"];
-    LogSoftmax: [unsupported "it is not implemented"];
+    LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 i8 u8"];
     Delegate: [pseudo "a pseudo operator that no file holds"];
     BidirectionalSequenceLstm: [unsupported "it is not implemented"];
     Cast: [cast::CAST, Elementwise, "numbers and truth values"];
@@ -160,7 +160,7 @@ table! {
     Select: [logical::SELECT, Elementwise, "numbers and truth values"];
     Slice: [unsupported "it is not implemented"];
     Sin: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    TransposeConv: [unsupported "it is not implemented"];
+    TransposeConv: [transpose_conv::TRANSPOSE_CONV, Convolution, "f32 i8 u8 i16 hybrid"];
     SparseToDense: [unsupported "it is not implemented"];
     Tile: [unsupported "it is not implemented"];
     ExpandDims: [unsupported "it is not implemented"];
@@ -219,7 +219,7 @@ table! {
     SelectV2: [logical::SELECT, Elementwise, "numbers and truth values"];
     Densify: [unsupported "it is not implemented"];
     SegmentSum: [unsupported "it is not implemented"];
-    BatchMatmul: [unsupported "it is not implemented"];
+    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 i8 i16 hybrid"];
     PlaceholderForGreaterOpCodes: [pseudo "a pseudo operator that no file holds"];
     Cumsum: [unsupported "it is not implemented"];
     CallOnce: [control::CALL_ONCE, ControlFlow, "none"];
