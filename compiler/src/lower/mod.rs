@@ -213,8 +213,6 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::DepthToSpace
         | OpKind::SpaceToBatchNd
         | OpKind::BatchToSpaceNd => movement::lower(cx, node),
-        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
-        OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Sum
         | OpKind::Mean
         | OpKind::ReduceProd
@@ -230,6 +228,8 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
+        OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Custom => {
             let name = match node.attrs.get("custom_code") {
                 Some(AttrValue::Str(s)) => s.clone(),
@@ -240,3 +240,6 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests;

@@ -3,7 +3,6 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
-use super::reduce::call_of;
 use crate::error::CompileError;
 use crate::ir::{Node, OpKind};
 use crate::ops::pool_2d::Pool;
@@ -13,7 +12,7 @@ use tflc_templates::cpu::reduce::Combine;
 
 /// Lowers a pool.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let pool = Pool::new(&call_of(cx, node))?;
+    let pool = Pool::new(&cx.as_call()?)?;
     let (y, _) = result(cx, node, 0)?;
     let w = pool.window;
     let spec = PoolSpec {

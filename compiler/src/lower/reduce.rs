@@ -10,7 +10,6 @@ use super::pointwise::emit;
 use super::rounding::away;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorType};
-use crate::ops::Call;
 use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::storage::storage;
@@ -19,11 +18,6 @@ use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
 use tflc_templates::cpu::reduce::{Combine, ReduceSpec};
 use tflc_templates::cpu::scan::ScanSpec;
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Storage, Ty, Unary};
-
-/// The node as the operators' own functions see it.
-pub(super) fn call_of<'x, 'a: 'x>(cx: &Cx<'a, '_>, node: &'x Node) -> Call<'x> {
-    Call::of(cx.shared.model, cx.graph_id, node, node.location.operator as usize)
-}
 
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {

@@ -3,7 +3,6 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
-use super::reduce::call_of;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::softmax::Table;
@@ -28,7 +27,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             cx.call(format!("{spec:?}"), move || spec.build(&caps), vec![from, to], units, grain(units, unit_ns));
         }
         DType::Int8 | DType::UInt8 => {
-            let table = Table::new(&call_of(cx, node))?;
+            let table = Table::new(&cx.as_call()?)?;
             let output_scale_bits = table.output_scale.to_bits();
             let kind = if log {
                 TableKind::Log { input_scale_bits: table.input_scale.to_bits(), output_scale_bits }
