@@ -1,5 +1,9 @@
-//! What tests that cross crates share: running compiled kernels, kernels that try one operator each, reading Rust sources.
+//! What tests that cross crates share: filetests, running compiled kernels, kernels that try one operator each, random values, reading
+//! Rust sources.
 
+pub mod differential;
+pub mod filetest;
 pub mod kernel_runner;
 pub mod op_cases;
+pub mod random_values;
 pub mod rust_source;

@@ -176,6 +176,15 @@ fn errors_say_what_was_expected_and_where() {
 }
 
 #[test]
+fn values_read_back() {
+    for text in ["float32[2] [1.0, -0.5]", "int4[3] [1, 2, -3]", "uint8[2,3] {scale 0.5, zero 1} splat 7", "bool[] [true]"] {
+        let mut cursor = Cursor::new(text).unwrap();
+        let (ty, data) = parse_value(&mut cursor).unwrap();
+        assert_eq!((crate::ir::print::print_value(&ty, &data).as_str(), cursor.token()), (text, Token::End));
+    }
+}
+
+#[test]
 fn texts_are_told_from_other_files() {
     assert!(is_text(print(&every_form()).as_bytes()));
     assert!(is_text(b"; a note\n\ngraph @0 () -> () {}"));
