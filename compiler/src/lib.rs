@@ -8,5 +8,6 @@ pub mod frontend;
 pub mod ir;
 pub mod jit;
 pub mod lower;
+pub mod ops;
 pub mod plan;
 pub mod target;

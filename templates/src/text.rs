@@ -423,6 +423,24 @@ impl<'a> Cursor<'a> {
         self.advance()?;
         Ok(if negative { -value } else { value })
     }
+
+    /// Takes a double with an optional sign: a number or `inf`.
+    ///
+    /// # Errors
+    /// Where none stands here.
+    pub fn f64(&mut self, expected: &'static str) -> Result<f64> {
+        let negative = self.accept("-")?;
+        let value = match self.token {
+            Token::Word("inf") => f64::INFINITY,
+            Token::Number(n) => match n.parse::<f64>() {
+                Ok(v) if v.is_finite() => v,
+                _ => return self.error_at(self.start, ParseErrorKind::Number { text: shorten(n), expected }),
+            },
+            _ => return self.expected(expected),
+        };
+        self.advance()?;
+        Ok(if negative { -value } else { value })
+    }
 }
 
 fn unescape(raw: &str) -> Option<String> {

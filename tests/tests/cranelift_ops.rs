@@ -3,7 +3,7 @@
 
 use tflc::backend::cranelift::Compiler;
 use tflc::target::{Cpu, Target, X86Level};
-use tflc_tests::kernel_runner::{Case, Machine, Runner, Slot};
+use tflc_tests::kernel_runner::{Case, Entry, Machine, Runner, Slot};
 use tflc_tests::op_cases::{self, OpCase};
 
 fn check(cpu: Cpu, machine: Machine) {
@@ -16,7 +16,7 @@ fn check(cpu: Cpu, machine: Machine) {
         match compiler.compile(&c.kernel) {
             Ok(code) => {
                 let slots = (0..c.buffers.len()).map(|i| Slot::Buffer(i, 0)).collect();
-                compiled.push((c, Case { code: code.bytes, buffers: c.buffers.clone(), slots, units: 0..1 }));
+                compiled.push((c, Case { code: code.bytes, buffers: c.buffers.clone(), slots, entry: Entry::Kernel(0..1) }));
             }
             Err(e) => failures.push(e.to_string()),
         }

@@ -1,13 +1,15 @@
 //! kir, the kernel language of tflc: SSA values, structured control flow, vectors of any lane count.
 //!
-//! A template builds a [`Kernel`] with the [`Builder`]; [`verify`] checks it, [`interp`] runs it without any CPU feature,
-//! [`print`] and [`parse`] are inverse to each other. The backends that turn kernels into machine code live in crate
+//! A template builds a [`Kernel`] with the [`Builder`]; [`verify()`] checks it, [`interp`] runs it without any CPU feature,
+//! [`print()`] and [`parse()`] are inverse to each other. The backends that turn kernels into machine code live in crate
 //! `tflc`. This crate knows nothing of tensors, models or processors other than the data in [`Caps`].
 
 #![forbid(unsafe_code)]
 
 mod builder;
 mod caps;
+#[cfg(test)]
+mod docs;
 pub mod generate;
 pub mod interp;
 mod kernel;

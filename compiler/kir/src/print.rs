@@ -1,14 +1,15 @@
-//! Text form of kernels; [`crate::print`] and the parser are inverse to each other.
+//! Text form of kernels; [`crate::print()`] and [`crate::parse()`] are inverse to each other.
 //!
 //! ```text
 //! kernel @f32_scale(%x: ptr, %y: ptr) units %0 .. %1 {
-//!   %4 = const.f32x16 0x40000000
-//!   %7 = for %5 = %0 .. %1 step 16 carry(%6 = %2) {
-//!     %8 = load.f32 f32x16 [%x + %5*4 + 64] first(3)
-//!     %9 = mul f32x16 %8, %4
-//!     store.f32.wrap [%y + %5*4], %9
-//!     yield %6
+//!   %2 = const.f32x16 0x40000000
+//!   for %3 = %0 .. %1 step 16 {
+//!     %4 = load.f32 f32x16 [%x + %3*4 + 64] first(3)
+//!     %5 = mul f32x16 %4, %2
+//!     store.f32.wrap [%y + %3*4], %5
 //!   }
+//!   %6 = const.i32 0x0
+//!   return %6
 //! }
 //! ```
 //! Values are numbered in order of appearance, so the text does not depend on how the kernel was built; parameters go by name.
@@ -25,7 +26,7 @@ pub fn print(kernel: &Kernel) -> String {
     p.out
 }
 
-/// The first line of instruction `index`, counted from 0, outer before inner, as [`print`] writes it; for error messages.
+/// The first line of instruction `index`, counted from 0, outer before inner, as [`print()`] writes it; for error messages.
 pub fn print_inst(kernel: &Kernel, index: usize) -> String {
     let mut p = Printer::new(kernel, index);
     let _ = p.kernel();

@@ -4,6 +4,7 @@
 
 pub mod cranelift;
 pub mod x86;
+pub mod image;
 
 use crate::target::{Cpu, Target, X86Level};
 use tflc_kir::Kernel;

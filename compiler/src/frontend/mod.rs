@@ -10,9 +10,11 @@
 
 pub mod error;
 mod file;
+mod import;
 pub mod reflect;
 pub mod schema;
 mod sniff;
+mod sparse;
 mod verify;
 mod write;
 
@@ -21,6 +23,7 @@ mod tests;
 
 pub use error::{DataProblem, FieldPath, FrontendError, LimitKind, Location, Malformation, PathStep};
 pub use file::{ModelFile, Owner};
+pub use import::import;
 pub use sniff::FileKind;
 pub use verify::{Limits, verify};
 pub use write::{DataPlacement, write_model, write_model_with};

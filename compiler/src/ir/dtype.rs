@@ -1,6 +1,7 @@
 //! Element types of tensors, with TFLite's names.
 
 use std::fmt;
+use tflc_templates::expr::Storage;
 
 macro_rules! dtypes {
     ($($variant:ident $code:literal $name:literal $bits:literal $doc:literal;)*) => {
@@ -70,6 +71,24 @@ impl DType {
     /// Bytes of `elements` elements, packed; `None` on overflow or where the width is not fixed.
     pub fn bytes(self, elements: usize) -> Option<usize> {
         if self.bits() == 0 { None } else { Some(elements.checked_mul(self.bits())?.div_ceil(8)) }
+    }
+
+    /// The memory type of elements in pointwise expressions; `None` where expressions lack it.
+    pub const fn storage(self) -> Option<Storage> {
+        Some(match self {
+            DType::Float32 => Storage::F32,
+            DType::Float16 => Storage::F16,
+            DType::BFloat16 => Storage::BF16,
+            DType::Int8 => Storage::I8,
+            DType::UInt8 => Storage::U8,
+            DType::Int16 => Storage::I16,
+            DType::UInt16 => Storage::U16,
+            DType::Int32 | DType::Resource => Storage::I32,
+            DType::UInt32 => Storage::U32,
+            DType::Int64 | DType::UInt64 => Storage::I64,
+            DType::Bool => Storage::Bool,
+            _ => return None,
+        })
     }
 
     /// Whether this is a floating-point type.

@@ -48,11 +48,6 @@ impl Part {
         Part { base, offset: 0, strides: row_major(shape) }
     }
 
-    /// The same, `elements` further on.
-    pub(super) fn at(self, elements: i64) -> Part {
-        Part { offset: self.offset + elements, ..self }
-    }
-
     fn operand(&self, bytes: usize) -> Operand {
         self.base.offset(self.offset.max(0) as usize * bytes)
     }

@@ -6,6 +6,7 @@
 //! and explicit roundings here, so an expression says exactly which bits come out.
 
 pub mod emit;
+pub mod interpret;
 pub mod math;
 mod math_f64;
 pub mod parse;

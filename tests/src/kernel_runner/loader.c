@@ -13,6 +13,22 @@
 
 typedef int32_t kernel_fn(const uint64_t *args, int64_t begin, int64_t end);
 
+/* The run-time ABI, as tflc.h has it. */
+typedef void task_fn(void *context, uint64_t index);
+struct parallel {
+    void (*run)(const struct parallel *self, task_fn *task, void *context, uint64_t n);
+};
+typedef int32_t invoke_fn(const uint8_t *weights, uint8_t *arena, uint8_t *state, const void *const *inputs, void *const *outputs,
+                          const struct parallel *parallel);
+
+/* Runs tasks last to first: any order must do. */
+static void run_backwards(const struct parallel *self, task_fn *task, void *context, uint64_t n) {
+    (void)self;
+    while (n > 0) task(context, --n);
+}
+
+static const struct parallel BACKWARDS = {run_backwards};
+
 static const size_t PAGE = 65536; /* the largest page size in use */
 static uint64_t current;
 static const char *phase = "start";
@@ -68,6 +84,8 @@ int main(int argc, char **argv) {
     for (current = 0; current < cases; current++) {
         uint64_t code_len = word(&p), buffers = word(&p), slots = word(&p);
         int64_t begin = word(&p), end = word(&p);
+        /* 0: a kernel; 1: an invoke without a pool; 2: with one. */
+        uint64_t kind = word(&p), entry = word(&p), inputs = word(&p);
         uint8_t *code = mmap(0, pages(code_len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (code == MAP_FAILED) die("mmap");
         memcpy(code, p, code_len);
@@ -92,7 +110,14 @@ int main(int argc, char **argv) {
                 args[i] = is_address ? (uint64_t)(uintptr_t)data[value] + offset : value;
             }
             phase = at_end ? "buffers before a guard page" : "buffers after a guard page";
-            status[at_end] = ((kernel_fn *)code)(args, begin, end);
+            if (kind == 0) {
+                status[at_end] = ((kernel_fn *)(code + entry))(args, begin, end);
+            } else {
+                const void *const *ins = (const void *const *)(args + 3);
+                void *const *outs = (void *const *)(args + 3 + inputs);
+                status[at_end] = ((invoke_fn *)(code + entry))((const uint8_t *)args[0], (uint8_t *)args[1], (uint8_t *)args[2], ins, outs,
+                                                               kind == 2 ? &BACKWARDS : 0);
+            }
             phase = "checks";
             if (at_end) {
                 int64_t s = status[0] == status[1] ? status[1] : -1000;

@@ -4,6 +4,7 @@
 //! on first use, puts guard pages around every buffer, so a kernel that strays by one byte dies with its case named. No unsafe code is needed here.
 
 use anyhow::{Context, Result, bail};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,17 +18,33 @@ pub enum Slot {
     Value(u64),
 }
 
-/// One call of a kernel.
+/// What is called, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Entry {
+    /// A kernel over a range of work units.
+    Kernel(std::ops::Range<i64>),
+    /// A model's `invoke`: the slots are weights, arena, state, inputs and outputs.
+    Invoke {
+        /// Offset in the code.
+        offset: usize,
+        /// How many of the slots are inputs.
+        inputs: usize,
+        /// Whether a pool is given, which runs tasks last to first.
+        pool: bool,
+    },
+}
+
+/// One call.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Machine code, entered at its start.
+    /// Machine code.
     pub code: Vec<u8>,
     /// Content of the buffers.
     pub buffers: Vec<Vec<u8>>,
     /// Argument slots.
     pub slots: Vec<Slot>,
-    /// Work units.
-    pub units: std::ops::Range<i64>,
+    /// Entry point.
+    pub entry: Entry,
 }
 
 /// What a call left behind.
@@ -65,6 +82,7 @@ impl Machine {
 #[derive(Debug)]
 pub struct Runner {
     machine: Machine,
+    loader: PathBuf,
     folder: PathBuf,
 }
 
@@ -80,31 +98,36 @@ impl Runner {
         if let Some((emulator, _)) = machine.emulator() {
             Command::new(emulator).arg("--version").output().with_context(|| format!("{emulator} is not installed"))?;
         }
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("tflc-loader-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
+        let loader = Self::loader(machine)?;
+        let folder = unique("tflc-kernels");
         std::fs::create_dir_all(&folder)?;
-        let runner = Runner { machine, folder };
-        runner.build_loader()?;
-        Ok(runner)
+        Ok(Runner { machine, loader, folder })
     }
 
-    fn build_loader(&self) -> Result<()> {
+    /// Compiles the loader, once per version of its source.
+    fn loader(machine: Machine) -> Result<PathBuf> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.c");
-        let compiler = match self.machine {
+        let mut hasher = DefaultHasher::new();
+        std::fs::read(&source)?.hash(&mut hasher);
+        let compiler = match machine {
             Machine::Native | Machine::Sse2 => "cc",
             Machine::Aarch64 => "aarch64-linux-gnu-gcc",
         };
+        let path = std::env::temp_dir().join(format!("tflc-loader-{compiler}-{:016x}", hasher.finish()));
+        if path.exists() {
+            return Ok(path);
+        }
+        let fresh = unique("tflc-loader-new");
         let out = Command::new(compiler)
             .args(["-O1", "-static", "-o"])
-            .arg(self.folder.join("loader"))
-            .arg(source)
+            .args([&fresh, &source])
             .output()
             .with_context(|| format!("{compiler} is not installed"))?;
         if !out.status.success() {
             bail!("{compiler}: {}", String::from_utf8_lossy(&out.stderr));
         }
-        Ok(())
+        std::fs::rename(&fresh, &path)?;
+        Ok(path)
     }
 
     /// Runs all cases, in order.
@@ -114,7 +137,7 @@ impl Runner {
     pub fn run(&self, cases: &[Case]) -> Result<Vec<Outcome>> {
         let (input, output) = (self.folder.join("in"), self.folder.join("out"));
         std::fs::write(&input, encode(cases))?;
-        let loader = self.folder.join("loader");
+        let loader = &self.loader;
         let mut command = match self.machine.emulator() {
             None => Command::new(loader),
             Some((emulator, cpu)) => {
@@ -138,6 +161,12 @@ impl Drop for Runner {
     }
 }
 
+/// A path in the temporary folder that nobody else uses.
+fn unique(stem: &str) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    std::env::temp_dir().join(format!("{stem}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
 fn encode(cases: &[Case]) -> Vec<u8> {
     fn word(out: &mut Vec<u8>, v: u64) {
         out.extend(v.to_le_bytes());
@@ -149,8 +178,12 @@ fn encode(cases: &[Case]) -> Vec<u8> {
     let mut out = vec![];
     word(&mut out, cases.len() as u64);
     for c in cases {
-        let head = [c.code.len() as u64, c.buffers.len() as u64, c.slots.len() as u64, c.units.start as u64, c.units.end as u64];
-        head.iter().for_each(|&w| word(&mut out, w));
+        let entry = match &c.entry {
+            Entry::Kernel(units) => [units.start as u64, units.end as u64, 0, 0, 0],
+            Entry::Invoke { offset, inputs, pool } => [0, 0, 1 + u64::from(*pool), *offset as u64, *inputs as u64],
+        };
+        let head = [c.code.len() as u64, c.buffers.len() as u64, c.slots.len() as u64];
+        head.iter().chain(&entry).for_each(|&w| word(&mut out, w));
         bytes(&mut out, &c.code);
         for b in &c.buffers {
             word(&mut out, b.len() as u64);

@@ -136,7 +136,11 @@ impl Generator<'_> {
         // The address may have had an index, which may be 0, so that it is in bounds without it as well.
         let addr = Addr::new(addr.base).offset(i64::from(addr.disp) + 15 * i64::from(scale)).index(index, scale);
         let v = b.gather(ty, mem, addr);
-        if ty.elem.is_float() { self.add_float(b, v, f64::INFINITY) } else { self.add(b, v) }
+        if ty.elem.is_float() {
+            self.add_float(b, v, f64::INFINITY)
+        } else {
+            self.add(b, v)
+        }
         Some(())
     }
 

@@ -36,7 +36,11 @@ impl Generator<'_> {
 
     /// Records a result: floats with a bound on their magnitude.
     fn result(&mut self, b: &mut Builder, v: Value, mag: f64) -> Option<()> {
-        if b.ty(v).elem.is_float() { self.add_float(b, v, mag) } else { self.add(b, v) }
+        if b.ty(v).elem.is_float() {
+            self.add_float(b, v, mag)
+        } else {
+            self.add(b, v)
+        }
         Some(())
     }
 

@@ -398,7 +398,8 @@ impl Generator<'_> {
         let v = match compared {
             Some(t) if self.rng.chance(80) => {
                 let (x, y) = (self.pick(b, t), self.pick(b, t));
-                let ops: Vec<CmpOp> = CmpOp::ALL.iter().copied().filter(|&o| crate::verify::check_op(&Op::Cmp(o), &[t, t], &[ty]).is_ok()).collect();
+                let ops: Vec<CmpOp> =
+                    CmpOp::ALL.iter().copied().filter(|&o| crate::verify::check_op(&Op::Cmp(o), &[t, t], &[ty]).is_ok()).collect();
                 let op = self.rng.of(&ops);
                 b.cmp(op, x.v, y.v)
             }
@@ -416,10 +417,28 @@ impl Generator<'_> {
 
     /// An `i64` with a known range inside `0..=max`, and that range's end.
     fn index(&mut self, b: &mut Builder, max: i64) -> Option<(Value, i64)> {
-        let ready: Vec<Entry> = self.pool.iter().copied().filter(|e| e.range.is_some_and(|(lo, hi)| lo >= 0 && hi <= max)).collect();
+        if max >= 0 && self.rng.chance(10) {
+            let c = self.rng.within(0, max);
+            return Some((b.i64(c), c));
+        }
+        let inside = |e: &Entry, lo: i64, hi: i64| e.range.is_some_and(|(l, h)| l >= lo && h <= hi);
+        let by = self.rng.within(1, 9);
+        let (shifted, op, lo, hi) = match self.rng.below(4) {
+            0 => (by, BinOp::Add, 0, max - by),
+            1 => (-by, BinOp::Sub, by, max + by),
+            _ => (0, BinOp::Add, 0, max),
+        };
+        let ready: Vec<Entry> = self.pool.iter().copied().filter(|e| inside(e, lo, hi)).collect();
         if !ready.is_empty() && self.rng.chance(75) {
             let e = self.rng.of(&ready);
-            return e.range.map(|(_, hi)| (e.v, hi));
+            let (l, h) = e.range?;
+            if shifted == 0 {
+                return Some((e.v, h));
+            }
+            let c = b.i64(by);
+            let v = b.bin(op, e.v, c);
+            self.pool.push(Entry { v, range: Some((l + shifted, h + shifted)), ..e });
+            return Some((v, h + shifted));
         }
         // The largest mask 2^k - 1 within the range.
         let mask = (1i64 << (max + 1).checked_ilog2()?) - 1;

@@ -43,9 +43,17 @@ pub(super) enum Code<'k> {
     /// Jumps where the scalar is false.
     JumpIfNot(u32, u32),
     /// Jumps to `exit` unless `i < end`.
-    ForHead { i: u32, end: u32, exit: u32 },
+    ForHead {
+        i: u32,
+        end: u32,
+        exit: u32,
+    },
     /// Adds `step` and jumps to `head`.
-    ForNext { i: u32, step: i64, head: u32 },
+    ForNext {
+        i: u32,
+        step: i64,
+        head: u32,
+    },
 }
 
 /// A kernel made ready to run many times.

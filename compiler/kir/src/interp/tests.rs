@@ -102,7 +102,8 @@ fn copied(body: &str, a: &[u8], size: usize) -> Vec<u8> {
 
 #[test]
 fn loads_extend() {
-    let load = |mem: &str, ty: &str, store: &str, a: &[u8], n| copied(&format!("%x = load.{mem} {ty} [%a]\nstore.{store}.wrap [%b], %x"), a, n);
+    let load =
+        |mem: &str, ty: &str, store: &str, a: &[u8], n| copied(&format!("%x = load.{mem} {ty} [%a]\nstore.{store}.wrap [%b], %x"), a, n);
     assert_eq!(load("s8", "i32", "s32", &[0x80], 4), [0x80, 255, 255, 255]);
     assert_eq!(load("u8", "i32", "s32", &[0x80], 4), [0x80, 0, 0, 0]);
     assert_eq!(load("s16", "i64", "i64", &[0, 0x80], 8), [0, 0x80, 255, 255, 255, 255, 255, 255]);

@@ -10,7 +10,15 @@ use smallvec::SmallVec;
 
 pub(super) fn sweep(kernel: &mut Kernel) {
     let n = kernel.types.len();
-    let mut m = Marker { insts: vec![], parents: vec![], live: vec![], roots: vec![], values: vec![Def::NONE; n], live_values: vec![false; n], work: vec![] };
+    let mut m = Marker {
+        insts: vec![],
+        parents: vec![],
+        live: vec![],
+        roots: vec![],
+        values: vec![Def::NONE; n],
+        live_values: vec![false; n],
+        work: vec![],
+    };
     m.collect(&kernel.body, u32::MAX);
     kernel.body.yields.iter().for_each(|&v| m.value(v));
     for i in std::mem::take(&mut m.roots) {

@@ -27,7 +27,10 @@ fn constants_fold() {
         "%2 = const.i64 0xc\n%3 = add i64 %n, %2\nstore.i64.wrap [%p], %3",
     );
     becomes("%1 = const.i64 0\n%2 = add i64 %n, %1\nstore.i64.wrap [%p], %2", "store.i64.wrap [%p], %n");
-    becomes("%1 = const.f32 0x3f800000\n%2 = splat f32x4 %1\nstore.f32.wrap [%p], %2", "%2 = const.f32x4 0x3f800000\nstore.f32.wrap [%p], %2");
+    becomes(
+        "%1 = const.f32 0x3f800000\n%2 = splat f32x4 %1\nstore.f32.wrap [%p], %2",
+        "%2 = const.f32x4 0x3f800000\nstore.f32.wrap [%p], %2",
+    );
     // 0 - 0 is NaN-free, but 0/0 is left alone; so is an undefined division.
     let nan = "%2 = const.f32 0x0\n%3 = div f32 %2, %2\nstore.f32.wrap [%p], %3";
     becomes(nan, nan);
@@ -60,7 +63,14 @@ fn addresses_take_constants() {
         "%1 = const.i64 16\n%2 = ptr_add ptr %p, %1\n%3 = add i64 %n, %1\n%4 = load.f32 f32 [%2 + %3*4 + 4]\nstore.f32.wrap [%2 - 16], %4",
         "%2 = load.f32 f32 [%p + %n*4 + 84]\nstore.f32.wrap [%p], %2",
     );
-    becomes("%1 = const.i64 3\n%2 = load.u8 i64 [%p + %1*8]\nstore.i64.wrap [%p], %2", "%2 = load.u8 i64 [%p + 24]\nstore.i64.wrap [%p], %2");
+    becomes(
+        "%1 = const.i64 3\n%2 = load.u8 i64 [%p + %1*8]\nstore.i64.wrap [%p], %2",
+        "%2 = load.u8 i64 [%p + 24]\nstore.i64.wrap [%p], %2",
+    );
+    becomes(
+        "%1 = const.i64 5\n%2 = sub i64 %n, %1\n%3 = sub i64 %2, %1\n%4 = load.u8 i64 [%p + %3*2 + 1]\nstore.i64.wrap [%p], %4",
+        "%2 = load.u8 i64 [%p + %n*2 - 19]\nstore.i64.wrap [%p], %2",
+    );
     // Not where the sum is needed anyway.
     let kept = "%2 = const.i64 0x4\n%3 = add i64 %n, %2\n%4 = load.u8 i64 [%p + %3*1]\n%5 = add i64 %4, %3\nstore.i64.wrap [%p], %5";
     becomes(kept, kept);
@@ -144,7 +154,11 @@ fn address_arithmetic_leaves_loops() {
 
 #[test]
 fn too_many_scalars_stay_in_the_loop() {
-    let rows: String = (1..16).map(|i| format!("%c{i} = const.i64 {i}\n%o{i} = mul i64 %n, %c{i}\n%q{i} = ptr_add ptr %p, %o{i}\nstore.i64.wrap [%q{i} + %i*8], %m\n")).collect();
+    let rows: String = (1..16)
+        .map(|i| {
+            format!("%c{i} = const.i64 {i}\n%o{i} = mul i64 %n, %c{i}\n%q{i} = ptr_add ptr %p, %o{i}\nstore.i64.wrap [%q{i} + %i*8], %m\n")
+        })
+        .collect();
     let got = optimized(&format!("for %i = %b .. %e step 1 {{\n{rows}}}"));
     let head = got.find("for ").unwrap();
     assert!(!got[..head].contains("ptr_add"), "{got}");

@@ -81,7 +81,11 @@ impl<'a> Lexer<'a> {
                 self.at += 1;
                 let name = self.take(in_name);
                 if name.is_empty() {
-                    return Err(error(self.text, start, ParseErrorKind::Expected { expected: "a name after `%` or `@`", found: String::new() }));
+                    return Err(error(
+                        self.text,
+                        start,
+                        ParseErrorKind::Expected { expected: "a name after `%` or `@`", found: String::new() },
+                    ));
                 }
                 if b == b'%' { Token::Value(name) } else { Token::Symbol(name) }
             }

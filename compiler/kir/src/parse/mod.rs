@@ -132,7 +132,7 @@ pub fn fuzz_parse(data: &[u8]) {
 
 type Result<T, E = ParseError> = std::result::Result<T, E>;
 
-pub(self) struct Parser<'a> {
+struct Parser<'a> {
     text: &'a str,
     lexer: Lexer<'a>,
     token: Token<'a>,

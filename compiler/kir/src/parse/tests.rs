@@ -102,9 +102,15 @@ fn errors_say_line_column_and_what_is_right() {
         ("kernel @k() units %0 .. %1 {\n  %1 = add i64 %0, %0\n}", "2:3: %1 is already defined"),
         ("kernel @k() units %0 .. %1 {\n  %2 = prefetch.l1 [%0]\n}", "2:3: 1 names for 0 results"),
         ("kernel @k() units %0 .. %1 {\n  add i64 %0, %0\n}", "2:3: 0 names for 1 results"),
-        ("kernel @k() units %0 .. %1 {\n  %2 = const.i64 99999999999999999999\n}", "2:18: `99999999999999999999` is not a number of 64 bits"),
+        (
+            "kernel @k() units %0 .. %1 {\n  %2 = const.i64 99999999999999999999\n}",
+            "2:18: `99999999999999999999` is not a number of 64 bits",
+        ),
         ("kernel @k(%p: ptr) units %0 .. %1 {\n  prefetch.l1 [%p + %0*3]\n}", "2:24: 3 is out of range: 1, 2, 4 or 8"),
-        ("kernel @k(%p: ptr) units %0 .. %1 {\n  prefetch.l1 [%p + 2147483648]\n}", "2:21: 2147483648 is out of range: an offset of 32 bits"),
+        (
+            "kernel @k(%p: ptr) units %0 .. %1 {\n  prefetch.l1 [%p + 2147483648]\n}",
+            "2:21: 2147483648 is out of range: an offset of 32 bits",
+        ),
         ("kernel @k() units %0 .. %1 {\n  é\n}", "2:3: unexpected character 'é'"),
         ("kernel @k() units %0 .. %1 {", "1:29: expected an operator, found the end of the text"),
     ];

@@ -52,10 +52,9 @@ pub(crate) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Caus
                 BinOp::AddSatS | BinOp::SubSatS | BinOp::AddSatU | BinOp::SubSatU => {
                     s.result_if(|t| matches!(t.elem, Elem::I8 | Elem::I16), "i8 or i16 lanes")
                 }
-                BinOp::MulHiS | BinOp::MulHiU => s.result_if(
-                    |t| matches!(t.elem, Elem::I16 | Elem::I32) || t == Type::I64,
-                    "i16 lanes, i32 lanes or a scalar i64",
-                ),
+                BinOp::MulHiS | BinOp::MulHiU => {
+                    s.result_if(|t| matches!(t.elem, Elem::I16 | Elem::I32) || t == Type::I64, "i16 lanes, i32 lanes or a scalar i64")
+                }
                 BinOp::MulRoundHi => s.result_if(|t| matches!(t.elem, Elem::I16 | Elem::I32), "i16 or i32 lanes"),
             }
         }

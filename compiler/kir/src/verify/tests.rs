@@ -6,7 +6,8 @@ use crate::{Builder, Elem, Mem, Narrow};
 
 /// Parses a body that must break a rule.
 fn broken(body: &str) -> VerifyError {
-    let text = format!("kernel @t(%p: ptr, %n: i64, %i: i32, %f: f32) units %b .. %e {{\n%v = splat f32x4 %f\n%w = splat i32x4 %i\n{body}\n}}\n");
+    let text =
+        format!("kernel @t(%p: ptr, %n: i64, %i: i32, %f: f32) units %b .. %e {{\n%v = splat f32x4 %f\n%w = splat i32x4 %i\n{body}\n}}\n");
     match parse(&text) {
         Err(e) => match e.kind {
             ParseErrorKind::Invalid(e) => *e,

@@ -14,6 +14,7 @@
 mod arith;
 mod control;
 mod convert;
+mod driver;
 mod emit;
 mod lanes;
 mod memory;
@@ -21,6 +22,8 @@ mod multiply;
 mod share;
 mod shift;
 mod shuffle;
+
+pub use driver::ENTRY;
 
 use super::{BackendError, Code};
 use crate::target::{Arch, Cpu, Target};
@@ -148,7 +151,8 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
         // See `emit`: the order of the kernel is kept.
         ("opt_level", "none"),
         ("enable_verifier", verifier),
-        ("is_pic", "true"),
+        // References between functions of an image are relative and resolved when it is laid out.
+        ("is_pic", "false"),
         ("unwind_info", "false"),
         // Scratch buffers may exceed a page: touch the pages in line, without a library function.
         ("enable_probestack", "true"),

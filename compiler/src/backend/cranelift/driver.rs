@@ -1,0 +1,388 @@
+//! The driver: `invoke` and its helpers, generated from a [`Program`].
+//!
+//! `invoke` has the C signature of the run-time ABI and runs the program's calls in order: it writes the argument slots of each
+//! into a block on its own stack and calls the kernel by a direct, relative call. A call of more than one grain goes to the
+//! caller's thread pool where there is one, through a *task* function per kernel that turns a task index into a range of units. Long programs are cut into parts,
+//! so that no function grows without bound. Function j of the result has position `program.kernels.len() + j` in the image, behind the kernels;
+//! `invoke` comes first.
+
+use super::Compiler;
+use super::emit::{Val, mem_flags};
+use crate::backend::image::{Function, Link, LinkKind};
+use crate::backend::{BackendError, Code};
+use crate::lower::program::{Call, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::*;
+use cranelift_codegen::ir::{
+    self, AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind, UserExternalName,
+    UserFuncName,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use std::collections::{BTreeSet, HashMap};
+
+/// Name of the entry point in the image.
+pub const ENTRY: &str = "invoke";
+
+/// Status for a null or misaligned argument.
+const STATUS_INVALID_ARGUMENT: i64 = 1;
+
+/// Top-level steps per function, counted in calls.
+const CALLS_PER_PART: usize = 128;
+
+/// Layout of what a task function reads: slots, status, grain, units.
+mod task {
+    pub(super) const SLOTS: i32 = 0;
+    pub(super) const STATUS: i32 = 8;
+    pub(super) const GRAIN: i32 = 16;
+    pub(super) const UNITS: i32 = 24;
+    pub(super) const BYTES: u32 = 32;
+}
+
+impl Compiler {
+    /// The functions that run a program, to be placed behind its kernels.
+    ///
+    /// # Errors
+    /// Where Cranelift refuses the code: a bug.
+    pub fn driver(&mut self, program: &Program) -> Result<Vec<Function>, BackendError> {
+        let kernels = program.kernels.len();
+        let parts = parts(&program.steps);
+        // Positions in the image: kernels, `invoke`, parts, tasks.
+        let first_part = kernels + 1;
+        let split: BTreeSet<usize> = program.calls().into_iter().filter(|c| is_split(c)).map(|c| c.kernel).collect();
+        let tasks: HashMap<usize, usize> = split.iter().enumerate().map(|(i, &k)| (k, first_part + parts.len() + i)).collect();
+        let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
+
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, program, first_part..first_part + parts.len()))?];
+        for (i, steps) in parts.into_iter().enumerate() {
+            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, steps, slots, &tasks))?);
+        }
+        for kernel in split {
+            functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, kernel))?);
+        }
+        Ok(functions)
+    }
+
+    fn define(&mut self, name: String, emit: impl FnOnce(&mut FunctionBuilder<'_>)) -> Result<Function, BackendError> {
+        let mut context = Context::new();
+        let mut frontend = FunctionBuilderContext::new();
+        context.func.name = UserFuncName::testcase(name.as_bytes());
+        let mut b = FunctionBuilder::new(&mut context.func, &mut frontend);
+        emit(&mut b);
+        b.seal_all_blocks();
+        b.finalize(self.isa.frontend_config());
+        let error = |reason: String| BackendError { kernel: name.clone(), reason };
+        let compiled = context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(&e.func, e.inner)))?;
+        let code = Code { bytes: compiled.buffer.data().to_vec(), align: compiled.buffer.alignment.max(16) };
+        let relocs = compiled.buffer.relocs().to_vec();
+        let names = context.func.params.user_named_funcs();
+        let mut links = vec![];
+        for r in relocs {
+            let FinalizedRelocTarget::ExternalName(ExternalName::User(to)) = r.target else {
+                return Err(error(format!("relocation to {:?}", r.target)));
+            };
+            let kind = match r.kind {
+                Reloc::X86CallPCRel4 | Reloc::X86PCRel4 => LinkKind::X86Rel32,
+                Reloc::Arm64Call => LinkKind::Aarch64Call,
+                Reloc::Aarch64AdrPrelPgHi21 => LinkKind::Aarch64Address,
+                // The second half of an address, which the first stands for.
+                Reloc::Aarch64AddAbsLo12Nc => continue,
+                kind => return Err(error(format!("relocation {kind:?}"))),
+            };
+            links.push(Link { at: r.offset, to: names[to].index as usize, kind });
+        }
+        Ok(Function { name, code, links })
+    }
+}
+
+fn is_split(call: &Call) -> bool {
+    call.units > call.grain
+}
+
+/// Cuts the top-level steps into runs of bounded length.
+fn parts(steps: &[Step]) -> Vec<&[Step]> {
+    fn size(s: &Step) -> usize {
+        let sum = |steps: &[Step]| steps.iter().map(size).sum::<usize>();
+        match s {
+            Step::Call(_) => 1,
+            Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
+            Step::While { test, body, .. } => sum(test) + sum(body),
+        }
+    }
+    let mut parts = vec![];
+    let (mut start, mut held) = (0, 0);
+    for (i, s) in steps.iter().enumerate() {
+        let n = size(s);
+        if held > 0 && held + n > CALLS_PER_PART {
+            parts.push(&steps[start..i]);
+            (start, held) = (i, 0);
+        }
+        held += n;
+    }
+    if start < steps.len() {
+        parts.push(&steps[start..]);
+    }
+    parts
+}
+
+/// Convention of functions that C calls or that call C. Kernels use the same one.
+fn call_conv() -> CallConv {
+    CallConv::SystemV
+}
+
+fn signature(params: &[ir::Type], returns: &[ir::Type]) -> Signature {
+    let mut s = Signature::new(call_conv());
+    s.params.extend(params.iter().map(|&t| AbiParam::new(t)));
+    s.returns.extend(returns.iter().map(|&t| AbiParam::new(t)));
+    s
+}
+
+/// `(weights, arena, state, inputs, outputs, parallel) -> status`.
+fn invoke_signature() -> Signature {
+    signature(&[I64; 6], &[I32])
+}
+
+fn kernel_signature() -> Signature {
+    signature(&[I64, I64, I64], &[I32])
+}
+
+/// A function of the same image, by position.
+fn import(b: &mut FunctionBuilder<'_>, position: usize, signature: Signature) -> FuncRef {
+    let name = b.func.declare_imported_user_function(UserExternalName::new(0, position as u32));
+    let signature = b.import_signature(signature);
+    b.import_function(ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false })
+}
+
+fn enter(b: &mut FunctionBuilder<'_>, signature: Signature) -> Vec<Val> {
+    b.func.signature = signature;
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.block_params(entry).to_vec()
+}
+
+/// Leaves the function with `status` where it is not zero.
+fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
+    let (fail, next) = (b.create_block(), b.create_block());
+    b.set_cold_block(fail);
+    b.ins().brif(status, fail, &[], next, &[]);
+    b.switch_to_block(fail);
+    b.ins().return_(&[status]);
+    b.switch_to_block(next);
+}
+
+/// Checks the arguments, then runs the parts.
+fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::Range<usize>) {
+    let args = enter(b, invoke_signature());
+    let mut invalid = b.ins().iconst(I8, 0);
+    let mut refuse = |b: &mut FunctionBuilder<'_>, bad: Val| invalid = b.ins().bor(invalid, bad);
+    let align = crate::lower::program::ARENA_ALIGN as i64 - 1;
+    for (&base, bytes) in args.iter().zip([program.weights_bytes, program.arena_bytes, program.state_bytes]) {
+        if bytes > 0 {
+            let low = b.ins().iconst(I64, align);
+            let low = b.ins().band(base, low);
+            let zero = b.ins().iconst(I64, 0);
+            let bad = b.ins().icmp(IntCC::NotEqual, low, zero);
+            refuse(b, bad);
+            let bad = b.ins().icmp(IntCC::Equal, base, zero);
+            refuse(b, bad);
+        }
+    }
+    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+        for i in 0..count {
+            let pointer = b.ins().load(I64, mem_flags(), list, i as i32 * 8);
+            let zero = b.ins().iconst(I64, 0);
+            let bad = b.ins().icmp(IntCC::Equal, pointer, zero);
+            refuse(b, bad);
+        }
+    }
+    let status = b.ins().iconst(I32, STATUS_INVALID_ARGUMENT);
+    let ok = b.ins().iconst(I32, 0);
+    let status = b.ins().select(invalid, status, ok);
+    leave_unless_zero(b, status);
+    for part in parts {
+        let part = import(b, part, invoke_signature());
+        let call = b.ins().call(part, &args);
+        let status = b.inst_results(call)[0];
+        leave_unless_zero(b, status);
+    }
+    let ok = b.ins().iconst(I32, 0);
+    b.ins().return_(&[ok]);
+}
+
+/// `task(context, i)`: runs the kernel over the units of task `i`, and leaves a status that is not zero in the context.
+fn emit_task(b: &mut FunctionBuilder<'_>, kernel: usize) {
+    let args = enter(b, signature(&[I64, I64], &[]));
+    let (context, index) = (args[0], args[1]);
+    let [slots, grain, units] = [task::SLOTS, task::GRAIN, task::UNITS].map(|at| b.ins().load(I64, mem_flags(), context, at));
+    let begin = b.ins().imul(index, grain);
+    let end = b.ins().iadd(begin, grain);
+    let end = b.ins().smin(end, units);
+    let kernel = import(b, kernel, kernel_signature());
+    let call = b.ins().call(kernel, &[slots, begin, end]);
+    let status = b.inst_results(call)[0];
+    let (fail, done) = (b.create_block(), b.create_block());
+    b.ins().brif(status, fail, &[], done, &[]);
+    b.switch_to_block(fail);
+    // Any failing task may win; the pool's end of the call orders this store before the driver's load.
+    b.ins().store(mem_flags(), status, context, task::STATUS);
+    b.ins().jump(done, &[]);
+    b.switch_to_block(done);
+    b.ins().return_(&[]);
+}
+
+/// Emits a run of steps.
+struct Part<'a, 'b, 'f> {
+    b: &'b mut FunctionBuilder<'f>,
+    args: Vec<Val>,
+    slots: StackSlot,
+    context: StackSlot,
+    tasks: &'a HashMap<usize, usize>,
+    functions: HashMap<usize, FuncRef>,
+}
+
+impl Part<'_, '_, '_> {
+    fn emit(b: &mut FunctionBuilder<'_>, steps: &[Step], slots: usize, tasks: &HashMap<usize, usize>) {
+        let args = enter(b, invoke_signature());
+        let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
+        let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
+        let mut part = Part { b, args, slots, context, tasks, functions: HashMap::new() };
+        part.steps(steps);
+        let ok = part.b.ins().iconst(I32, 0);
+        part.b.ins().return_(&[ok]);
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for s in steps {
+            match s {
+                Step::Call(c) => self.call(c),
+                Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
+                Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
+            }
+        }
+    }
+
+    /// Base address and offset of a place; an offset that no displacement holds is added here.
+    fn place(&mut self, place: &Place) -> (Val, i32) {
+        let base = match place.region {
+            Region::Weights => self.args[0],
+            Region::Arena => self.args[1],
+            Region::State => self.args[2],
+            Region::Input(i) => self.b.ins().load(I64, mem_flags(), self.args[3], i as i32 * 8),
+            Region::Output(i) => self.b.ins().load(I64, mem_flags(), self.args[4], i as i32 * 8),
+        };
+        match i32::try_from(place.offset) {
+            Ok(offset) => (base, offset),
+            Err(_) => {
+                let offset = self.b.ins().iconst(I64, place.offset as i64);
+                (self.b.ins().iadd(base, offset), 0)
+            }
+        }
+    }
+
+    fn function(&mut self, position: usize, signature: fn() -> Signature) -> FuncRef {
+        match self.functions.get(&position) {
+            Some(&f) => f,
+            None => {
+                let f = import(self.b, position, signature());
+                self.functions.insert(position, f);
+                f
+            }
+        }
+    }
+
+    fn call(&mut self, call: &Call) {
+        let slots = self.b.ins().stack_addr(I64, self.slots, 0);
+        for (i, place) in call.args.iter().enumerate() {
+            let (base, offset) = self.place(place);
+            let address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
+        }
+        let status = if is_split(call) { self.call_split(call, slots) } else { self.call_serial(call, slots) };
+        leave_unless_zero(self.b, status);
+    }
+
+    fn call_serial(&mut self, call: &Call, slots: Val) -> Val {
+        let kernel = self.function(call.kernel, kernel_signature);
+        let begin = self.b.ins().iconst(I64, 0);
+        let end = self.b.ins().iconst(I64, call.units as i64);
+        let inst = self.b.ins().call(kernel, &[slots, begin, end]);
+        self.b.inst_results(inst)[0]
+    }
+
+    /// On the pool if there is one, else here.
+    fn call_split(&mut self, call: &Call, slots: Val) -> Val {
+        let (pooled, alone, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let status = self.b.append_block_param(join, I32);
+        let parallel = self.args[5];
+        self.b.ins().brif(parallel, pooled, &[], alone, &[]);
+
+        self.b.switch_to_block(alone);
+        let result = self.call_serial(call, slots);
+        self.b.ins().jump(join, &[BlockArg::Value(result)]);
+
+        self.b.switch_to_block(pooled);
+        let context = self.b.ins().stack_addr(I64, self.context, 0);
+        let zero = self.b.ins().iconst(I64, 0);
+        let grain = self.b.ins().iconst(I64, call.grain as i64);
+        let units = self.b.ins().iconst(I64, call.units as i64);
+        for (v, at) in [(slots, task::SLOTS), (zero, task::STATUS), (grain, task::GRAIN), (units, task::UNITS)] {
+            self.b.ins().store(mem_flags(), v, context, at);
+        }
+        let task = self.function(self.tasks[&call.kernel], || signature(&[I64, I64], &[]));
+        let task = self.b.ins().func_addr(I64, task);
+        let count = self.b.ins().iconst(I64, call.units.div_ceil(call.grain.max(1)) as i64);
+        let run = self.b.ins().load(I64, mem_flags(), parallel, 0);
+        let run_signature = self.b.import_signature(signature(&[I64; 4], &[]));
+        self.b.ins().call_indirect(run_signature, run, &[parallel, task, context, count]);
+        let result = self.b.ins().load(I32, mem_flags(), context, task::STATUS);
+        self.b.ins().jump(join, &[BlockArg::Value(result)]);
+
+        self.b.switch_to_block(join);
+        status
+    }
+
+    fn condition(&mut self, place: &Place) -> Val {
+        let (base, offset) = self.place(place);
+        self.b.ins().load(I8, mem_flags(), base, offset)
+    }
+
+    fn if_else(&mut self, condition: &Place, then: &[Step], otherwise: &[Step]) {
+        let (yes, no, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let condition = self.condition(condition);
+        self.b.ins().brif(condition, yes, &[], no, &[]);
+        for (block, steps) in [(yes, then), (no, otherwise)] {
+            self.b.switch_to_block(block);
+            self.steps(steps);
+            self.b.ins().jump(join, &[]);
+        }
+        self.b.switch_to_block(join);
+    }
+
+    fn while_loop(&mut self, test: &[Step], condition: &Place, body: &[Step], limit: u64) {
+        let (header, inner, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let count = self.b.append_block_param(header, I64);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().jump(header, &[BlockArg::Value(zero)]);
+        self.b.switch_to_block(header);
+        self.steps(test);
+        let condition = self.condition(condition);
+        self.b.ins().brif(condition, inner, &[], exit, &[]);
+        self.b.switch_to_block(inner);
+        let limit = self.b.ins().iconst(I64, limit as i64);
+        let over = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, count, limit);
+        let status = self.b.ins().iconst(I32, i64::from(STATUS_ITERATION_LIMIT));
+        let ok = self.b.ins().iconst(I32, 0);
+        let status = self.b.ins().select(over, status, ok);
+        leave_unless_zero(self.b, status);
+        self.steps(body);
+        let next = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().jump(header, &[BlockArg::Value(next)]);
+        self.b.switch_to_block(exit);
+    }
+}

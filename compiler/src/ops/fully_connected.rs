@@ -1,0 +1,164 @@
+//! FULLY_CONNECTED: rows of activations times `[out, in]` weights, in float, quantised and hybrid forms.
+
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{DType, Quantization};
+use crate::ops::accumulate::{Accumulator, centered, quantize_dynamic, rows};
+use crate::ops::activation::Activation;
+use crate::ops::call::{Call, Inferred};
+use crate::ops::conv_2d::Arithmetic;
+use crate::ops::fixed_point::Rounding;
+use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, check_bias};
+use tflc_templates::expr::Storage;
+
+/// FULLY_CONNECTED.
+pub const FULLY_CONNECTED: Operator = Operator::new(infer, Eval::Direct(eval));
+
+/// Everything static about a fully connected layer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FullyConnected {
+    /// Rows of activations.
+    pub rows: usize,
+    /// Elements of a row.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Kind of arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Zero point of the input; 0 for floats.
+    pub input_zero_point: i32,
+    /// Zero point of the weights; 0 for floats.
+    pub weight_zero_point: i32,
+}
+
+impl FullyConnected {
+    /// The layer that a call asks for.
+    pub fn new(call: &Call<'_>) -> Result<FullyConnected, CompileError> {
+        call.arity(2, 3, 1)?;
+        let (x, w) = (call.input(0)?, call.input(1)?);
+        let [outputs, inputs] = call.dims::<2>(1)?;
+        if call.attrs.name("weights_format", "DEFAULT") != "DEFAULT" {
+            return Err(call.unsupported(Unsupported::Option("weights_format".into(), call.attrs.name("weights_format", "").into())));
+        }
+        if inputs == 0 || outputs == 0 || !x.elements().is_multiple_of(inputs) {
+            return Err(call.invalid(format!("weights [{outputs}, {inputs}] for activations of {:?}", x.shape)));
+        }
+        let arithmetic = match (x.dtype, w.dtype) {
+            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Hybrid,
+            (DType::Int8, DType::Int8 | DType::Int4 | DType::Int2) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
+            (DType::Int16, DType::Int8 | DType::Int4) => Arithmetic::Quantized16,
+            (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
+        };
+        if let Quantization::Blockwise { .. } = w.quant {
+            return Err(call.bad_quantization("weights with scales for blocks"));
+        }
+        let weight_zero_point = match arithmetic {
+            Arithmetic::Float => 0,
+            _ => {
+                let q = call.weight_quant(w, 0, outputs)?;
+                if q.zero_point.iter().any(|z| *z != q.zero_point[0]) {
+                    return Err(call.bad_quantization("weights with several zero points"));
+                }
+                q.zero_point[0] as i32
+            }
+        };
+        let input_zero_point = match arithmetic {
+            Arithmetic::Quantized | Arithmetic::Quantized16 => call.quant(x)?.1,
+            _ => 0,
+        };
+        check_bias(call, 2, outputs, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
+        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, input_zero_point, weight_zero_point })
+    }
+
+    /// What is done to accumulators.
+    pub fn epilogue(&self, call: &Call<'_>) -> Result<Epilogue, CompileError> {
+        let activation = Activation::parse(call)?;
+        let output = call.output(0)?;
+        let bias = bias_storage(call, 2)?;
+        match self.arithmetic {
+            Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation)),
+            Arithmetic::Quantized | Arithmetic::Quantized16 => {
+                let x = call.input(0)?;
+                let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;
+                let scaling = match (x.dtype, bias) {
+                    (DType::Int16, Some(Storage::I32)) => Scaling::Fixed(Rounding::HalfUp),
+                    (DType::Int16, _) => Scaling::Fixed(Rounding::Single),
+                    (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
+                    _ if !call.operand(1)?.constant => Scaling::Fixed(Rounding::HalfUp),
+                    _ => Scaling::Float,
+                };
+                let (si, _) = call.quant(x)?;
+                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+            }
+        }
+    }
+}
+
+fn infer(call: &Call<'_>) -> Inferred {
+    let fc = FullyConnected::new(call)?;
+    fc.epilogue(call)?;
+    let x = call.input(0)?;
+    let shape = if call.attrs.bool("keep_num_dims", false) {
+        let mut shape = x.shape.clone();
+        match shape.last_mut() {
+            Some(last) if *last == fc.inputs => *last = fc.outputs,
+            _ => return Err(call.invalid(format!("activations of {:?} keep their dimensions but the last is not {}", x.shape, fc.inputs))),
+        }
+        shape
+    } else {
+        vec![fc.rows, fc.outputs]
+    };
+    Ok(vec![call.result(0, x.dtype, shape)?])
+}
+
+/// Adds the products of one row: weights are `[inputs, outputs]`.
+fn products<T: Accumulator>(x: &[T], w: &[T], acc: &mut [T]) {
+    let n = acc.len();
+    for (v, w) in x.iter().zip(w.chunks_exact(n)) {
+        for (a, k) in acc.iter_mut().zip(w) {
+            *a = a.multiply_add(*v, *k);
+        }
+    }
+}
+
+/// A matrix `[rows, columns]` turned over.
+pub(crate) fn transposed<T: Copy>(w: &[T], rows: usize, columns: usize) -> Vec<T> {
+    (0..columns).flat_map(|c| (0..rows).map(move |r| w[r * columns + c])).collect()
+}
+
+fn eval(args: &Args<'_>) -> Results {
+    let call = args.call;
+    let fc = FullyConnected::new(call)?;
+    let epilogue = fc.epilogue(call)?;
+    let ty = args.ty();
+    let (n, k) = (fc.outputs, fc.inputs);
+    let ints = || -> Result<Vec<i32>, crate::ops::EvalError> {
+        let v = args.value(1)?;
+        let raw: Vec<i64> = match v.to_i8() {
+            Some(w) => w.iter().map(|w| i64::from(*w)).collect(),
+            None => args.ints(1)?,
+        };
+        Ok(transposed(&centered(&raw, |_| fc.weight_zero_point.into()), n, k))
+    };
+    let value = match fc.arithmetic {
+        Arithmetic::Float => {
+            let (x, w) = (args.floats(0)?, transposed(&args.floats(1)?, n, k));
+            rows::<f32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+        }
+        Arithmetic::Hybrid => {
+            let x = args.floats(0)?;
+            let w = ints()?;
+            let q: Vec<_> = x.chunks(k).map(quantize_dynamic).collect();
+            let scales: Vec<f32> = q.iter().map(|q| q.scale).collect();
+            rows::<i32>(args, ty, &epilogue, 2, &scales, n, |r, acc| products(&q[r].values, &w, acc))?
+        }
+        Arithmetic::Quantized | Arithmetic::Quantized16 => {
+            let x = centered(&args.ints(0)?, |_| fc.input_zero_point.into());
+            let w = ints()?;
+            rows::<i32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+        }
+    };
+    Ok(vec![value])
+}

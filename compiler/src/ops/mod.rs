@@ -1,0 +1,47 @@
+//! What operators mean: one table row and one file per operator, with attributes, inference and reference evaluation.
+//!
+//! [`table`] says which operators exist. [`infer`], [`pointwise`] and [`evaluate`] dispatch through it. [`eval::Evaluator`]
+//! runs whole models. Nothing here calls a kernel or knows the file format.
+
+pub mod accumulate;
+pub mod activation;
+mod arithmetic;
+mod arithmetic_quant;
+pub mod batch_matmul;
+pub mod call;
+mod cast;
+mod compare;
+pub mod conv_2d;
+mod control;
+pub mod docs;
+pub mod eval;
+pub mod fixed_point;
+pub mod fully_connected;
+pub mod gemmlowp;
+mod logical;
+pub mod operator;
+pub mod pointwise;
+pub mod pool_2d;
+pub mod propagate;
+mod quantize;
+pub mod requant;
+pub mod shapes;
+pub mod softmax;
+pub mod state;
+pub mod storage;
+pub mod table;
+pub mod transpose_conv;
+mod unary;
+mod unary_int16;
+mod unary_quant;
+pub mod value;
+pub mod window;
+
+pub use call::{Call, Operand};
+pub use eval::Evaluator;
+pub use operator::{Args, EvalError};
+pub use pointwise::pointwise;
+pub use propagate::propagate_types;
+pub use state::State;
+pub use table::{evaluate, infer, support};
+pub use value::Value;

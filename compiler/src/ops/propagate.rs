@@ -1,0 +1,176 @@
+//! Type propagation: shapes of all tensors of a model from the shapes of its inputs.
+//!
+//! Small integer values are evaluated on the way, so that shapes computed from shapes (SHAPE, STRIDED_SLICE, PACK, RESHAPE) become
+//! known. What stays unknown keeps the shape that the model declares and is reported as dynamic. Runs at import and after
+//! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
+
+use crate::error::{CompileError, Place, Unsupported};
+use crate::ir::{AttrValue, GraphId, Model, OpKind, TensorId, TensorType};
+use crate::ops::call::{Call, Operand};
+use crate::ops::eval::is_control;
+use crate::ops::operator::Eval;
+use crate::ops::state::State;
+use crate::ops::table::{evaluate, infer, operator};
+use crate::ops::value::Value;
+use std::collections::{HashMap, HashSet};
+
+/// What propagation could not settle.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Propagated {
+    /// Tensors whose shape is known only at run time; they keep the declared shape.
+    pub dynamic: HashSet<(GraphId, TensorId)>,
+    /// Operators, types and options that do not exist here.
+    pub unsupported: Vec<(Place, Unsupported)>,
+}
+
+/// Bytes up to which values are evaluated.
+const FOLD_BYTES: usize = 1 << 12;
+/// Depth of calls up to which graphs are visited.
+const DEPTH: usize = 48;
+
+/// Sets the types of all tensors that nodes compute, from those of the graphs' inputs.
+///
+/// # Errors
+/// Where the model contradicts itself or asks for tensors beyond the limits. What is merely unsupported is in the result.
+pub fn propagate_types(model: &mut Model) -> Result<Propagated, CompileError> {
+    let mut pass = Pass { out: Propagated::default(), done: HashSet::new() };
+    for graph in 0..model.graphs.len() {
+        pass.graph(model, GraphId(graph as u32), 0)?;
+    }
+    Ok(pass.out)
+}
+
+struct Pass {
+    out: Propagated,
+    done: HashSet<GraphId>,
+}
+
+impl Pass {
+    fn graph(&mut self, model: &mut Model, id: GraphId, depth: usize) -> Result<(), CompileError> {
+        if depth > DEPTH {
+            let place = Place { subgraph: Some(id.0), ..Place::default() };
+            return Err(CompileError::LimitExceeded { place, reason: format!("graphs call each other more than {DEPTH} deep") });
+        }
+        if !self.done.insert(id) {
+            return Ok(());
+        }
+        let mut known: HashMap<TensorId, Value> = HashMap::new();
+        for index in 0..model.graphs[id.index()].nodes.len() {
+            self.callees(model, id, index, depth)?;
+            match self.node(model, id, index, &mut known) {
+                Ok(types) => {
+                    let graph = &mut model.graphs[id.index()];
+                    let node = &mut graph.nodes[index];
+                    for (i, (tensor, mut ty)) in node.outputs.iter().zip(types).enumerate() {
+                        if let (0, Some(tail)) = (i, &mut node.tail) {
+                            let declared = &graph.tensors[tensor.index()].ty;
+                            tail.result.shape.clone_from(&ty.shape);
+                            ty = TensorType { dtype: declared.dtype, shape: ty.shape, quant: declared.quant.clone() };
+                        }
+                        graph.tensors[tensor.index()].ty = ty;
+                    }
+                }
+                Err(CompileError::Unsupported(items)) => {
+                    let outputs = &model.graphs[id.index()].nodes[index].outputs;
+                    self.out.dynamic.extend(outputs.iter().map(|t| (id, *t)));
+                    self.out.unsupported.extend(items.into_iter().filter(|(_, u)| *u != Unsupported::DynamicShape));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives graphs that the node calls the types of its operands, and visits them.
+    fn callees(&mut self, model: &mut Model, id: GraphId, index: usize, depth: usize) -> Result<(), CompileError> {
+        let node = &model.graphs[id.index()].nodes[index];
+        if !is_control(node.op) {
+            return Ok(());
+        }
+        let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
+        let mut targets: Vec<GraphId> = vec![];
+        for (_, value) in node.attrs.iter() {
+            match value {
+                AttrValue::Graph(g) => targets.push(*g),
+                AttrValue::Ints(v) if node.op == OpKind::StablehloCase => targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId)),
+                _ => {}
+            }
+        }
+        let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
+        for target in targets {
+            if target.index() >= model.graphs.len() || self.done.contains(&target) {
+                continue;
+            }
+            for (operand, input) in operands.iter().zip(model.graphs[target.index()].inputs.clone()) {
+                let Some(operand) = operand else { continue };
+                if self.out.dynamic.contains(&(id, *operand)) {
+                    self.out.dynamic.insert((target, input));
+                    continue;
+                }
+                let shape = model.graphs[id.index()].ty(*operand).shape.clone();
+                let ty = &mut model.graphs[target.index()].tensors[input.index()].ty;
+                ty.shape = shape;
+            }
+            self.graph(model, target, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn node(&self, model: &Model, id: GraphId, index: usize, known: &mut HashMap<TensorId, Value>) -> Result<Vec<TensorType>, CompileError> {
+        let graph = &model.graphs[id.index()];
+        let node = &graph.nodes[index];
+        let (types, values) = {
+            let call = Call::with(model, id, node, index, |t| {
+                let tensor = graph.tensor(t);
+                let data = tensor.data.as_ref().or_else(|| known.get(&t).map(|v| &v.data));
+                Operand { ty: &tensor.ty, data, constant: tensor.data.is_some(), variable: tensor.variable }
+            });
+            let types = infer(&call)?;
+            if node.reads().any(|t| self.out.dynamic.contains(&(id, t))) && !shape_is_a_value(node.op, &call) {
+                return Err(call.unsupported(Unsupported::DynamicShape));
+            }
+            let values = self.fold(&call, node, &types, known);
+            (types, values)
+        };
+        for (tensor, value) in node.outputs.iter().zip(values) {
+            known.insert(*tensor, value);
+        }
+        Ok(types)
+    }
+
+    /// Values of the results where the operands' are known and everything is small.
+    fn fold(&self, call: &Call<'_>, node: &crate::ir::Node, types: &[TensorType], known: &HashMap<TensorId, Value>) -> Vec<Value> {
+        let shape_only = matches!(node.op, OpKind::Shape | OpKind::Rank);
+        let small = |ty: &TensorType| ty.bytes() <= FOLD_BYTES;
+        let pure = match operator(call).map(|o| &o.eval) {
+            Some(Eval::Stateful(_) | Eval::Control) | None => node.op == OpKind::Pointwise,
+            _ => true,
+        };
+        if !pure || node.tail.is_some() || !types.iter().all(small) || (!shape_only && !call.inputs.iter().flatten().all(|o| small(o.ty))) {
+            return vec![];
+        }
+        let mut owned: Vec<Option<Value>> = vec![];
+        for (operand, tensor) in call.inputs.iter().zip(&node.inputs) {
+            let value = match (operand, tensor) {
+                (Some(o), Some(t)) => known.get(t).cloned().or_else(|| Value::from_bytes(o.ty.clone(), o.data?.clone())),
+                _ => None,
+            };
+            if operand.is_some() && value.is_none() && !shape_only {
+                return vec![];
+            }
+            owned.push(value);
+        }
+        let values: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
+        evaluate(call, &values, types, &mut State::default()).unwrap_or_default()
+    }
+}
+
+/// Whether the result's shape comes from a value that is known, whatever the operands' shapes are.
+fn shape_is_a_value(op: OpKind, call: &Call<'_>) -> bool {
+    let shape = match op {
+        OpKind::Fill | OpKind::RandomUniform | OpKind::RandomStandardNormal => 0,
+        OpKind::BroadcastTo => 1,
+        _ => return false,
+    };
+    call.optional(shape).is_some_and(|o| o.data.is_some())
+}

@@ -1,0 +1,235 @@
+//! Requantisation: how an integer accumulator becomes an output element. Scales become multipliers here and nowhere else.
+//!
+//! Accumulating operators (convolutions, fully connected, matrix products) describe the work after the accumulator as an
+//! [`Epilogue`]: a pointwise expression over the accumulator and some vectors along the output channels. The evaluator interprets
+//! it, kernels emit it.
+
+use crate::error::CompileError;
+use crate::ir::{DType, TensorType};
+use crate::ops::activation::{Activation, Bounds, emit_clamp};
+use crate::ops::call::Call;
+use crate::ops::fixed_point::{Fixed, Rounding, emit_by};
+use crate::ops::storage::storage_of;
+use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
+
+/// One input of an epilogue's expression.
+#[derive(Clone, PartialEq, Debug)]
+pub enum EpilogueInput {
+    /// The accumulator: I32 for integers (I64 for 16-bit activations), F32 for floats.
+    Acc,
+    /// The operator's bias operand, along the channels.
+    Bias,
+    /// F32 multipliers, one for each channel.
+    Floats(Vec<f32>),
+    /// I32 multipliers or shifts, one for each channel.
+    Ints(Vec<i32>),
+    /// F32 scale of the row (of the image, for convolutions) that dynamic quantisation found: the reciprocal of its multiplier.
+    RowScale,
+}
+
+/// What is computed from an accumulator.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Epilogue {
+    /// The expression; its output is the element type of the result.
+    pub expr: Expr,
+    /// Its inputs; the accumulator is the first.
+    pub inputs: Vec<EpilogueInput>,
+}
+
+/// How accumulators are scaled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scaling {
+    /// `rint(f32(acc) * scale)`: XNNPACK.
+    Float,
+    /// A fixed-point multiplier: TFLite's kernels.
+    Fixed(Rounding),
+    /// A 15-bit multiplier of a 64-bit accumulator: TFLite's kernels for 16-bit activations.
+    Fixed64,
+}
+
+/// How an accumulator becomes a quantised element.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Requant {
+    /// How accumulators are scaled.
+    pub scaling: Scaling,
+    /// `f32(f32(si * sw) / so)`, one or one for each channel.
+    pub scales: Vec<f32>,
+    /// The same in fixed point, from binary64.
+    pub fixed: Vec<Fixed>,
+    /// Zero point of the output.
+    pub zero_point: i32,
+    /// Least result.
+    pub lo: i32,
+    /// Greatest result.
+    pub hi: i32,
+    /// Element type of the output.
+    pub output: Storage,
+}
+
+impl Requant {
+    /// For an output of type `output`, an input scale, and weight scales. `scaling` is chosen by the operator, which knows
+    /// which of LiteRT's kernels runs; where a scale is 256 or more, XNNPACK refuses and TFLite's kernel runs.
+    pub fn new(
+        call: &Call<'_>,
+        output: &TensorType,
+        input_scale: f32,
+        weight_scales: &[f32],
+        activation: Activation,
+        scaling: Scaling,
+    ) -> Result<Requant, CompileError> {
+        let (so, zo) = call.quant(output)?;
+        let scales: Vec<f32> = weight_scales.iter().map(|sw| input_scale * sw / so).collect();
+        let fixed = weight_scales.iter().map(|sw| Fixed::new(input_scale as f64 * *sw as f64 / so as f64)).collect();
+        let scaling = match scaling {
+            Scaling::Float if scales.iter().any(|s| !(*s < 256.0)) => Scaling::Fixed(Rounding::HalfUp),
+            s => s,
+        };
+        let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };
+        let (lo, hi) = activation.quantized_range(output.dtype, so, zo, bounds);
+        Ok(Requant { scaling, scales, fixed, zero_point: zo, lo, hi, output: storage_of(call, output)? })
+    }
+
+    /// The epilogue, with a bias of this memory type.
+    pub fn epilogue(&self, bias: Option<Storage>) -> Epilogue {
+        let acc = if self.scaling == Scaling::Fixed64 { Storage::I64 } else { Storage::I32 };
+        let mut kinds = vec![(EpilogueInput::Acc, acc)];
+        kinds.extend(bias.map(|b| (EpilogueInput::Bias, b)));
+        let first = kinds.len();
+        let per_channel = self.scales.len() > 1;
+        let left = self.fixed.iter().any(|f| f.e > 0);
+        if per_channel {
+            match self.scaling {
+                Scaling::Float => kinds.push((EpilogueInput::Floats(self.scales.clone()), Storage::F32)),
+                Scaling::Fixed(_) => {
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.m).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| (-f.e).max(0)).collect()), Storage::I32));
+                    if left {
+                        kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.e.max(0)).collect()), Storage::I32));
+                    }
+                }
+                Scaling::Fixed64 => {
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| 15 - f.e).collect()), Storage::I32));
+                }
+            }
+        }
+        let mut b = ExprBuilder::new(kinds.iter().map(|k| k.1).collect::<Vec<_>>());
+        let mut acc = b.input(0);
+        if bias.is_some() {
+            let bias = b.input(1);
+            let bias = b.cast(Cast::Value, b.ty(acc), bias);
+            acc = b.add(acc, bias);
+        }
+        let scaled = match self.scaling {
+            Scaling::Float => {
+                let f = b.cast(Cast::Value, Ty::F32, acc);
+                let scale = if per_channel { b.input(first) } else { b.f32(self.scales[0]) };
+                let product = b.mul(f, scale);
+                self.emit_float_tail(&mut b, product)
+            }
+            Scaling::Fixed(rounding) if per_channel => {
+                let (m, right) = (b.input(first), b.input(first + 1));
+                let left = left.then(|| b.input(first + 2));
+                emit_by(&mut b, acc, m, left, right, rounding)
+            }
+            Scaling::Fixed(rounding) => self.fixed[0].emit(&mut b, acc, rounding),
+            Scaling::Fixed64 => {
+                let (m, shift) = if per_channel {
+                    let (m, s) = (b.input(first), b.input(first + 1));
+                    (b.cast(Cast::Value, Ty::I64, m), b.cast(Cast::Value, Ty::I64, s))
+                } else {
+                    (b.i64(self.fixed[0].reduced() as i64), b.i64((15 - self.fixed[0].e) as i64))
+                };
+                let one = b.i64(1);
+                let less = b.sub(shift, one);
+                let half = b.binary(Binary::Shl, one, less);
+                let product = b.mul(acc, m);
+                let sum = b.add(product, half);
+                let shifted = b.binary(Binary::Shr, sum, shift);
+                b.cast(Cast::Value, Ty::I32, shifted)
+            }
+        };
+        let result = self.emit_offset(&mut b, scaled);
+        Epilogue { expr: b.finish(result, self.output), inputs: kinds.into_iter().map(|k| k.0).collect() }
+    }
+
+    /// Rounds a scaled F32 to I32 after clamping it to where the result will lie.
+    fn emit_float_tail(&self, b: &mut ExprBuilder, x: Id) -> Id {
+        let lo = b.f32((self.lo as i64 - self.zero_point as i64) as f32);
+        let hi = b.f32((self.hi as i64 - self.zero_point as i64) as f32);
+        let x = b.max(x, lo);
+        let x = b.min(x, hi);
+        b.cast(Cast::RoundEven, Ty::I32, x)
+    }
+
+    fn emit_offset(&self, b: &mut ExprBuilder, scaled: Id) -> Id {
+        if self.scaling == Scaling::Float {
+            // Clamped before rounding; the bounds are integers, so the order does not matter.
+            let zero = b.i32(self.zero_point);
+            return b.add(scaled, zero);
+        }
+        // The zero point could overflow a large result: clamp first, as the bounds are within the range of the type.
+        let clamped = emit_clamp(b, scaled, self.lo - self.zero_point, self.hi - self.zero_point);
+        let zero = b.i32(self.zero_point);
+        b.add(clamped, zero)
+    }
+}
+
+/// The epilogue of a float accumulator: bias, then the activation, stored as `output`.
+pub fn float_epilogue(call: &Call<'_>, output: &TensorType, bias: Option<Storage>, activation: Activation) -> Result<Epilogue, CompileError> {
+    let mut inputs = vec![Storage::F32];
+    inputs.extend(bias);
+    let mut b = ExprBuilder::new(inputs);
+    let mut acc = b.input(0);
+    if bias.is_some() {
+        let bias = b.input(1);
+        acc = b.add(acc, bias);
+    }
+    let result = activation.emit_f32(&mut b, acc);
+    let kinds = [EpilogueInput::Acc, EpilogueInput::Bias];
+    Ok(Epilogue { expr: b.finish(result, storage_of(call, output)?), inputs: kinds[..1 + bias.is_some() as usize].to_vec() })
+}
+
+/// The epilogue of an integer accumulator of dynamically quantised activations:
+/// `fma(f32(acc) * row_scale, weight_scale, bias)`, then the activation.
+pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation: Activation) -> Epilogue {
+    let mut kinds = vec![(EpilogueInput::Acc, Storage::I32), (EpilogueInput::RowScale, Storage::F32)];
+    let scale = (weight_scales.len() > 1).then(|| {
+        kinds.push((EpilogueInput::Floats(weight_scales.to_vec()), Storage::F32));
+        kinds.len() - 1
+    });
+    let bias = bias.map(|s| {
+        kinds.push((EpilogueInput::Bias, s));
+        kinds.len() - 1
+    });
+    let mut b = ExprBuilder::new(kinds.iter().map(|k| k.1).collect::<Vec<_>>());
+    let (acc, row) = (b.input(0), b.input(1));
+    let acc = b.cast(Cast::Value, Ty::F32, acc);
+    let scaled = b.mul(acc, row);
+    let weight = match scale {
+        Some(i) => b.input(i),
+        None => b.f32(weight_scales.first().copied().unwrap_or(0.0)),
+    };
+    let bias = match bias {
+        Some(i) => b.input(i),
+        None => b.f32(0.0),
+    };
+    let y = b.mul_add(scaled, weight, bias);
+    let y = activation.emit_f32(&mut b, y);
+    Epilogue { expr: b.finish(y, Storage::F32), inputs: kinds.into_iter().map(|k| k.0).collect() }
+}
+
+/// Memory type of a bias operand; `None` where there is none.
+pub fn bias_storage(call: &Call<'_>, operand: usize) -> Result<Option<Storage>, CompileError> {
+    call.optional(operand).map(|o| storage_of(call, o.ty)).transpose()
+}
+
+/// Checks that a bias has one element for each channel and one of these element types.
+pub fn check_bias(call: &Call<'_>, operand: usize, channels: usize, dtypes: &[DType]) -> Result<(), CompileError> {
+    let Some(bias) = call.optional(operand) else { return Ok(()) };
+    call.dtype_among(operand, dtypes)?;
+    if bias.ty.elements() != channels {
+        return Err(call.invalid(format!("bias of {} elements for {channels} channels", bias.ty.elements())));
+    }
+    Ok(())
+}

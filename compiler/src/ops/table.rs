@@ -1,0 +1,412 @@
+//! The operator table: one row for every builtin operator, supported or not, and dispatch through it.
+//!
+//! A row names the implementation (a constant of the operator's file), the category and the element types, from which
+//! `docs/ops.md` is written. Exhaustiveness is checked by a test: every builtin has exactly one row, in the order of the codes.
+
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{AttrValue, OpKind, TensorType};
+use crate::ops::call::{Call, Inferred};
+use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
+use crate::ops::pointwise::{eval_pointwise, pointwise};
+use crate::ops::shapes::broadcasts_to;
+use crate::ops::state::State;
+use crate::ops::value::Value;
+use crate::ops::*;
+
+/// What kind of work an operator does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Category {
+    /// One result element from one element of each operand.
+    Elementwise,
+    /// Sums over windows.
+    Convolution,
+    /// Sums over rows and columns.
+    MatrixProduct,
+    /// Along one or more axes to one element.
+    Reduction,
+    /// Softmax and its kin.
+    Normalisation,
+    /// Elements keep their values and change places.
+    DataMovement,
+    /// Places come from operands.
+    GatherAndScatter,
+    /// Indices or counts of elements with a property.
+    Search,
+    /// Shapes as values.
+    Shape,
+    /// Resampling.
+    Image,
+    /// Transforms.
+    Signal,
+    /// Cells with state.
+    Recurrent,
+    /// Calls of other graphs.
+    ControlFlow,
+    /// Variables and tables.
+    Resources,
+    /// Random numbers.
+    Random,
+    /// StableHLO operators that LiteRT runs.
+    Stablehlo,
+    /// Operators known by name.
+    Custom,
+}
+
+/// Whether an operator is implemented.
+pub enum Support {
+    /// It is.
+    Supported {
+        /// The implementation.
+        operator: &'static Operator,
+        /// What kind of work it does.
+        category: Category,
+        /// Element types, as text.
+        dtypes: &'static str,
+        /// File of the implementation.
+        module: &'static str,
+    },
+    /// It is not, and why.
+    Unsupported(&'static str),
+    /// It is no operator of a model, and why.
+    Pseudo(&'static str),
+}
+
+/// One row of the table.
+pub struct Row {
+    /// Operator.
+    pub kind: OpKind,
+    /// Implementation.
+    pub support: Support,
+}
+
+macro_rules! table {
+    (@row unsupported $why:literal) => { Support::Unsupported($why) };
+    (@row pseudo $why:literal) => { Support::Pseudo($why) };
+    (@row $module:ident::$operator:ident, $category:ident, $dtypes:literal) => {
+        Support::Supported { operator: &$module::$operator, category: Category::$category, dtypes: $dtypes, module: stringify!($module) }
+    };
+    ($($kind:ident: [$($row:tt)*];)*) => {
+        /// All rows, in the order of the operators' codes.
+        pub static TABLE: &[Row] = &[$(Row { kind: OpKind::$kind, support: table!(@row $($row)*) },)*];
+    };
+}
+
+table! {
+// rows begin
+    Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
+    Concatenation: [unsupported "it is not implemented"];
+    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 i8 u8 i16 hybrid"];
+    DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 i8 u8 i16 hybrid"];
+    DepthToSpace: [unsupported "it is not implemented"];
+    Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
+    EmbeddingLookup: [unsupported "it is not implemented"];
+    Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 i8 u8 i16 hybrid i4"];
+    HashtableLookup: [unsupported "it is not implemented"];
+    L2Normalization: [unsupported "it is not implemented"];
+    L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
+    LocalResponseNormalization: [unsupported "it is not implemented"];
+    Logistic: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    LshProjection: [unsupported "it is not implemented"];
+    Lstm: [unsupported "it is not implemented"];
+    MaxPool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
+    Mul: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Relu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    ReluN1To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    Relu6: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    Reshape: [unsupported "it is not implemented"];
+    ResizeBilinear: [unsupported "it is not implemented"];
+    Rnn: [unsupported "it is not implemented"];
+    Softmax: [softmax::SOFTMAX, Normalisation, "f32 i8 u8"];
+    SpaceToDepth: [unsupported "it is not implemented"];
+    Svdf: [unsupported "it is not implemented"];
+    Tanh: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    ConcatEmbeddings: [unsupported "LiteRT has no kernel for it"];
+    SkipGram: [unsupported "it is not implemented"];
+    Call: [control::CALL, ControlFlow, "any"];
+    Custom: [unsupported "it is not implemented"];
+    EmbeddingLookupSparse: [unsupported "it is not implemented"];
+    Pad: [unsupported "it is not implemented"];
+    UnidirectionalSequenceRnn: [unsupported "it is not implemented"];
+    Gather: [unsupported "it is not implemented"];
+    BatchToSpaceNd: [unsupported "it is not implemented"];
+    SpaceToBatchNd: [unsupported "it is not implemented"];
+    Transpose: [unsupported "it is not implemented"];
+    Mean: [unsupported "it is not implemented"];
+    Sub: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Div: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i32"];
+    Squeeze: [unsupported "it is not implemented"];
+    UnidirectionalSequenceLstm: [unsupported "it is not implemented"];
+    StridedSlice: [unsupported "it is not implemented"];
+    BidirectionalSequenceRnn: [unsupported "it is not implemented"];
+    Exp: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16"];
+    TopkV2: [unsupported "it is not implemented"];
+    Split: [unsupported "it is not implemented"];
+    LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 i8 u8"];
+    Delegate: [pseudo "a pseudo operator that no file holds"];
+    BidirectionalSequenceLstm: [unsupported "it is not implemented"];
+    Cast: [cast::CAST, Elementwise, "numbers and truth values"];
+    Prelu: [unsupported "it is not implemented"];
+    Maximum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    ArgMax: [unsupported "it is not implemented"];
+    Minimum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Less: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Neg: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16 i32 i64"];
+    Padv2: [unsupported "it is not implemented"];
+    Greater: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    GreaterEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    LessEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Select: [logical::SELECT, Elementwise, "numbers and truth values"];
+    Slice: [unsupported "it is not implemented"];
+    Sin: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    TransposeConv: [transpose_conv::TRANSPOSE_CONV, Convolution, "f32 i8 u8 i16 hybrid"];
+    SparseToDense: [unsupported "it is not implemented"];
+    Tile: [unsupported "it is not implemented"];
+    ExpandDims: [unsupported "it is not implemented"];
+    Equal: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 bool string"];
+    NotEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 bool string"];
+    Log: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16"];
+    Sum: [unsupported "it is not implemented"];
+    Sqrt: [unary::ROOT, Elementwise, "f32 f16 bf16 i8 i16"];
+    Rsqrt: [unary::ROOT, Elementwise, "f32 f16 bf16 i8 i16"];
+    Shape: [unsupported "it is not implemented"];
+    Pow: [arithmetic::POW, Elementwise, "f32 f16 bf16 i32"];
+    ArgMin: [unsupported "it is not implemented"];
+    FakeQuant: [quantize::FAKE_QUANT, Elementwise, "f32"];
+    ReduceProd: [unsupported "it is not implemented"];
+    ReduceMax: [unsupported "it is not implemented"];
+    Pack: [unsupported "it is not implemented"];
+    LogicalOr: [logical::LOGICAL, Elementwise, "bool"];
+    OneHot: [unsupported "it is not implemented"];
+    LogicalAnd: [logical::LOGICAL, Elementwise, "bool"];
+    LogicalNot: [unary::UNARY, Elementwise, "bool"];
+    Unpack: [unsupported "it is not implemented"];
+    ReduceMin: [unsupported "it is not implemented"];
+    FloorDiv: [arithmetic::FLOOR_DIV, Elementwise, "f32 f16 bf16 i8 i16 i32 i64"];
+    ReduceAny: [unsupported "it is not implemented"];
+    Square: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    ZerosLike: [unary::UNARY, Elementwise, "numbers and truth values"];
+    Fill: [unsupported "it is not implemented"];
+    FloorMod: [arithmetic::FLOOR_MOD, Elementwise, "f32 f16 bf16 i8 i16 i32 i64"];
+    Range: [unsupported "it is not implemented"];
+    ResizeNearestNeighbor: [unsupported "it is not implemented"];
+    LeakyRelu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    SquaredDifference: [arithmetic::SQUARED_DIFFERENCE, Elementwise, "f32 f16 bf16 i8 i32 i64"];
+    MirrorPad: [unsupported "it is not implemented"];
+    Abs: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16 i32"];
+    SplitV: [unsupported "it is not implemented"];
+    Unique: [unsupported "it is not implemented"];
+    Ceil: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    ReverseV2: [unsupported "it is not implemented"];
+    AddN: [arithmetic::ADD_N, Elementwise, "f32 i32"];
+    GatherNd: [unsupported "it is not implemented"];
+    Cos: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    Where: [unsupported "it is not implemented"];
+    Rank: [unsupported "it is not implemented"];
+    Elu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8"];
+    ReverseSequence: [unsupported "it is not implemented"];
+    MatrixDiag: [unsupported "it is not implemented"];
+    Quantize: [quantize::QUANTIZE, Elementwise, "f32 i8 u8 i16 i32 to i8 u8 i16 i32"];
+    MatrixSetDiag: [unsupported "it is not implemented"];
+    Round: [unary::UNARY, Elementwise, "f32 f16 bf16"];
+    HardSwish: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8"];
+    If: [control::IF, ControlFlow, "any"];
+    While: [control::WHILE, ControlFlow, "any"];
+    NonMaxSuppressionV4: [unsupported "it is not implemented"];
+    NonMaxSuppressionV5: [unsupported "it is not implemented"];
+    ScatterNd: [unsupported "it is not implemented"];
+    SelectV2: [logical::SELECT, Elementwise, "numbers and truth values"];
+    Densify: [unsupported "it is not implemented"];
+    SegmentSum: [unsupported "it is not implemented"];
+    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 i8 i16 hybrid"];
+    PlaceholderForGreaterOpCodes: [pseudo "a pseudo operator that no file holds"];
+    Cumsum: [unsupported "it is not implemented"];
+    CallOnce: [control::CALL_ONCE, ControlFlow, "none"];
+    BroadcastTo: [unsupported "it is not implemented"];
+    Rfft2d: [unsupported "it is not implemented"];
+    Conv3d: [unsupported "it is not implemented"];
+    Imag: [unsupported "it is not implemented"];
+    Real: [unsupported "it is not implemented"];
+    ComplexAbs: [unsupported "it is not implemented"];
+    Hashtable: [unsupported "it is not implemented"];
+    HashtableFind: [unsupported "it is not implemented"];
+    HashtableImport: [unsupported "it is not implemented"];
+    HashtableSize: [unsupported "it is not implemented"];
+    ReduceAll: [unsupported "it is not implemented"];
+    Conv3dTranspose: [unsupported "it is not implemented"];
+    VarHandle: [unsupported "it is not implemented"];
+    ReadVariable: [unsupported "it is not implemented"];
+    AssignVariable: [unsupported "it is not implemented"];
+    BroadcastArgs: [unsupported "it is not implemented"];
+    RandomStandardNormal: [unsupported "it is not implemented"];
+    Bucketize: [unsupported "it is not implemented"];
+    RandomUniform: [unsupported "it is not implemented"];
+    Multinomial: [unsupported "it is not implemented"];
+    Gelu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    DynamicUpdateSlice: [unsupported "it is not implemented"];
+    Relu0To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
+    UnsortedSegmentProd: [unsupported "it is not implemented"];
+    UnsortedSegmentMax: [unsupported "it is not implemented"];
+    UnsortedSegmentSum: [unsupported "it is not implemented"];
+    Atan2: [arithmetic::ATAN2, Elementwise, "f32"];
+    UnsortedSegmentMin: [unsupported "it is not implemented"];
+    Sign: [unary::UNARY, Elementwise, "f32 f16 bf16 i32"];
+    Bitcast: [cast::BITCAST, DataMovement, "any of whole bytes"];
+    BitwiseXor: [logical::BITWISE, Elementwise, "i8 u8 i16 u16 i32 u32"];
+    RightShift: [logical::BITWISE, Elementwise, "i8 u8 i16 u16 i32 u32"];
+    StablehloLogistic: [unsupported "LiteRT has no kernel for it"];
+    StablehloAdd: [unsupported "it is not implemented"];
+    StablehloDivide: [unsupported "LiteRT has no kernel for it"];
+    StablehloMultiply: [unsupported "it is not implemented"];
+    StablehloMaximum: [unsupported "it is not implemented"];
+    StablehloReshape: [unsupported "LiteRT has no kernel for it"];
+    StablehloClamp: [unsupported "LiteRT has no kernel for it"];
+    StablehloConcatenate: [unsupported "LiteRT has no kernel for it"];
+    StablehloBroadcastInDim: [unsupported "LiteRT has no kernel for it"];
+    StablehloConvolution: [unsupported "LiteRT has no kernel for it"];
+    StablehloSlice: [unsupported "LiteRT has no kernel for it"];
+    StablehloCustomCall: [unsupported "LiteRT has no kernel for it"];
+    StablehloReduce: [unsupported "LiteRT has no kernel for it"];
+    StablehloAbs: [unsupported "LiteRT has no kernel for it"];
+    StablehloAnd: [unsupported "it is not implemented"];
+    StablehloCosine: [unsupported "LiteRT has no kernel for it"];
+    StablehloExponential: [unsupported "LiteRT has no kernel for it"];
+    StablehloFloor: [unsupported "LiteRT has no kernel for it"];
+    StablehloLog: [unsupported "LiteRT has no kernel for it"];
+    StablehloMinimum: [unsupported "it is not implemented"];
+    StablehloNegate: [unsupported "LiteRT has no kernel for it"];
+    StablehloOr: [unsupported "LiteRT has no kernel for it"];
+    StablehloPower: [unsupported "LiteRT has no kernel for it"];
+    StablehloRemainder: [unsupported "LiteRT has no kernel for it"];
+    StablehloRsqrt: [unsupported "LiteRT has no kernel for it"];
+    StablehloSelect: [unsupported "LiteRT has no kernel for it"];
+    StablehloSubtract: [unsupported "LiteRT has no kernel for it"];
+    StablehloTanh: [unsupported "LiteRT has no kernel for it"];
+    StablehloScatter: [unsupported "it is not implemented"];
+    StablehloCompare: [unsupported "LiteRT has no kernel for it"];
+    StablehloConvert: [unsupported "LiteRT has no kernel for it"];
+    StablehloDynamicSlice: [unsupported "LiteRT has no kernel for it"];
+    StablehloDynamicUpdateSlice: [unsupported "LiteRT has no kernel for it"];
+    StablehloPad: [unsupported "it is not implemented"];
+    StablehloIota: [unsupported "LiteRT has no kernel for it"];
+    StablehloDotGeneral: [unsupported "LiteRT has no kernel for it"];
+    StablehloReduceWindow: [unsupported "it is not implemented"];
+    StablehloSort: [unsupported "LiteRT has no kernel for it"];
+    StablehloWhile: [unsupported "LiteRT has no kernel for it"];
+    StablehloGather: [unsupported "it is not implemented"];
+    StablehloTranspose: [unsupported "LiteRT has no kernel for it"];
+    Dilate: [unsupported "it is not implemented"];
+    StablehloRngBitGenerator: [unsupported "it is not implemented"];
+    ReduceWindow: [unsupported "LiteRT has deprecated it and has no kernel for it"];
+    StablehloComposite: [control::COMPOSITE, ControlFlow, "any"];
+    StablehloShiftLeft: [unsupported "it is not implemented"];
+    StablehloCbrt: [unsupported "LiteRT has no kernel for it"];
+    StablehloCase: [control::CASE, ControlFlow, "any"];
+    // rows end
+}
+
+/// The row of an operator; `None` for those that only passes make.
+pub fn row(kind: OpKind) -> Option<&'static Row> {
+    usize::try_from(kind.code()?).ok().and_then(|i| TABLE.get(i))
+}
+
+/// The implementation of an operator, through the table.
+pub(crate) fn operator(call: &Call<'_>) -> Option<&'static Operator> {
+    match &row(call.op)?.support {
+        Support::Supported { operator, .. } => Some(operator),
+        _ => None,
+    }
+}
+
+/// Whether the operator exists here at all, and what is missing otherwise. Types and options are checked by [`infer`].
+pub fn support(call: &Call<'_>) -> Result<(), CompileError> {
+    if call.op == OpKind::Pointwise || operator(call).is_some() { Ok(()) } else { Err(call.unsupported(Unsupported::Operator)) }
+}
+
+/// Types of the results, from attributes, operand types and values of operands; everything that can be wrong with the
+/// call is found here. Where a shape depends on a value that is not known: `Unsupported::DynamicShape`.
+pub fn infer(call: &Call<'_>) -> Inferred {
+    if call.op == OpKind::Pointwise {
+        return infer_pointwise(call);
+    }
+    match operator(call) {
+        Some(o) => (o.infer)(call),
+        None => Err(call.unsupported(Unsupported::Operator)),
+    }
+}
+
+fn infer_pointwise(call: &Call<'_>) -> Inferred {
+    let Some(AttrValue::Expr(expr)) = call.attrs.get("expr") else { return Err(call.invalid("no expression")) };
+    call.arity(expr.inputs.len(), expr.inputs.len(), 1)?;
+    let mut shape = vec![];
+    for (i, storage) in expr.inputs.iter().enumerate() {
+        let ty = call.input(i)?;
+        if crate::ops::storage::storage(ty.dtype) != Some(*storage) {
+            return Err(call.invalid(format!("operand {i} is {}, the expression takes {storage:?}", ty.dtype)));
+        }
+        shape = shapes::broadcast(call, &shape, &ty.shape)?;
+    }
+    let out = call.output(0)?;
+    if crate::ops::storage::storage(out.dtype) != Some(expr.output) {
+        return Err(call.invalid(format!("the result is {}, the expression gives {:?}", out.dtype, expr.output)));
+    }
+    // An expression without operands has no shape of its own.
+    if !broadcasts_to(&shape, &out.shape) || expr.inputs.is_empty() {
+        shape = if expr.inputs.is_empty() { out.shape.clone() } else { shape };
+    } else if shape.len() < out.shape.len() {
+        shape = out.shape.clone();
+    }
+    Ok(vec![call.result(0, out.dtype, shape)?])
+}
+
+/// The results of a call whose types [`infer`] has found to be `types`. State is needed by operators that have it.
+///
+/// # Errors
+/// Where values make no sense (an index outside, a division of integers by zero).
+pub fn evaluate(call: &Call<'_>, values: &[Option<&Value>], types: &[TensorType], state: &mut State) -> Results {
+    let args = Args { call, values, types };
+    if let Some(check) = operator(call).and_then(|o| o.check) {
+        check(&args)?;
+    }
+    if let Some(expr) = pointwise(call) {
+        let inputs: Vec<&Value> = values.iter().copied().flatten().collect();
+        return Ok(vec![eval_pointwise(&expr?, &inputs, &types[0])]);
+    }
+    match operator(call).map(|o| &o.eval) {
+        Some(Eval::Direct(f) | Eval::Partly(_, f)) => f(&args),
+        Some(Eval::Stateful(f)) => f(&args, state),
+        _ => Err(EvalError::Compile(call.unsupported(Unsupported::Operator))),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::error::Place;
+    use crate::ir::{Attrs, Graph, Model};
+
+    /// Infers and evaluates one operator; its inferred types must be those declared.
+    pub(crate) fn apply(op: OpKind, attrs: Attrs, inputs: &[&Value], outputs: &[TensorType]) -> Results {
+        let (model, graph) = (Model::default(), Graph::default());
+        let call = Call {
+            model: &model,
+            graph: &graph,
+            op,
+            attrs: &attrs,
+            inputs: inputs.iter().map(|v| Some(Operand { ty: &v.ty, data: Some(&v.data), constant: false, variable: false })).collect(),
+            outputs: outputs.iter().collect(),
+            intermediates: vec![],
+            place: Place::default(),
+        };
+        let types = infer(&call)?;
+        assert_eq!(types, outputs, "inferred types");
+        let values: Vec<Option<&Value>> = inputs.iter().map(|v| Some(*v)).collect();
+        evaluate(&call, &values, &types, &mut State::default())
+    }
+
+    #[test]
+    fn every_builtin_has_one_row_in_order() {
+        assert_eq!(TABLE.iter().map(|r| r.kind).collect::<Vec<_>>(), OpKind::BUILTIN);
+    }
+}
