@@ -352,9 +352,12 @@ impl<'a> TapPath<'a> {
     ) {
         let spec = self.spec;
         let vectors = [block.active as u16];
-        let zero = b.inst(tflc_kir::Op::Const(0), self.ty(), &[]);
-        let start = output.start(b, block.output, &vectors).map_or(zero, |v| v[0]);
-        let acc = vec![start; class.mr];
+        // Each accumulator loads the bias itself: a shared value costs a copy.
+        let start = |b: &mut Builder| match output.start(b, block.output, &vectors) {
+            Some(bias) => bias[0],
+            None => b.inst(tflc_kir::Op::Const(0), self.ty(), &[]),
+        };
+        let acc: Vec<Value> = (0..class.mr).map(|_| start(b)).collect();
         let line_bytes = (spec.dilation[0] * spec.input[1] * spec.in_pixel * spec.a_storage.bytes()) as i64;
         let row_bytes = (spec.kernel[1] * self.vector_bytes()) as i64;
         let row = |b: &mut Builder, ky: Value, acc: &[Value]| {

@@ -7,7 +7,7 @@
 
 use crate::expr::{Storage, Ty};
 use std::ops::Range;
-use tflc_kir::{Addr, BinOp, Builder, Caps, Dot4, DotSigns, Elem, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, Dot4, DotSigns, Elem, Locality, Mem, Narrow, Type, Value};
 
 /// Elements and packed form of weights.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -103,8 +103,8 @@ pub(crate) struct Run<'a> {
     pub(crate) row_offsets: &'a [i64],
     pub(crate) b: Value,
     pub(crate) k: usize,
-    /// Address of what the next tile reads, fetched while this run computes: bytes to fetch and where they begin.
-    pub(crate) prefetch: Option<(Value, i64)>,
+    /// What is fetched while this run computes: where it begins and how many bytes.
+    pub(crate) prefetch: Vec<(Value, i64)>,
     /// Multiply-adds to emit in the body of the loop over K.
     pub(crate) budget: usize,
 }
@@ -352,22 +352,20 @@ impl Scheme {
         } else if looped > 0 {
             let mut carried = acc.select(&run.rows);
             carried.push(run.b);
-            let next = run.prefetch.map(|(p, bytes)| (p, (bytes / (looped / u) as i64 + 63) / 64));
-            carried.extend(next.map(|(p, _)| p));
+            let lines: Vec<i64> = run.prefetch.iter().map(|(_, bytes)| (bytes / (looped / u) as i64 + 63) / 64).collect();
+            carried.extend(run.prefetch.iter().map(|(p, _)| p));
             let (start, stop) = (b.i64(0), b.i64(looped as i64 * a_step / a_scale));
             let out = b.for_loop(start, stop, u as i64 * a_step / a_scale, &carried, |b, i, c| {
                 let mut inner = acc.clone();
                 let n = inner.replace(&run.rows, c);
-                if let Some((_, lines)) = next {
-                    for line in 0..lines {
-                        b.prefetch(Addr::new(c[n + 1]).offset(line * 64), tflc_kir::Locality::L1);
-                    }
+                for (&p, &lines) in c[n + 1..].iter().zip(&lines) {
+                    (0..lines).for_each(|line| b.prefetch(Addr::new(p).offset(line * 64), Locality::L1));
                 }
                 unrolled(b, &mut inner, Addr::new(run.a).index(i, a_scale as u8), Addr::new(c[n]), u);
                 let mut yields = inner.select(&run.rows);
                 yields.push(b.ptr_add_const(c[n], u as i64 * b_step));
-                if let Some((_, lines)) = next {
-                    yields.push(b.ptr_add_const(c[n + 1], lines * 64));
+                for (&p, &lines) in c[n + 1..].iter().zip(&lines) {
+                    yields.push(b.ptr_add_const(p, lines * 64));
                 }
                 yields
             });
@@ -505,7 +503,7 @@ impl Scheme {
             let row_bytes = self.widened_row_bytes(k) as i64;
             self.widen(b, run, a, scratch, mem, k);
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
-            let wide = Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: None, budget: run.budget };
+            let wide = Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: vec![], budget: run.budget };
             self.step_loop(b, acc, &wide, self.steps(k), 4, 2, |s, b, acc, set, a, weights| {
                 let w = s.load_weights(b, acc, weights);
                 for r in wide.rows.clone() {

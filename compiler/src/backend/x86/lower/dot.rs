@@ -60,7 +60,13 @@ impl Lower<'_> {
         let [ye, yo] = self.words(sb, w, y);
         let (even, odd) = (self.op3(Vop::Pmaddwd, w, xe, ye), self.op3(Vop::Pmaddwd, w, xo, yo));
         let both = self.op3(Vop::Paddd, w, even, odd);
-        self.op3(Vop::Paddd, w, acc, both)
+        self.add_in_place(w, acc, both)
+    }
+
+    /// `acc + x` in the register of `acc`, so that carried accumulators never move.
+    fn add_in_place(&mut self, w: Width, acc: VReg, x: VReg) -> VReg {
+        let code = self.vcode(Vop::Paddd, w);
+        self.modify(code, acc, w.view(), &[Opnd::Same(w.view()), Opnd::Use(x, w.view())])
     }
 
     fn words(&mut self, signed: bool, w: Width, x: VReg) -> [VReg; 2] {
@@ -83,6 +89,6 @@ impl Lower<'_> {
         }
         let y = self.rm(b, w, Fold::Whole);
         let p = self.op3(Vop::Pmaddwd, w, x, y);
-        self.op3(Vop::Paddd, w, acc, p)
+        self.add_in_place(w, acc, p)
     }
 }
