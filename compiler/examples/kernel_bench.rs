@@ -22,9 +22,16 @@ impl Function {
     fn new(kernel: &Kernel, level: X86Level) -> Function {
         tflc_kir::verify(kernel).expect("the kernel verifies");
         let start = Instant::now();
-        let (code, stats) = x86::compile_with_stats(kernel, level).expect("the kernel compiles");
+        let mut kernel = kernel.clone();
+        tflc_kir::optimize(&mut kernel);
+        let (code, stats) = x86::compile_with_stats(&kernel, level).expect("the kernel compiles");
         let compile_us = start.elapsed().as_secs_f64() * 1e6;
-        Function { code: CodeMemory::new(&code.bytes).expect("executable memory"), compile_us, bytes: code.bytes.len(), edits: stats.inner_loop_edits }
+        Function {
+            code: CodeMemory::new(&code.bytes).expect("executable memory"),
+            compile_us,
+            bytes: code.bytes.len(),
+            edits: stats.inner_loop_edits,
+        }
     }
 
     fn call(&self, args: &[u64], units: usize) -> f64 {
@@ -37,8 +44,12 @@ impl Function {
     }
 }
 
-/// A buffer aligned to a cache line.
-struct Buffer(Vec<[u64; 8]>, usize);
+/// A buffer aligned to cache lines.
+struct Buffer(Vec<Line>);
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line([u64; 8]);
 
 impl Buffer {
     fn new(bytes: &[u8]) -> Buffer {
@@ -46,13 +57,13 @@ impl Buffer {
         for (i, chunk) in bytes.chunks(64).enumerate() {
             let mut line = [0u8; 64];
             line[..chunk.len()].copy_from_slice(chunk);
-            b.0[i] = std::array::from_fn(|j| u64::from_le_bytes(line[j * 8..j * 8 + 8].try_into().expect("eight bytes")));
+            b.0[i] = Line(std::array::from_fn(|j| u64::from_le_bytes(line[j * 8..j * 8 + 8].try_into().expect("eight bytes"))));
         }
         b
     }
 
     fn zeroed(bytes: usize) -> Buffer {
-        Buffer(vec![[0; 8]; bytes.div_ceil(64) + 1], bytes)
+        Buffer(vec![Line([0; 8]); bytes.div_ceil(64) + 1])
     }
 
     fn address(&self) -> u64 {
@@ -81,12 +92,13 @@ fn main() {
     let fma = Function::new(&peak::multiply_add(&caps), level);
     let int8 = peak::dot4(&caps);
     let (int8, per_lane) = (Function::new(&int8.clone().unwrap_or_else(|| peak::dot2(&caps)), level), if int8.is_some() { 4 } else { 2 });
-    println!("{:34} {:>26} {:>9} {:>7} {:>6} {:>6} {:>8} {:>6} {:>6} {:>6}", "row", "kernel", "us", "GMAC/s", "peak%", "best%", "GB/s", "insts", "us c", "edits");
+    println!(
+        "{:34} {:>26} {:>9} {:>7} {:>6} {:>6} {:>8} {:>6} {:>6} {:>6}",
+        "row", "kernel", "us", "GMAC/s", "peak%", "best%", "GB/s", "insts", "us c", "edits"
+    );
     let mut failed = false;
     for row in ROWS.iter().filter(|r| r.name().contains(&filter)) {
-        let build = Instant::now();
         let case = row.make(&caps);
-        let _ = build;
         let f = Function::new(&case.kernel, level);
         let (a, packed, c) = (Buffer::new(&case.a), Buffer::new(&case.packed), Buffer::zeroed(case.c_bytes));
         let operands: Vec<Buffer> = case.operands.iter().map(|o| Buffer::new(o)).collect();

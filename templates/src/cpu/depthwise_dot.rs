@@ -165,28 +165,24 @@ impl<'a> DotPath<'a> {
             line.packed
         };
         let rows: Vec<Value> = (0..spec.kernel[0]).map(|ky| self.row(b, line, ky)).collect();
+        let step = |pixels: usize| (pixels * spec.stride[1] * spec.in_pixel) as i64;
+        let full = (spec.channels() / self.block() * self.block()) as i64;
+        // Positions are carried rather than computed: these loops may be the innermost ones.
         for class in &self.classes {
-            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
-                let x = b.mul_const(t, class.mr as i64);
-                let x = b.add_const(x, class.x as i64);
-                let pixel = b.add(line.pixel, x);
-                let at = b.mul_const(x, (spec.stride[1] * spec.in_pixel) as i64);
-                let at = b.add_const(at, -((spec.pad[1] * spec.in_pixel) as i64));
-                let full = spec.channels() / self.block();
-                let tile = |b: &mut Builder, col: Value, weights: Value, active: usize| {
-                    let at = b.add(at, col);
-                    self.tile(b, class, &rows, at, weights, pixel, col, active, output);
-                };
+            let at = b.i64(step(class.x) - (spec.pad[1] * spec.in_pixel) as i64);
+            let pixel = b.add_const(line.pixel, class.x as i64);
+            b.for_const(0, class.count as i64, 1, &[at, pixel], |b, _, c| {
+                let (at, pixel) = (c[0], c[1]);
                 let block = self.block() as i64;
-                let weights = b.for_const(0, full as i64 * block, block, &[packed], |b, col, c| {
-                    tile(b, col, c[0], self.block());
-                    vec![b.ptr_add_const(c[0], self.block_bytes() as i64)]
+                let rest = b.for_const(0, full, block, &[at, packed], |b, col, c| {
+                    self.tile(b, class, &rows, c[0], c[1], pixel, col, self.block(), output);
+                    vec![b.add_const(c[0], block), b.ptr_add_const(c[1], self.block_bytes() as i64)]
                 });
                 if !spec.channels().is_multiple_of(self.block()) {
-                    let col = b.i64(full as i64 * block);
-                    tile(b, col, weights[0], spec.channels() % self.block());
+                    let col = b.i64(full);
+                    self.tile(b, class, &rows, rest[0], rest[1], pixel, col, spec.channels() % self.block(), output);
                 }
-                vec![]
+                vec![b.add_const(at, step(class.mr)), b.add_const(pixel, class.mr as i64)]
             });
         }
     }

@@ -7,6 +7,7 @@
 pub mod conv;
 pub mod depthwise;
 mod depthwise_dot;
+mod depthwise_tap;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;
