@@ -134,7 +134,7 @@ pub(super) enum Opnd {
     Def(VReg, View),
     /// A register that is read as the first value and written as the second.
     Mod(VReg, VReg, View),
-    /// The register of the first operand again: in idioms that do not depend on its value, and after [`Opnd::Mod`].
+    /// The register of the first operand again, for idioms that do not depend on its value.
     Same(View),
     /// Memory.
     Mem(Mem),
