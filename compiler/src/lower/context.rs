@@ -202,6 +202,15 @@ impl<'a> Cx<'a, '_> {
         }
     }
 
+    /// The current node as operators see it.
+    ///
+    /// # Errors
+    /// `Internal` between nodes.
+    pub fn as_call(&self) -> Result<crate::ops::Call<'a>, CompileError> {
+        let node = self.node.ok_or_else(|| self.internal("a call between nodes"))?;
+        Ok(crate::ops::Call::of(self.shared.model, self.graph_id, node, node.location.operator as usize))
+    }
+
     /// Place of the current node, for errors.
     pub fn place(&self) -> ErrorPlace {
         ErrorPlace {

@@ -91,6 +91,19 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The panels of packed weights, in order: first column, columns with padding, and columns that exist. A panel of f32 weights holds its
+/// columns row by row, `[k, columns with padding]`; what stands in the padding does not matter.
+pub fn panels(spec: &GemmSpec, caps: &Caps) -> Vec<(usize, usize, usize)> {
+    let plan = Plan::new(spec, caps);
+    let lanes = usize::from(plan.scheme.lanes);
+    let at = |p: usize| {
+        let first = p * plan.panels.nr;
+        let width = plan.panels.vectors(p) * lanes;
+        (first, width, width.min(spec.n - first))
+    };
+    (0..plan.panels.count).map(at).collect()
+}
+
 /// Size of what [`pack_b`] gives, in bytes.
 pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
     let plan = Plan::new(spec, caps);

@@ -181,7 +181,8 @@ impl Scheme {
             Kind::Float => nv + 1 + usize::from(!self.fma),
             Kind::FloatLanes => nv + mr,
             Kind::Dot4 { flip, .. } => nv + 1 + usize::from(flip),
-            Kind::Dot2 { .. } => nv + 2,
+            // With 32 registers (AArch64) the two-element dot product is two products and their pairwise sum.
+            Kind::Dot2 { .. } => nv + 2 + usize::from(self.registers >= 32),
         };
         acc + working <= self.registers
     }
