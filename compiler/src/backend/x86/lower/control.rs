@@ -11,7 +11,7 @@ use regalloc2::VReg;
 use tflc_kir::{Block, Inst, Op, Value};
 
 /// Registers that the estimate of a loop's pressure may be too low by.
-const SPARE_VECTORS: usize = 2;
+const SPARE_VECTORS: usize = 0;
 
 /// Mask registers that a loop may keep for constants, of seven.
 const MASK_CONSTANTS: usize = 4;
@@ -48,6 +48,27 @@ impl<'k> Lower<'k> {
         vs.iter().map(|&v| self.canonical_reg(v)).collect()
     }
 
+    /// The registers of a loop's initial values. One that is needed elsewhere too is copied: the allocator would otherwise see it and the
+    /// carried value as one, and could no longer put only the former on the stack.
+    fn initial_regs(&mut self, vs: &[Value]) -> Vec<VReg> {
+        let mut regs = vec![];
+        for &v in vs {
+            let r = self.canonical_reg(v);
+            let own = self.homeless(v) || self.an.uses(v) <= 1 && self.slots[self.an.root(v).index()].is_none();
+            regs.push(match r.class() {
+                _ if own || regs.contains(&r) && r.class() == MASK => r,
+                GPR => self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)]),
+                VEC => {
+                    let ty = self.ty(v);
+                    let w = if ty.elem == tflc_kir::Elem::Bool { Width::Y } else { self.width(ty) };
+                    self.op2(crate::backend::x86::opcodes::Vop::MovapsR, w, r)
+                }
+                MASK => r,
+            });
+        }
+        regs
+    }
+
     /// Lowers an innermost loop's blocks with a place for constants in front.
     fn enter(&mut self, inst: &'k Inst) {
         if inst.blocks.iter().any(contains_loop) {
@@ -68,7 +89,7 @@ impl<'k> Lower<'k> {
 
         let runs = matches!((self.int(start), self.int(end)), (Some(a), Some(b)) if a < b);
         let mut first = vec![self.reg(start)];
-        first.extend(self.passed_regs(&initial));
+        first.extend(self.initial_regs(&initial));
         let after = self.new_block();
         let skip = if runs {
             None
@@ -144,7 +165,7 @@ impl<'k> Lower<'k> {
         let passed: Vec<usize> = (0..inst.results.len()).filter(|&k| self.an.passed(inst, k)).collect();
         let pick = |ks: &[usize], vs: &[Value]| -> Vec<Value> { ks.iter().map(|&k| vs[k]).collect() };
 
-        let initial = self.passed_regs(&pick(&args, &inst.args));
+        let initial = self.initial_regs(&pick(&args, &inst.args));
         let exit = self.new_block();
         self.enter(inst);
         let (head, inside) = (self.new_block(), self.new_block());

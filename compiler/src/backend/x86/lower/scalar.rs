@@ -251,7 +251,8 @@ impl Lower<'_> {
         let w = wide(ty);
         let x = self.reg(a);
         match self.rmi(b) {
-            Rmi::Imm(c) if c > 0 && (c as u64).is_power_of_two() => self.shift_imm(BinOp::Shl, ty, x, c.trailing_zeros() as u8),
+            // A shift changes its operand; where that lives on, a multiplication saves the copy.
+            Rmi::Imm(c) if c > 0 && (c as u64).is_power_of_two() && self.an.uses(a) <= 1 => self.shift_imm(BinOp::Shl, ty, x, c.trailing_zeros() as u8),
             Rmi::Imm(c @ (3 | 5 | 9)) => {
                 let m = Mem { index: Some((x, c as u8 - 1, View::Q)), ..Mem::at(Base::Reg(x), 0) };
                 self.def(if w { Code::Lea_r64_m } else { Code::Lea_r32_m }, GPR, gview(ty), &[Opnd::Mem(m)])
