@@ -207,6 +207,8 @@ impl<'k> Analysis<'k> {
                     let carried: Vec<usize> = (0..inst.results.len()).filter(|&k| self.carried(inst, k)).collect();
                     carried.iter().for_each(|&k| self.use_all(&inst.args[k + 2..k + 3], None, sites));
                     self.nested(&inst.blocks[0], sites, |k| carried.contains(&k));
+                    // The increment at the loop's end uses the counter last.
+                    sites.user[inst.blocks[0].args[0].index()] = std::ptr::null();
                 }
                 Op::If => {
                     self.use_all(&inst.args, None, sites);

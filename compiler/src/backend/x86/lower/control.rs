@@ -6,9 +6,10 @@
 use super::Lower;
 use super::values::Scope;
 use crate::backend::x86::machine::*;
+use crate::backend::x86::opcodes::Vop;
 use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
-use tflc_kir::{Block, Inst, Op, Value};
+use tflc_kir::{Block, Elem, Inst, Op, Value};
 
 /// Registers that the estimate of a loop's pressure may be too low by.
 const SPARE_VECTORS: usize = 0;
@@ -55,18 +56,30 @@ impl<'k> Lower<'k> {
         for &v in vs {
             let r = self.canonical_reg(v);
             let own = self.homeless(v) || self.an.uses(v) <= 1 && self.slots[self.an.root(v).index()].is_none();
-            regs.push(match r.class() {
-                _ if own || regs.contains(&r) && r.class() == MASK => r,
-                GPR => self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)]),
-                VEC => {
-                    let ty = self.ty(v);
-                    let w = if ty.elem == tflc_kir::Elem::Bool { Width::Y } else { self.width(ty) };
-                    self.op2(crate::backend::x86::opcodes::Vop::MovapsR, w, r)
-                }
-                MASK => r,
-            });
+            regs.push(if own { r } else { self.copy(v, r) });
         }
         regs
+    }
+
+    /// Separates a loop's results that are used several times from what the loop carried, for the same reason.
+    fn separate(&mut self, results: &[Value]) {
+        for &v in results {
+            if let Some(r) = self.vals[v.index()].filter(|_| self.an.uses(v) > 1) {
+                self.vals[v.index()] = Some(self.copy(v, r));
+            }
+        }
+    }
+
+    fn copy(&mut self, v: Value, r: VReg) -> VReg {
+        match r.class() {
+            GPR => self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)]),
+            VEC => {
+                let ty = self.ty(v);
+                let w = if ty.elem == Elem::Bool { Width::Y } else { self.width(ty) };
+                self.op2(Vop::MovapsR, w, r)
+            }
+            MASK => r,
+        }
     }
 
     /// Lowers an innermost loop's blocks with a place for constants in front.
@@ -127,6 +140,7 @@ impl<'k> Lower<'k> {
                     self.vals[r.index()] = Some(reg);
                     self.set_canonical_mask(r);
                 }
+                self.separate(&results);
             }
             Some(skip) => {
                 let live: Vec<usize> = (0..results.len()).filter(|&k| self.an.live(results[k])).collect();
@@ -137,6 +151,7 @@ impl<'k> Lower<'k> {
                 let results: Vec<Value> = live.iter().map(|&k| results[k]).collect();
                 self.params(after, &results);
                 self.start(after);
+                self.separate(&results);
             }
         }
     }
