@@ -5,7 +5,6 @@
 
 use super::context::{Cx, Operand};
 use super::epilogue::{Composed, compose};
-use super::program::Content;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, Node, OpKind, TensorId};
 use crate::ops::conv_2d::{Arithmetic, Conv};
@@ -41,7 +40,6 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let [height, width] = win.input;
     let [out_h, out_w] = win.output;
     let caps = cx.caps().clone();
-    let bias_values = if integer { Some(int_bias(cx, bias)?) } else { None };
     let source = cx.operand(x)?;
     let out = cx.operand(node.outputs[0])?;
 
@@ -63,8 +61,14 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             epilogue: composed.epilogue.clone(),
         };
         let packed = depthwise::pack_b(&spec, &caps, &weights());
-        let folded = bias_values.map(|b| depthwise::folded_bias(&spec, &caps, b.as_deref(), &weights()));
         let packed = cx.bytes(packed);
+        let what = format!("depthwise {:?} {:?} {}", spec.kernel, spec.a_storage, spec.a_zero_point);
+        let folded = if integer {
+            let (s, c) = (spec.clone(), caps.clone());
+            Some(folded_bias(cx, w, bias, &what, conv.out_channels, move |b| depthwise::folded_bias(&s, &c, b, &weights()))?)
+        } else {
+            None
+        };
         let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
         let (units, grain) = (depthwise::units(&spec), depthwise::grain(&spec));
         cx.call(format!("{spec:?}"), move || depthwise::build(&spec, &caps), args, units as u64, grain as u64);
@@ -82,9 +86,14 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             weights: format,
             epilogue: composed.epilogue.clone(),
         };
-        let folded = bias_values.map(|b| gemm::folded_bias(&spec, &caps, b.as_deref(), &weights(), conv.input_zero_point));
+        let what = format!("gemm {}x{}x{} {:?} {}", spec.m, spec.n, spec.k, spec.a_storage, conv.input_zero_point);
+        let folded = if integer {
+            let (s, c, weights, zero) = (spec.clone(), caps.clone(), weights.clone(), conv.input_zero_point);
+            Some(folded_bias(cx, w, bias, &what, spec.n, move |b| gemm::folded_bias(&s, &c, b, &weights(), zero))?)
+        } else {
+            None
+        };
         let (s, c) = (spec.clone(), caps.clone());
-        let what = format!("gemm {}x{}x{} {:?}", spec.m, spec.n, spec.k, spec.a_storage);
         let packed = cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
         let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
         let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
@@ -107,9 +116,14 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         weights: format,
         epilogue: composed.epilogue.clone(),
     };
-    let folded = bias_values.map(|b| conv::folded_bias(&spec, &caps, b.as_deref(), &weights()));
+    let what = format!("conv {:?} {:?} {:?} {:?} {:?} {}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage, spec.a_zero_point);
+    let folded = if integer {
+        let (s, c, weights) = (spec.clone(), caps.clone(), weights.clone());
+        Some(folded_bias(cx, w, bias, &what, conv.out_channels, move |b| conv::folded_bias(&s, &c, b, &weights()))?)
+    } else {
+        None
+    };
     let (s, c) = (spec.clone(), caps.clone());
-    let what = format!("conv {:?} {:?} {:?} {:?} {:?}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage);
     let packed = cx.packed(w, &what, conv::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&conv::pack_b(&s, &c, &weights())));
     let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
     let (units, grain) = (conv::units(&spec, &caps), conv::grain(&spec, &caps));
@@ -202,16 +216,34 @@ pub(super) fn int_bias(cx: &Cx<'_, '_>, bias: Option<TensorId>) -> Result<Option
     }
 }
 
+/// An integer bias that `fold` makes of the model's, packed later like the weights `w`; `what` says all that it depends on.
+pub(super) fn folded_bias(
+    cx: &mut Cx<'_, '_>,
+    w: TensorId,
+    bias: Option<TensorId>,
+    what: &str,
+    channels: usize,
+    fold: impl Fn(Option<&[i32]>) -> Vec<i32> + Send + Sync + 'static,
+) -> Result<Operand, CompileError> {
+    let values = int_bias(cx, bias)?;
+    let what = format!("bias {bias:?} of {what}");
+    Ok(cx.packed(w, &what, channels * 4, move |out| {
+        for (to, v) in out.as_chunks_mut().0.iter_mut().zip(fold(values.as_deref())) {
+            *to = v.to_le_bytes();
+        }
+    }))
+}
+
 /// Arguments of an accumulating kernel: activations, weights, output, then those of the epilogue. `folded` replaces the bias.
 pub(super) fn arguments(
     cx: &mut Cx<'_, '_>,
     composed: &Composed,
     main: [Operand; 3],
     bias: Option<TensorId>,
-    folded: Option<Vec<i32>>,
+    folded: Option<Operand>,
 ) -> Result<Vec<Operand>, CompileError> {
     let bias = match (folded, bias) {
-        (Some(values), _) => Some(cx.weights(format!("bias {values:?}"), values.len() * 4, Content::Bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()))),
+        (Some(operand), _) => Some(operand),
         (None, Some(t)) => Some(cx.operand(t)?),
         (None, None) => None,
     };

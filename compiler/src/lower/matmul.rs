@@ -3,7 +3,7 @@
 //! A right operand that is computed is copied into the panels of the kernel first; every matrix of a batch is a call of the same kernel.
 
 use super::context::{Cx, Operand};
-use super::conv::{activations, arguments, int_bias, weights};
+use super::conv::{activations, arguments, folded_bias, weights};
 use super::epilogue::compose;
 use super::movement::{Part, copy_strided};
 use crate::error::{CompileError, Unsupported};
@@ -59,9 +59,14 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     }
     let (weights, format) = weights(cx, w, fc.weight_zero_point)?;
     let spec = GemmSpec { a_storage: activations(cx, x)?, ..spec(format) };
-    let folded = if integer { Some(int_bias(cx, bias)?).map(|b| gemm::folded_bias(&spec, &caps, b.as_deref(), &weights(), fc.input_zero_point)) } else { None };
+    let what = format!("gemm {}x{}x{} {:?} {}", spec.m, spec.n, spec.k, spec.a_storage, fc.input_zero_point);
+    let folded = if integer {
+        let (s, c, weights, zero) = (spec.clone(), caps.clone(), weights.clone(), fc.input_zero_point);
+        Some(folded_bias(cx, w, bias, &what, spec.n, move |b| gemm::folded_bias(&s, &c, b, &weights(), zero))?)
+    } else {
+        None
+    };
     let (s, c) = (spec.clone(), caps.clone());
-    let what = format!("gemm {}x{}x{} {:?}", spec.m, spec.n, spec.k, spec.a_storage);
     let packed = cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
     let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
     call_gemm(cx, spec, args);
