@@ -40,7 +40,11 @@ pub enum CpuChoice {
     Named(Cpu),
 }
 
-fn parse_cpu(text: &str) -> Result<CpuChoice, String> {
+/// The CPU with a name.
+///
+/// # Errors
+/// A message with the names that are known.
+pub fn parse_cpu(text: &str) -> Result<CpuChoice, String> {
     if text == "native" {
         return Ok(CpuChoice::Native);
     }
@@ -117,6 +121,14 @@ impl Loaded {
         self.ports(&self.model.graphs[self.entry.index()].outputs)
     }
 
+    /// Other names of inputs: those of signatures on the same graph, with the input's position.
+    pub fn input_aliases(&self) -> Vec<(String, usize)> {
+        let graph = &self.model.graphs[self.entry.index()];
+        let signatures = self.model.signatures.iter().filter(|s| s.graph == self.entry);
+        let position = |t| graph.inputs.iter().position(|u| *u == t);
+        signatures.flat_map(|s| &s.inputs).filter_map(|(n, t)| Some((n.clone(), position(*t)?))).collect()
+    }
+
     fn ports(&self, list: &[crate::ir::TensorId]) -> Vec<Port> {
         let graph = &self.model.graphs[self.entry.index()];
         list.iter().map(|t| graph.tensor(*t)).map(|t| Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }).collect()
@@ -164,11 +176,12 @@ impl InputArgs {
     ///
     /// # Errors
     /// Where a file cannot be read, a name is unknown, or a type or shape does not fit.
-    pub fn read(&self, ports: &[Port]) -> Result<Vec<HostTensor>> {
+    pub fn read(&self, loaded: &Loaded) -> Result<Vec<HostTensor>> {
+        let (ports, aliases) = (&loaded.inputs()[..], loaded.input_aliases());
         let names = port_names(ports);
         let mut values: Vec<Option<HostTensor>> = vec![None; ports.len()];
         if let Some(path) = &self.inputs {
-            self.read_npz(path, ports, &names, &mut values)?;
+            self.read_npz(path, ports, &names, &aliases, &mut values)?;
         }
         for text in &self.input {
             let (name, path) = match text.split_once('=') {
@@ -176,7 +189,7 @@ impl InputArgs {
                 None if ports.len() == 1 => (names[0].as_str(), text.as_str()),
                 None => bail!("--input {text}: say which input, as NAME=FILE; the model has {}", names.join(", ")),
             };
-            let i = find(&names, name)?;
+            let i = find(&names, &aliases, name)?;
             values[i] = Some(self.read_file(Path::new(path), &ports[i])?);
         }
         values
@@ -191,7 +204,7 @@ impl InputArgs {
             .collect()
     }
 
-    fn read_npz(&self, path: &Path, ports: &[Port], names: &[String], values: &mut [Option<HostTensor>]) -> Result<()> {
+    fn read_npz(&self, path: &Path, ports: &[Port], names: &[String], aliases: &[(String, usize)], values: &mut [Option<HostTensor>]) -> Result<()> {
         let mut npz = Npz::open(path)?;
         let arrays: Vec<String> = npz.names().map(str::to_string).filter(|n| n.starts_with("in/")).collect();
         for array in &arrays {
@@ -200,7 +213,7 @@ impl InputArgs {
             let i = match names.iter().position(|n| n == name) {
                 Some(i) => i,
                 None if arrays.len() == ports.len() && name.contains('#') => arrays.iter().position(|a| a == array).unwrap_or(0),
-                None => find(names, name).with_context(|| format!("array {array} of {}", path.display()))?,
+                None => find(names, aliases, name).with_context(|| format!("array {array} of {}", path.display()))?,
             };
             values[i] = Some(npz.read(array)?);
         }
@@ -225,8 +238,10 @@ impl InputArgs {
     }
 }
 
-fn find(names: &[String], name: &str) -> Result<usize> {
-    names.iter().position(|n| n == name).with_context(|| format!("there is no input {name:?}; the model has {}", names.join(", ")))
+fn find(names: &[String], aliases: &[(String, usize)], name: &str) -> Result<usize> {
+    let position = names.iter().position(|n| n == name).or_else(|| aliases.iter().find(|(n, _)| n == name).map(|(_, i)| *i));
+    let known = || names.iter().chain(aliases.iter().map(|(n, _)| n)).map(String::as_str).collect::<Vec<_>>().join(", ");
+    position.with_context(|| format!("there is no input {name:?}; the model has {}", known()))
 }
 
 /// A value that has the port's type and shape, or differs from it only by dimensions of size 1.

@@ -1,7 +1,7 @@
 //! `tflc bench`: how fast a model runs, starts, and what it takes.
 
-use crate::cli::args::ModelArgs;
-use crate::cli::random;
+use crate::cli::args::{CpuChoice, ModelArgs};
+use crate::cli::{bench_kernels, random};
 use crate::driver;
 use crate::jit;
 use anyhow::{Context, Result};
@@ -19,6 +19,15 @@ pub struct BenchArgs {
     /// Seconds to measure.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Runs each kernel of the table alone instead of a model, against the peak measured in the same run.
+    #[arg(long, conflicts_with = "model")]
+    kernels: bool,
+    /// With --kernels: only rows with this in their names.
+    #[arg(long, default_value = "", requires = "kernels")]
+    filter: String,
+    /// With --kernels: CPU to compile for, one that this machine can run.
+    #[arg(long = "kernel-cpu", default_value = "native", value_parser = crate::cli::args::parse_cpu, requires = "kernels")]
+    kernel_cpu: CpuChoice,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -50,7 +59,10 @@ struct Report {
 /// # Errors
 /// What goes wrong while reading, compiling or running.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let model = args.model.as_ref().context("say which model")?;
+    if args.kernels {
+        return bench_kernels::run(args.kernel_cpu, &args.filter, args.seconds, args.json);
+    }
+    let model = args.model.as_ref().context("say which model, or --kernels")?;
     let report = measure(model, args.threads, args.seconds)?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -6,6 +6,7 @@
 pub mod args;
 pub mod bars;
 pub mod bench;
+pub mod bench_kernels;
 pub mod compile;
 pub mod image;
 pub mod inspect;

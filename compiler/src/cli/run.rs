@@ -46,7 +46,7 @@ pub struct RunArgs {
 /// What goes wrong while reading, compiling, running or writing.
 pub fn run(args: &RunArgs) -> Result<()> {
     let loaded = args.model.load()?;
-    let values = args.inputs.read(&loaded.inputs())?;
+    let values = args.inputs.read(&loaded)?;
     let ports = loaded.outputs();
     let names = port_names(&ports);
     let label_file = args.labels.clone();

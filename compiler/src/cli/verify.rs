@@ -120,7 +120,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     if let (Some(golden), None) = (&args.golden, &inputs.inputs) {
         inputs.inputs = Some(golden.clone());
     }
-    let values = inputs.read(&loaded.inputs())?;
+    let values = inputs.read(&loaded)?;
     let expected = match &args.golden {
         Some(path) => {
             let mut npz = Npz::open(path)?;

@@ -1,6 +1,7 @@
 //! Code in memory: the only module of this crate that runs what it generated.
 
 pub mod buffer;
+pub mod measure;
 pub mod memory;
 pub mod model;
 

@@ -8,6 +8,7 @@ pub mod arg;
 pub mod conv;
 pub mod depthwise;
 mod depthwise_dot;
+mod depthwise_tap;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;

@@ -311,6 +311,7 @@ impl Emitter {
                 Opnd::Mem(m) => {
                     let (base, id) = match m.base {
                         Base::Reg(_) => (reg(View::Q), None),
+                        Base::None => (Register::None, None),
                         Base::Frame => (Register::RSP, None),
                         Base::Const(id) => (Register::RIP, Some(id)),
                     };

@@ -26,6 +26,18 @@ pub fn parse(text: &str) -> Result<Model> {
     p.model()
 }
 
+/// Parses a type and a value of it, `float32[2] [1.0, 2.0]`, and moves the cursor behind.
+///
+/// # Errors
+/// Where none stands here.
+pub fn parse_value(cursor: &mut Cursor<'_>) -> Result<(TensorType, Vec<u8>)> {
+    let mut p = Parser { cursor: cursor.clone(), names: HashMap::new(), splat_bytes: SPLAT_BYTES };
+    let ty = p.ty()?;
+    let data = p.constant(&ty)?;
+    *cursor = p.cursor;
+    Ok((ty, data))
+}
+
 /// Whether a file looks like the text form of a model: its first word says so.
 pub fn is_text(bytes: &[u8]) -> bool {
     let head = bytes.get(..4096).unwrap_or(bytes);

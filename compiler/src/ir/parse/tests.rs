@@ -175,6 +175,39 @@ fn errors_say_what_was_expected_and_where() {
     }
 }
 
+/// The language reference.
+const REFERENCE: &str = include_str!("../../../docs/ir.md");
+
+#[test]
+fn examples_of_the_reference_are_valid() {
+    let examples: Vec<&str> = REFERENCE.split("```ir\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert!(!examples.is_empty());
+    for text in examples {
+        let model = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        crate::ir::verify(&model).unwrap();
+        assert_same(&parse(&print(&model)).unwrap(), &model);
+    }
+}
+
+#[test]
+fn the_reference_names_every_operator_of_expressions() {
+    use tflc_templates::expr::{Binary, Unary};
+    let named = |name: &str| REFERENCE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == name);
+    let infix = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div];
+    let binary = Binary::ALL.iter().filter(|o| !infix.contains(o)).map(|o| o.name());
+    let missing: Vec<&str> = Unary::ALL.iter().map(|o| o.name()).chain(binary).chain(Storage::ALL.iter().map(|s| s.name())).filter(|n| !named(n)).collect();
+    assert!(missing.is_empty(), "compiler/docs/ir.md lacks {missing:?}");
+}
+
+#[test]
+fn values_read_back() {
+    for text in ["float32[2] [1.0, -0.5]", "int4[3] [1, 2, -3]", "uint8[2,3] {scale 0.5, zero 1} splat 7", "bool[] [true]"] {
+        let mut cursor = Cursor::new(text).unwrap();
+        let (ty, data) = parse_value(&mut cursor).unwrap();
+        assert_eq!((crate::ir::print::print_value(&ty, &data).as_str(), cursor.token()), (text, Token::End));
+    }
+}
+
 #[test]
 fn texts_are_told_from_other_files() {
     assert!(is_text(print(&every_form()).as_bytes()));

@@ -59,11 +59,7 @@ impl Lower<'_> {
             _ => return self.fail("integer operator on floats"),
         };
         let commutes = matches!(op, BinOp::Add | BinOp::Mul);
-        let (a, b) = if commutes && self.foldable(a) && !self.foldable(b) { (b, a) } else { (a, b) };
-        let w = self.width(ty);
-        let x = self.reg(a);
-        let y = self.rm(b, w, float_fold(ty));
-        self.op3(row[column(ty)], w, x, y)
+        self.op3_values(row[column(ty)], self.width(ty), float_fold(ty), commutes, a, b)
     }
 
     pub(super) fn float_un(&mut self, op: UnOp, ty: Type, a: Value) -> VReg {
@@ -130,14 +126,14 @@ impl Lower<'_> {
         let ((mut a, na), (mut b, nb), (c, nc)) = (self.negated(args[0]), self.negated(args[1]), self.negated(args[2]));
         let forms = &FMA[usize::from(na != nb) + 2 * usize::from(nc)];
         let column = column(ty);
-        let loose = |s: &Self, v: Value| s.an.uses(v) <= 1 && !s.foldable(v);
+        let loose = |s: &Self, v: Value| s.dies(v) && !s.foldable(v);
         // The register that is overwritten should be one that nobody needs any more: the addend, else a factor.
         let factor_first = !loose(self, c) && (loose(self, a) || loose(self, b) || self.foldable(c));
         if factor_first {
             if !loose(self, a) && (loose(self, b) || self.foldable(a)) {
                 std::mem::swap(&mut a, &mut b);
             }
-            let x = self.reg(a);
+            let x = self.reg_over(a, w);
             // One memory operand: the addend, else the other factor.
             if self.foldable(b) && !self.foldable(c) {
                 let z = self.reg(c);
@@ -151,7 +147,7 @@ impl Lower<'_> {
         if self.foldable(a) && !self.foldable(b) {
             std::mem::swap(&mut a, &mut b);
         }
-        let z = self.reg(c);
+        let z = self.reg_over(c, w);
         let x = self.reg(a);
         let y = self.rm(b, w, fold);
         self.op_acc(forms[2][column], w, z, x, y)
