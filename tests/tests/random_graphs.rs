@@ -4,12 +4,11 @@
 
 use anyhow::{Context, Result, ensure};
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
-use tflc::ops::{Evaluator, Value};
+use tflc::ops::Evaluator;
 use tflc::passes::{self, Pass};
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};
-use tflc_tests::random_graph::{Steps, random_model};
-use tflc_tests::random_values::{Rng, random_value};
+use tflc_tests::random_graph::{RandomModel, Steps, random_model};
 
 /// Seeds that are run: one, or as many as the environment asks for.
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -18,12 +17,6 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
         Some(seed) => seed..seed + 1,
         None => 0..number("TFLC_GRAPHS").unwrap_or(default),
     }
-}
-
-fn inputs(model: &Model, seed: u64) -> Vec<Value> {
-    let mut rng = Rng::new(seed ^ 0x1234_5678);
-    let graph = &model.graphs[0];
-    graph.inputs.iter().map(|t| random_value(&mut rng, graph.ty(*t))).collect()
 }
 
 fn run_passes(model: &Model, list: &[(&str, Pass)]) -> Result<Model> {
@@ -37,30 +30,30 @@ fn run_passes(model: &Model, list: &[(&str, Pass)]) -> Result<Model> {
 }
 
 /// Checks one way to run a model against the model as it is.
-fn check(before: &Model, after: &Model, seed: u64) -> Result<()> {
-    let inputs = inputs(before, seed);
-    let expected = Evaluator::new(before).run(&inputs)?;
-    let got = Evaluator::new(after).run(&inputs)?;
+fn check(before: &RandomModel, after: &Model) -> Result<()> {
+    let expected = Evaluator::new(&before.model).run(&before.inputs)?;
+    let got = Evaluator::new(after).run(&before.inputs)?;
     compare(&expected, &got, Tolerance::ROUNDING).with_context(|| print_with(after, PrintOptions::LIVE))
 }
 
 fn one(seed: u64) -> Result<()> {
-    let model = random_model(seed, Steps::Any);
-    verify(&model)?;
-    let text = print(&model);
-    ensure!(parse(&text)? == model, "the text form does not read back");
+    let before = random_model(seed, Steps::Any);
+    let model = &before.model;
+    verify(model)?;
+    let text = print(model);
+    ensure!(parse(&text)? == *model, "the text form does not read back");
     for pass in passes::ALL {
-        let after = run_passes(&model, &[*pass]).and_then(|after| check(&model, &after, seed));
+        let after = run_passes(model, &[*pass]).and_then(|after| check(&before, &after));
         after.with_context(|| format!("pass {} alone", pass.0))?;
     }
-    check(&model, &run_passes(&model, passes::ALL)?, seed).context("all passes")
+    check(&before, &run_passes(model, passes::ALL)?).context("all passes")
 }
 
 #[test]
 fn passes_keep_what_random_models_compute() {
     for seed in seeds(150) {
         if let Err(e) = one(seed) {
-            panic!("TFLC_SEED={seed}: {e:#}\n\n{}", print_with(&random_model(seed, Steps::Any), PrintOptions::LIVE));
+            panic!("TFLC_SEED={seed}: {e:#}\n\n{}", print_with(&random_model(seed, Steps::Any).model, PrintOptions::LIVE));
         }
     }
 }

@@ -137,7 +137,9 @@ impl Printer {
 
     /// Declares a tensor that no node produces, and the tensors that its quantisation names, where that was not done yet.
     fn declare_all(&mut self, graph: &Graph, t: TensorId, declared: &mut HashSet<TensorId>) -> fmt::Result {
-        if let Some(Tensor { ty: TensorType { quant: Quantization::Blockwise { scales, zero_points, .. }, .. }, .. }) = graph.tensors.get(t.index()) {
+        if let Some(Tensor { ty: TensorType { quant: Quantization::Blockwise { scales, zero_points, .. }, .. }, .. }) =
+            graph.tensors.get(t.index())
+        {
             self.declare(graph, *scales, declared)?;
             if let Some(z) = zero_points {
                 self.declare(graph, *z, declared)?;

@@ -16,7 +16,8 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     }
     let mut keep = vec![true; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        keep[i] = has_effect(node.op) || node.outputs.iter().any(|t| live[t.index()]) || node.reads().any(|t| graph.tensors[t.index()].variable);
+        keep[i] =
+            has_effect(node.op) || node.outputs.iter().any(|t| live[t.index()]) || node.reads().any(|t| graph.tensors[t.index()].variable);
         if keep[i] {
             node.reads().for_each(|t| live[t.index()] = true);
         }
@@ -44,5 +45,15 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 
 /// Whether an operator does something besides computing its results.
 fn has_effect(op: OpKind) -> bool {
-    matches!(op, OpKind::AssignVariable | OpKind::CallOnce | OpKind::HashtableImport | OpKind::If | OpKind::While | OpKind::Call | OpKind::VarHandle | OpKind::Hashtable)
+    matches!(
+        op,
+        OpKind::AssignVariable
+            | OpKind::CallOnce
+            | OpKind::HashtableImport
+            | OpKind::If
+            | OpKind::While
+            | OpKind::Call
+            | OpKind::VarHandle
+            | OpKind::Hashtable
+    )
 }

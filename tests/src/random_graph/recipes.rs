@@ -58,12 +58,24 @@ pub(super) fn is_real(ty: &TensorType) -> bool {
 }
 
 /// A plan for one result.
-pub(super) fn plan(op: OpKind, inputs: impl IntoIterator<Item = TensorId>, attrs: Attrs, dtype: DType, quant: Quantization) -> Option<Planned> {
+pub(super) fn plan(
+    op: OpKind,
+    inputs: impl IntoIterator<Item = TensorId>,
+    attrs: Attrs,
+    dtype: DType,
+    quant: Quantization,
+) -> Option<Planned> {
     Some(Planned { op, inputs: inputs.into_iter().map(Some).collect(), attrs, results: vec![(dtype, quant)] })
 }
 
 /// A plan for one result of the type of an operand.
-pub(super) fn plan_like(g: &Generator, op: OpKind, inputs: impl IntoIterator<Item = TensorId>, attrs: Attrs, like: TensorId) -> Option<Planned> {
+pub(super) fn plan_like(
+    g: &Generator,
+    op: OpKind,
+    inputs: impl IntoIterator<Item = TensorId>,
+    attrs: Attrs,
+    like: TensorId,
+) -> Option<Planned> {
     let ty = g.ty(like).clone();
     plan(op, inputs, attrs, ty.dtype, ty.quant)
 }

@@ -283,7 +283,8 @@ impl<'a> Parser<'a> {
             _ if id.0.to_string() == name => String::new(),
             _ => name.to_string(),
         };
-        let signature = if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
+        let signature =
+            if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
         graph.tensors[id.index()] = Tensor { name, ty, data: None, variable: false, signature };
         Ok(id)
     }
@@ -299,7 +300,8 @@ impl<'a> Parser<'a> {
 
     /// What follows the operator's name.
     fn node(&mut self, op: OpKind, outputs: Vec<TensorId>) -> Result<Node> {
-        let inputs = self.parenthesised("`(` and the operands", |p| Ok(if p.cursor.accept_word("_")? { None } else { Some(p.tensor()?) }))?;
+        let inputs =
+            self.parenthesised("`(` and the operands", |p| Ok(if p.cursor.accept_word("_")? { None } else { Some(p.tensor()?) }))?;
         let mut node = Node { inputs, ..Node::new(op, [], outputs) };
         if self.cursor.accept("{")? {
             node.attrs = self.attrs()?;

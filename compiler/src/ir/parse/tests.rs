@@ -161,7 +161,10 @@ fn errors_say_what_was_expected_and_where() {
         ("graph @0 () -> () {\n  ADD() {a = [1, 2.0]}\n}", "2:18: `2.0` is not a 64-bit integer"),
         ("graph @0 () -> () {\n  %0: int8[2] = const [1]\n}", "2:23: 1 elements where there should be 2"),
         ("graph @0 () -> () {\n  %0: int8[2] = const [1, 128]\n}", "2:27: `128` is not an integer of the constant's type"),
-        ("graph @0 () -> () {\n  %0: int8[2] = const hex \"012\"\n}", "2:27: expected an even number of hexadecimal digits in quotes, found `\"012\"`"),
+        (
+            "graph @0 () -> () {\n  %0: int8[2] = const hex \"012\"\n}",
+            "2:27: expected an even number of hexadecimal digits in quotes, found `\"012\"`",
+        ),
         ("graph @0 () -> () {\n  %0: int8[1] {scale 0.5}\n}", "2:25: expected `,` and the zero point, found `}`"),
         ("graph @0 () -> () {\n  %0: int8[9999999999,9999999999]\n}", "2:11: limit exceeded: dimensions or elements of a tensor"),
         ("graph @0 () -> () {\n  %0: int8[999999999] = const splat 1\n}", "2:31: limit exceeded: bytes of `splat` constants"),
@@ -195,7 +198,8 @@ fn the_reference_names_every_operator_of_expressions() {
     let named = |name: &str| REFERENCE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == name);
     let infix = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div];
     let binary = Binary::ALL.iter().filter(|o| !infix.contains(o)).map(|o| o.name());
-    let missing: Vec<&str> = Unary::ALL.iter().map(|o| o.name()).chain(binary).chain(Storage::ALL.iter().map(|s| s.name())).filter(|n| !named(n)).collect();
+    let missing: Vec<&str> =
+        Unary::ALL.iter().map(|o| o.name()).chain(binary).chain(Storage::ALL.iter().map(|s| s.name())).filter(|n| !named(n)).collect();
     assert!(missing.is_empty(), "compiler/docs/ir.md lacks {missing:?}");
 }
 

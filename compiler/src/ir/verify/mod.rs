@@ -198,7 +198,9 @@ fn called(node: &Node) -> impl Iterator<Item = GraphId> {
     node.attrs.iter().flat_map(|(name, value)| match value {
         AttrValue::Graph(g) => vec![*g],
         // A case has a list of graphs.
-        AttrValue::Ints(v) if name == "branch_subgraph_indices" => v.iter().map(|g| GraphId(u32::try_from(*g).unwrap_or(u32::MAX))).collect(),
+        AttrValue::Ints(v) if name == "branch_subgraph_indices" => {
+            v.iter().map(|g| GraphId(u32::try_from(*g).unwrap_or(u32::MAX))).collect()
+        }
         _ => vec![],
     })
 }

@@ -41,7 +41,10 @@ fn tensors_are_checked() {
         ("%0: int8[4] {scale nan(0x7fc00000), zero 0}", "graph @0: tensor %0 (\"\"): scale NaN"),
         ("%0: uint8[4] {scale 0.1, zero 256}", "graph @0: tensor %0 (\"\"): zero point 256 is outside the range of uint8"),
         ("%0: int4[4] {scales %1, block 0} %1: float16[1]", "graph @0: tensor %0 (\"\"): quantisation blocks of no elements"),
-        ("%0: int8[2,3] {scale [0.1, 0.2], zero 0, axes [0, 1]}", "graph @0: tensor %0 (\"\"): 2 scales do not fit their axis of shape [2, 3]"),
+        (
+            "%0: int8[2,3] {scale [0.1, 0.2], zero 0, axes [0, 1]}",
+            "graph @0: tensor %0 (\"\"): 2 scales do not fit their axis of shape [2, 3]",
+        ),
         ("%0: int8[4] {scale 0.0, zero 0}", "valid"),
         ("%0: string[4] = const hex \"00\"", "valid"),
         ("%0: int4[3] = const [1, 2, 3]", "valid"),
@@ -73,7 +76,9 @@ fn values_are_defined_once_and_before_use() {
 
 #[test]
 fn expressions_fit_their_tensors() {
-    let pointwise = |ty: &str, inputs: &str, expr: &str| graph("(%a, %b) -> ()", &format!("%a: float32[2,3] %b: int8[3] %c: {ty} = POINTWISE({inputs}) {expr}"));
+    let pointwise = |ty: &str, inputs: &str, expr: &str| {
+        graph("(%a, %b) -> ()", &format!("%a: float32[2,3] %b: int8[3] %c: {ty} = POINTWISE({inputs}) {expr}"))
+    };
     let at = "graph @0: node #0 (POINTWISE): ";
     for (ty, inputs, expr, message) in [
         ("float32[2,3]", "%a", "", "the attribute `expr` is missing"),
@@ -86,7 +91,9 @@ fn expressions_fit_their_tensors() {
     ] {
         assert_eq!(pointwise(ty, inputs, expr), format!("{at}{message}"));
     }
-    let tail = |own: &str, inputs: &str, expr: &str| graph("(%a, %b) -> ()", &format!("%a: float32[2,3] %b: int8[3] %c: float32[2,3] = CONV_2D(%a) tail ({own}{inputs}) {expr}"));
+    let tail = |own: &str, inputs: &str, expr: &str| {
+        graph("(%a, %b) -> ()", &format!("%a: float32[2,3] %b: int8[3] %c: float32[2,3] = CONV_2D(%a) tail ({own}{inputs}) {expr}"))
+    };
     let at = "graph @0: node #0 (CONV_2D): ";
     for (own, inputs, expr, message) in [
         ("int32[6]", "", "(i32) -> f32 { f32(in0) }", "a tail from shape [6] to [2, 3]"),
@@ -103,12 +110,27 @@ fn expressions_fit_their_tensors() {
 fn graphs_and_signatures_refer_to_what_exists() {
     assert_eq!(error(""), "the model has no graph");
     assert_eq!(graph("() -> ()", "ABS() {then = @1}"), "graph @0: node #0 (ABS): graph @1 does not exist");
-    assert_eq!(graph("() -> ()", "STABLEHLO_CASE() {branch_subgraph_indices = [-1]}"), "graph @0: node #0 (STABLEHLO_CASE): graph @4294967295 does not exist");
+    assert_eq!(
+        graph("() -> ()", "STABLEHLO_CASE() {branch_subgraph_indices = [-1]}"),
+        "graph @0: node #0 (STABLEHLO_CASE): graph @4294967295 does not exist"
+    );
     assert_eq!(graph("() -> ()", "ABS() {then = @0}"), "graph @0: graph @0 calls itself through this one");
     let call = |g| format!("IF() {{then = @{g}}}");
-    let ring = format!("graph @0 () -> () {{ {} }} graph @1 () -> () {{ {} {} }} graph @2 () -> () {{ {} }} graph @3 () -> () {{}}", call(1), call(3), call(2), call(1));
+    let ring = format!(
+        "graph @0 () -> () {{ {} }} graph @1 () -> () {{ {} {} }} graph @2 () -> () {{ {} }} graph @3 () -> () {{}}",
+        call(1),
+        call(3),
+        call(2),
+        call(1)
+    );
     assert_eq!(error(&ring), "graph @2: graph @1 calls itself through this one");
-    let diamond = format!("graph @0 () -> () {{ {} {} }} graph @1 () -> () {{ {} }} graph @2 () -> () {{ {} }} graph @3 () -> () {{}}", call(1), call(2), call(3), call(3));
+    let diamond = format!(
+        "graph @0 () -> () {{ {} {} }} graph @1 () -> () {{ {} }} graph @2 () -> () {{ {} }} graph @3 () -> () {{}}",
+        call(1),
+        call(2),
+        call(3),
+        call(3)
+    );
     assert_eq!(error(&diamond), "valid");
     let text = "signature \"s\" @0 (\"x\" = %1) -> () graph @0 (%0) -> () { %0: int8[1] %1: int8[1] }";
     assert_eq!(error(text), "signature \"s\": \"x\" is tensor %1, which the graph does not list");
