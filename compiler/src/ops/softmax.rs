@@ -1,10 +1,11 @@
-//! SOFTMAX and LOG_SOFTMAX along the last axis: f32 directly, 8 bits by a table of exponentials.
+//! SOFTMAX and LOG_SOFTMAX along the last axis: f32 directly, 8 bits by a table of exponentials, 16 bits in `softmax_int16.rs`.
 
 use crate::error::CompileError;
 use crate::ir::{DType, OpKind};
 use crate::ops::activation::emit_clamp;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::softmax_int16::SoftmaxInt16;
 use tflc_templates::expr::interpret::{Source, eval_slices};
 use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Storage, Ty, Unary};
 
@@ -83,7 +84,10 @@ fn infer(call: &Call<'_>) -> Inferred {
         Table::new(call)?;
     }
     if dtype == DType::Int16 {
-        return Err(call.unsupported(crate::error::Unsupported::Types("int16".into())));
+        if call.op == OpKind::LogSoftmax {
+            return Err(call.unsupported(crate::error::Unsupported::Types("int16".into())));
+        }
+        SoftmaxInt16::new(call)?;
     }
     Ok(vec![call.result(0, dtype, x.shape.clone())?])
 }
@@ -104,6 +108,12 @@ fn eval(args: &Args<'_>) -> Results {
                 *v = if log { (f64::from(*v) - sum.ln()) as f32 } else { (f64::from(*v).exp() / sum) as f32 };
             }
         }
+        return args.result(out);
+    }
+    if x.ty.dtype == DType::Int16 {
+        let softmax = SoftmaxInt16::new(call)?;
+        let mut out = Vec::with_capacity(x.ty.elements());
+        args.ints(0)?.chunks(n).for_each(|row| softmax.row(row, &mut out));
         return args.result(out);
     }
     let table = Table::new(call)?;
