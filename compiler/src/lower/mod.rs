@@ -209,6 +209,8 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::BroadcastTo
         | OpKind::Fill
         | OpKind::ZerosLike
+        | OpKind::Shape
+        | OpKind::Rank
         | OpKind::SpaceToDepth
         | OpKind::DepthToSpace
         | OpKind::SpaceToBatchNd
