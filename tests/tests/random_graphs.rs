@@ -51,7 +51,7 @@ fn one(seed: u64) -> Result<()> {
 
 #[test]
 fn passes_keep_what_random_models_compute() {
-    for seed in seeds(150) {
+    for seed in seeds(400) {
         if let Err(e) = one(seed) {
             panic!("TFLC_SEED={seed}: {e:#}\n\n{}", print_with(&random_model(seed, Steps::Any).model, PrintOptions::LIVE));
         }
