@@ -3,7 +3,7 @@
 use super::{Case, Command};
 use crate::differential::{Tolerance, compare};
 use crate::random_values::{Rng, random_value};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tflc::error::CompileError;
 use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
@@ -60,9 +60,9 @@ fn pass(case: &Case<'_>) -> Result<String> {
         }
     }
     let text = print_with(&model, PrintOptions::LIVE);
-    verify(&model).with_context(|| format!("the pass broke the model:\n{text}"))?;
+    verify(&model).map_err(|e| anyhow!("the pass broke the model: {e}\n{text}"))?;
     reads_back(&model)?;
-    same_outputs(&before, &model).with_context(|| format!("the pass changed what the model computes:\n{text}"))?;
+    same_outputs(&before, &model).map_err(|e| anyhow!("the pass changed what the model computes: {e:#}\n{text}"))?;
     if changes == 0 {
         ensure!(print(&model) == print(&before), "the pass reports no change but made one:\n{text}");
         return Ok("unchanged".to_string());
