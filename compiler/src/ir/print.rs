@@ -55,6 +55,13 @@ pub fn print_with(model: &Model, options: PrintOptions) -> String {
     p.out
 }
 
+/// A type and a value of it, `float32[2] [1.0, 2.0]`, as [`crate::ir::parse::parse_value`] reads it.
+pub fn print_value(ty: &TensorType, data: &[u8]) -> String {
+    let mut p = Printer { options: PrintOptions::FULL, splat_bytes: SPLAT_BYTES, out: String::new() };
+    let value = p.constant(ty, data);
+    format!("{} {value}", p.ty(ty))
+}
+
 struct Printer {
     options: PrintOptions,
     /// How many more bytes of splat constants the text may hold.
@@ -130,7 +137,9 @@ impl Printer {
 
     /// Declares a tensor that no node produces, and the tensors that its quantisation names, where that was not done yet.
     fn declare_all(&mut self, graph: &Graph, t: TensorId, declared: &mut HashSet<TensorId>) -> fmt::Result {
-        if let Some(Tensor { ty: TensorType { quant: Quantization::Blockwise { scales, zero_points, .. }, .. }, .. }) = graph.tensors.get(t.index()) {
+        if let Some(Tensor { ty: TensorType { quant: Quantization::Blockwise { scales, zero_points, .. }, .. }, .. }) =
+            graph.tensors.get(t.index())
+        {
             self.declare(graph, *scales, declared)?;
             if let Some(z) = zero_points {
                 self.declare(graph, *z, declared)?;

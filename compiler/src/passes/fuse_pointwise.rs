@@ -1,9 +1,8 @@
 //! Merges chains of pointwise nodes into one: a result that only one pointwise node reads, element for element, is never stored.
 
 use super::lower_elementwise::put_in_scalars;
-use super::uses::Uses;
 use crate::error::CompileError;
-use crate::ir::{AttrValue, Graph, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{AttrValue, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId};
 use crate::target::Target;
 use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
 
@@ -17,20 +16,14 @@ const MAX_NODES: usize = 160;
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let graph = &mut model.graphs[id.index()];
+    let mut patch = Patch::new(&mut model.graphs[id.index()]);
     let mut merged = 0;
-    let mut i = 0;
-    while i < graph.nodes.len() {
-        let uses = Uses::of(graph);
-        match candidate(graph, &uses, i) {
-            Some((producer, node)) => {
-                graph.nodes[i] = node;
-                graph.nodes.remove(producer);
-                merged += 1;
-                // The node moved one place forward; look at it again.
-                i -= 1;
-            }
-            None => i += 1,
+    for at in patch.ids() {
+        // The merged node may have further producers to merge.
+        while let Some((producer, node)) = candidate(&patch, at) {
+            patch.remove(producer);
+            patch.replace(at, node);
+            merged += 1;
         }
     }
     Ok(merged)
@@ -49,18 +42,19 @@ pub(super) fn is_exact(storage: Storage) -> bool {
     !matches!(storage, Storage::F16 | Storage::BF16)
 }
 
-/// The pointwise producer to merge into the node at `at`, and the merged node.
-fn candidate(graph: &Graph, uses: &Uses, at: usize) -> Option<(usize, Node)> {
-    let node = &graph.nodes[at];
+/// The pointwise producer to merge into the node `at`, and the merged node.
+fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
+    let node = patch.node(at)?;
     let expr = expr_of(node)?;
-    let shape = &graph.ty(*node.outputs.first()?).shape;
+    let shape = &patch.ty(*node.outputs.first()?).shape;
     node.inputs.iter().flatten().find_map(|&t| {
-        let producer = uses.sole_producer(graph, t, at)?;
-        let inner = expr_of(&graph.nodes[producer])?;
-        if graph.ty(t).shape != *shape || !is_exact(inner.output) {
+        let producer = patch.sole_producer(t, at)?;
+        let inner_node = patch.node(producer)?;
+        let inner = expr_of(inner_node)?;
+        if patch.ty(t).shape != *shape || !is_exact(inner.output) {
             return None;
         }
-        let merged = merge(graph, node, expr, t, &graph.nodes[producer], inner);
+        let merged = merge(patch.graph(), node, expr, t, inner_node, inner);
         let small = merged.inputs.len() <= MAX_INPUTS && expr_of(&merged)?.nodes.len() <= MAX_NODES;
         small.then_some((producer, merged))
     })

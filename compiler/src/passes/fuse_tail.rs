@@ -4,9 +4,8 @@
 //! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready.
 
 use super::fuse_pointwise::{expr_of, is_exact};
-use super::uses::Uses;
 use crate::error::CompileError;
-use crate::ir::{Graph, GraphId, Model, Node, OpKind, Tail, TensorId};
+use crate::ir::{GraphId, Model, Node, NodeId, OpKind, Patch, Tail, TensorId};
 use crate::target::Target;
 use tflc_templates::expr::{ExprBuilder, Id};
 
@@ -54,39 +53,34 @@ fn takes_tail(op: OpKind) -> bool {
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let graph = &mut model.graphs[id.index()];
+    let mut patch = Patch::new(&mut model.graphs[id.index()]);
     let mut fused = 0;
-    let mut i = 0;
-    while i < graph.nodes.len() {
-        let uses = Uses::of(graph);
-        match candidate(graph, &uses, i) {
-            Some((producer, node)) => {
-                graph.nodes[i] = node;
-                graph.nodes.remove(producer);
-                fused += 1;
-            }
-            None => i += 1,
+    for at in patch.ids() {
+        if let Some((producer, node)) = candidate(&patch, at) {
+            patch.remove(producer);
+            patch.replace(at, node);
+            fused += 1;
         }
     }
     Ok(fused)
 }
 
-/// The producer to fuse the pointwise node at `at` into, and the fused node.
-fn candidate(graph: &Graph, uses: &Uses, at: usize) -> Option<(usize, Node)> {
-    let node = &graph.nodes[at];
+/// The producer to fuse the pointwise node `at` into, and the fused node.
+fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
+    let node = patch.node(at)?;
     let expr = expr_of(node)?;
-    let out = graph.ty(*node.outputs.first()?);
+    let out = patch.ty(*node.outputs.first()?);
     let operands: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
     // Of several producers the latest: its other operands are ready by then.
-    let (producer, t) = operands
+    let (producer, base, t) = operands
         .iter()
-        .filter_map(|&t| uses.sole_producer(graph, t, at).map(|p| (p, t)))
-        .filter(|&(p, t)| takes_tail(graph.nodes[p].op) && graph.ty(t).shape == out.shape)
-        .max()?;
-    let base = &graph.nodes[producer];
+        .filter_map(|&t| patch.sole_producer(t, at).map(|p| (p, t)))
+        .filter(|&(_, t)| patch.ty(t).shape == out.shape)
+        .filter_map(|(p, t)| patch.node(p).filter(|n| takes_tail(n.op)).map(|n| (p, n, t)))
+        .max_by_key(|&(p, _, t)| (p, t))?;
     let others: Vec<TensorId> = operands.iter().copied().filter(|&u| u != t).collect();
     let known = base.tail.as_ref().map_or(0, |t| t.inputs.len());
-    if others.len() + known > MAX_INPUTS || others.iter().any(|&u| access(&graph.ty(u).shape, &out.shape).is_none()) {
+    if others.len() + known > MAX_INPUTS || others.iter().any(|&u| access(&patch.ty(u).shape, &out.shape).is_none()) {
         return None;
     }
     let tail = match &base.tail {
@@ -111,7 +105,7 @@ fn candidate(graph: &Graph, uses: &Uses, at: usize) -> Option<(usize, Node)> {
                 })
                 .collect();
             let result = b.inline(expr, &ids);
-            Tail { result: graph.ty(t).clone(), expr: b.finish(result, expr.output), inputs: others }
+            Tail { result: patch.ty(t).clone(), expr: b.finish(result, expr.output), inputs: others }
         }
         Some(tail) => {
             if !is_exact(tail.expr.output) {

@@ -9,7 +9,6 @@ pub mod fuse_tail;
 pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;
-mod uses;
 
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model};

@@ -1,7 +1,7 @@
 //! Removes nodes whose results nobody reads, keeping those with an effect on state.
 
 use crate::error::CompileError;
-use crate::ir::{GraphId, Model, OpKind};
+use crate::ir::{GraphId, Model, OpKind, Quantization, TensorType};
 use crate::target::Target;
 
 /// Runs the pass.
@@ -16,7 +16,8 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     }
     let mut keep = vec![true; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        keep[i] = has_effect(node.op) || node.outputs.iter().any(|t| live[t.index()]) || node.reads().any(|t| graph.tensors[t.index()].variable);
+        keep[i] =
+            has_effect(node.op) || node.outputs.iter().any(|t| live[t.index()]) || node.reads().any(|t| graph.tensors[t.index()].variable);
         if keep[i] {
             node.reads().for_each(|t| live[t.index()] = true);
         }
@@ -24,11 +25,19 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     let before = graph.nodes.len();
     let mut flags = keep.into_iter();
     graph.nodes.retain(|_| flags.next().unwrap_or(true));
+    // Scales of blocks are read through the type of the tensor that they scale.
+    for i in 0..graph.tensors.len() {
+        if let (true, Quantization::Blockwise { scales, zero_points, .. }) = (live[i], &graph.tensors[i].ty.quant) {
+            live[scales.index()] = true;
+            zero_points.iter().for_each(|z| live[z.index()] = true);
+        }
+    }
     // Constants that nobody reads any more need not be kept in memory.
     for (t, live) in graph.tensors.iter_mut().zip(&live) {
         if !live && t.data.is_some() {
             t.data = Some(Vec::new().into());
-            t.ty.shape = vec![0];
+            t.ty = TensorType::new(t.ty.dtype, [0]);
+            t.signature = None;
         }
     }
     Ok(before - graph.nodes.len())
@@ -36,5 +45,15 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 
 /// Whether an operator does something besides computing its results.
 fn has_effect(op: OpKind) -> bool {
-    matches!(op, OpKind::AssignVariable | OpKind::CallOnce | OpKind::HashtableImport | OpKind::If | OpKind::While | OpKind::Call | OpKind::VarHandle | OpKind::Hashtable)
+    matches!(
+        op,
+        OpKind::AssignVariable
+            | OpKind::CallOnce
+            | OpKind::HashtableImport
+            | OpKind::If
+            | OpKind::While
+            | OpKind::Call
+            | OpKind::VarHandle
+            | OpKind::Hashtable
+    )
 }

@@ -26,6 +26,18 @@ pub fn parse(text: &str) -> Result<Model> {
     p.model()
 }
 
+/// Parses a type and a value of it, `float32[2] [1.0, 2.0]`, and moves the cursor behind.
+///
+/// # Errors
+/// Where none stands here.
+pub fn parse_value(cursor: &mut Cursor<'_>) -> Result<(TensorType, Vec<u8>)> {
+    let mut p = Parser { cursor: cursor.clone(), names: HashMap::new(), splat_bytes: SPLAT_BYTES };
+    let ty = p.ty()?;
+    let data = p.constant(&ty)?;
+    *cursor = p.cursor;
+    Ok((ty, data))
+}
+
 /// Whether a file looks like the text form of a model: its first word says so.
 pub fn is_text(bytes: &[u8]) -> bool {
     let head = bytes.get(..4096).unwrap_or(bytes);
@@ -271,7 +283,8 @@ impl<'a> Parser<'a> {
             _ if id.0.to_string() == name => String::new(),
             _ => name.to_string(),
         };
-        let signature = if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
+        let signature =
+            if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
         graph.tensors[id.index()] = Tensor { name, ty, data: None, variable: false, signature };
         Ok(id)
     }
@@ -287,7 +300,8 @@ impl<'a> Parser<'a> {
 
     /// What follows the operator's name.
     fn node(&mut self, op: OpKind, outputs: Vec<TensorId>) -> Result<Node> {
-        let inputs = self.parenthesised("`(` and the operands", |p| Ok(if p.cursor.accept_word("_")? { None } else { Some(p.tensor()?) }))?;
+        let inputs =
+            self.parenthesised("`(` and the operands", |p| Ok(if p.cursor.accept_word("_")? { None } else { Some(p.tensor()?) }))?;
         let mut node = Node { inputs, ..Node::new(op, [], outputs) };
         if self.cursor.accept("{")? {
             node.attrs = self.attrs()?;

@@ -26,7 +26,7 @@ pub enum VerifyCause {
     /// A tensor that the graph lacks.
     NoTensor(TensorId),
     /// An attribute, or a signature, names a graph that the model lacks.
-    NoGraphOf(String, GraphId),
+    NoGraphNumbered(GraphId),
     /// A tensor is read where it has no value yet.
     Undefined(TensorId),
     /// A constant is a variable.
@@ -163,7 +163,7 @@ impl fmt::Display for VerifyCause {
         match self {
             VerifyCause::NoGraph => f.write_str("the model has no graph"),
             VerifyCause::NoTensor(t) => write!(f, "tensor {t} does not exist"),
-            VerifyCause::NoGraphOf(name, g) => write!(f, "{name}: graph {g} does not exist"),
+            VerifyCause::NoGraphNumbered(g) => write!(f, "graph {g} does not exist"),
             VerifyCause::Undefined(t) => write!(f, "tensor {t} is read but has no value there"),
             VerifyCause::ConstantVariable(t) => write!(f, "tensor {t} is a constant and a variable"),
             VerifyCause::InputTwice(t) => write!(f, "tensor {t} is an input twice"),

@@ -69,9 +69,11 @@ impl State<'_> {
         if t.index() < self.graph.tensors.len() { Ok(()) } else { Err(VerifyCause::NoTensor(t)) }
     }
 
+    /// Empty tensors need no producer: models use them for operands that are not there.
     fn read(&self, t: TensorId) -> Cause {
         self.known(t)?;
-        if self.defined[t.index()].is_some() { Ok(()) } else { Err(VerifyCause::Undefined(t)) }
+        let empty = self.graph.ty(t).shape.contains(&0);
+        if self.defined[t.index()].is_some() || empty { Ok(()) } else { Err(VerifyCause::Undefined(t)) }
     }
 
     /// Inputs, constants and variables have values from the start.
@@ -110,11 +112,12 @@ impl State<'_> {
                 Some(_) => return Err(VerifyCause::ProducedSource(t)),
             }
         }
-        for (name, value) in node.attrs.iter() {
-            match value {
-                AttrValue::Graph(g) if g.index() >= model.graphs.len() => return Err(VerifyCause::NoGraphOf(name.to_string(), *g)),
-                AttrValue::Expr(e) => e.verify().map_err(VerifyCause::Expr)?,
-                _ => {}
+        if let Some(g) = called(node).find(|g| g.index() >= model.graphs.len()) {
+            return Err(VerifyCause::NoGraphNumbered(g));
+        }
+        for (_, value) in node.attrs.iter() {
+            if let AttrValue::Expr(e) = value {
+                e.verify().map_err(VerifyCause::Expr)?;
             }
         }
         if node.op == OpKind::Pointwise {
@@ -178,7 +181,7 @@ fn storage(i: usize, expected: Storage, ty: &TensorType) -> Cause {
 }
 
 fn signature(model: &Model, s: &Signature) -> Cause {
-    let Some(graph) = model.graphs.get(s.graph.index()) else { return Err(VerifyCause::NoGraphOf("graph".to_string(), s.graph)) };
+    let Some(graph) = model.graphs.get(s.graph.index()) else { return Err(VerifyCause::NoGraphNumbered(s.graph)) };
     let listed = |named: &[(String, TensorId)], all: &[TensorId]| {
         let set: std::collections::HashSet<TensorId> = all.iter().copied().collect();
         match named.iter().find(|(_, t)| !set.contains(t)) {
@@ -190,12 +193,21 @@ fn signature(model: &Model, s: &Signature) -> Cause {
     listed(&s.outputs, &graph.outputs)
 }
 
+/// The graphs that a node calls.
+fn called(node: &Node) -> impl Iterator<Item = GraphId> {
+    node.attrs.iter().flat_map(|(name, value)| match value {
+        AttrValue::Graph(g) => vec![*g],
+        // A case has a list of graphs.
+        AttrValue::Ints(v) if name == "branch_subgraph_indices" => {
+            v.iter().map(|g| GraphId(u32::try_from(*g).unwrap_or(u32::MAX))).collect()
+        }
+        _ => vec![],
+    })
+}
+
 /// Checks that no graph calls itself, directly or through others.
 fn calls(model: &Model) -> Result<(), VerifyError> {
-    let callees = |g: GraphId| -> Vec<GraphId> {
-        let attrs = model.graphs[g.index()].nodes.iter().flat_map(|n| n.attrs.iter());
-        attrs.filter_map(|(_, v)| if let AttrValue::Graph(g) = v { Some(*g) } else { None }).collect()
-    };
+    let callees = |g: GraphId| -> Vec<GraphId> { model.graphs[g.index()].nodes.iter().flat_map(called).collect() };
     // Depth first: a graph is open while its callees are walked, then done.
     let (mut open, mut done) = (vec![false; model.graphs.len()], vec![false; model.graphs.len()]);
     for root in (0..model.graphs.len() as u32).map(GraphId) {

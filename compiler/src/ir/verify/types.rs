@@ -36,7 +36,11 @@ pub(super) fn ty(graph: &Graph, ty: &TensorType) -> Result<(), VerifyCause> {
         Quantization::Affine(Affine { scale, zero_point, axis }) => {
             numbers(ty, scale, zero_point)?;
             let along = ty.shape.get(*axis);
-            if scale.len() == 1 || along == Some(&scale.len()) { Ok(()) } else { Err(VerifyCause::ScaleAxes { scales: scale.len(), shape: ty.shape.clone() }) }
+            if scale.len() == 1 || along == Some(&scale.len()) {
+                Ok(())
+            } else {
+                Err(VerifyCause::ScaleAxes { scales: scale.len(), shape: ty.shape.clone() })
+            }
         }
         Quantization::MultiAxis { scale, zero_point, axes } => {
             numbers(ty, scale, zero_point)?;
