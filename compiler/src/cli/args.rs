@@ -29,6 +29,9 @@ pub struct ModelArgs {
     /// CPU to compile for: native, or a name that `tflc targets` lists.
     #[arg(long, default_value = "native", value_name = "CPU", value_parser = parse_cpu)]
     pub cpu: CpuChoice,
+    /// Names generated functions to `perf`, in /tmp/perf-PID.map.
+    #[arg(long)]
+    pub perf_map: bool,
 }
 
 /// A CPU by name, or the one this runs on.
@@ -96,7 +99,7 @@ impl ModelArgs {
 
     /// Options of the JIT that say the same.
     pub fn jit_options(&self, threads: usize) -> Options {
-        let mut options = Options::new().threads(threads);
+        let mut options = Options::new().threads(threads).perf_map(self.perf_map);
         if let CpuChoice::Named(cpu) = self.cpu {
             options = options.cpu(cpu);
         }

@@ -8,6 +8,7 @@ use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};
 use crate::lower::program::{Port, Program};
 use crate::target::{Cpu, Target};
+use std::io::Write;
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ pub struct Options {
     cpu: Option<Cpu>,
     signature: Option<String>,
     shapes: Vec<(String, Vec<usize>)>,
+    perf_map: bool,
 }
 
 impl Options {
@@ -112,6 +114,13 @@ impl Options {
     #[must_use]
     pub fn shape(mut self, input: impl Into<String>, shape: &[usize]) -> Options {
         self.shapes.push((input.into(), shape.to_vec()));
+        self
+    }
+
+    /// Names the generated functions to profilers: appends them to `/tmp/perf-PID.map`, where `perf` looks.
+    #[must_use]
+    pub fn perf_map(mut self, on: bool) -> Options {
+        self.perf_map = on;
         self
     }
 
@@ -200,8 +209,22 @@ impl Code {
         let image = image?;
         let invoke = image.offset_of(crate::backend::ENTRY).ok_or_else(|| CompileError::Internal("no entry point".to_string()))?;
         let memory = CodeMemory::new(&image.bytes)?;
+        if options.perf_map {
+            write_perf_map(&memory, &image)?;
+        }
         Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, weights })
     }
+}
+
+/// Appends the functions of an image to the map that `perf` reads: address, size and name, in hexadecimal.
+fn write_perf_map(memory: &CodeMemory, image: &crate::backend::Image) -> std::io::Result<()> {
+    let path = Path::new("/tmp").join(format!("perf-{}.map", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let mut text = String::new();
+    for s in &image.symbols {
+        text.push_str(&format!("{:x} {:x} tflc::{}\n", memory.address(s.offset) as usize, s.size, s.name));
+    }
+    file.write_all(text.as_bytes())
 }
 
 /// A model compiled in memory, with an arena and a state of its own.

@@ -9,6 +9,7 @@ use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, Node, OpKind, TensorId};
 use crate::ops::conv_2d::{Arithmetic, Conv};
 use crate::ops::transpose_conv::TransposeConv;
+use half::slice::HalfFloatSliceExt;
 use tflc_templates::cpu::conv::{self, ConvSpec};
 use tflc_templates::cpu::depthwise::{self, DepthwiseSpec};
 use tflc_templates::cpu::gemm::{self, GemmSpec};
@@ -195,8 +196,10 @@ pub(super) fn weights(
     };
     let expand = move || match dtype {
         DType::Float16 => {
-            let wide = data.as_chunks().0.iter().flat_map(|b| half::f16::from_le_bytes(*b).to_f32().to_le_bytes());
-            Bytes::from(wide.collect::<Vec<u8>>())
+            let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&data);
+            let mut wide = vec![0f32; halves.len()];
+            halves.convert_to_f32_slice(&mut wide);
+            crate::ops::value::bytes_of(wide)
         }
         DType::Int4 | DType::Int2 => {
             Bytes::from(crate::ops::value::unpack(dtype, &data, elements).into_iter().map(|v| v as u8).collect::<Vec<u8>>())
