@@ -47,10 +47,13 @@ fn l2(args: &Args<'_>) -> Results {
         let sum = row.iter().fold(0i32, |s, q| s.wrapping_add(((*q as i32) - zi).wrapping_mul(*q as i32 - zi)));
         let (m, e) = inverse_sqrt_multiplier(sum);
         // The result has scale 1/128 and zero point 128 (uint8) or 0.
-        let scale = Fixed { m, e: e + 7 };
         out.extend(row.iter().map(|q| {
-            let v = scale.apply(*q as i32 - zi, Rounding::HalfAway);
-            if unsigned { (v + 128).clamp(0, 255) as u8 } else { v.clamp(-128, 127) as u8 }
+            let x = *q as i32 - zi;
+            if unsigned {
+                (Fixed { m, e }.apply(128 * x, Rounding::HalfAway) + 128).clamp(0, 255) as u8
+            } else {
+                Fixed { m, e: e + 7 }.apply(x, Rounding::HalfAway).clamp(-128, 127) as u8
+            }
         }));
     }
     args.result(out)

@@ -5,7 +5,7 @@
 //! between. A user that cannot fold it has it computed on the spot, which is as good.
 
 use std::collections::HashSet;
-use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, UnOp, Value};
+use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, Type, UnOp, Value};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug)]
@@ -265,6 +265,7 @@ impl<'k> Analysis<'k> {
                 Op::LoadSplat(m) => unchanged && m.mem.bytes() * 8 == self.kernel.types[i].elem.bits(),
                 // Their operands are computed here, unless these wait too, which needs memory to be unchanged.
                 Op::Cmp(_) => scalar(inst.args[0]) && unchanged,
+                Op::Reduce(_) => self.kernel.types[i] == Type::BOOL && unchanged,
                 Op::Un(UnOp::Neg) => self.kernel.types[i].elem.is_float() && unchanged,
                 _ => false,
             };

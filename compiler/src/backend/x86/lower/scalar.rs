@@ -145,10 +145,13 @@ impl Lower<'_> {
         let v = self.an.root(v);
         if self.vals[v.index()].is_none()
             && let Some(inst) = self.an.inst(v)
-            && let Op::Cmp(op) = inst.op
             && self.an.deferred(v)
         {
-            return self.compare(op, inst.args[0], inst.args[1]);
+            match inst.op {
+                Op::Cmp(op) => return self.compare(op, inst.args[0], inst.args[1]),
+                Op::Reduce(op) => return self.test_mask(op, inst.args[0]),
+                _ => {}
+            }
         }
         let r = self.reg(v);
         self.emit(Code::Test_rm32_r32, &[Opnd::Use(r, View::D), Opnd::Use(r, View::D)]);
