@@ -129,7 +129,8 @@ impl Run<'_, '_> {
     }
 
     fn call(&mut self, call: &Call) -> Result<(), InterpretError> {
-        let args: Vec<Arg> = call.args.iter().map(|p| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset))).collect();
+        let args: Vec<Arg> =
+            call.args.iter().map(|p| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset))).collect();
         let trapped = |trap| InterpretError::Trap { label: call.label.clone(), trap };
         let kernels = self.kernels;
         if !self.decoded.contains_key(&call.kernel) {

@@ -68,13 +68,7 @@ enum Window {
 }
 
 /// Copies the first of `tensors` to the last, one of them a window (of shape `part`) that starts at the second.
-fn window_copy(
-    cx: &mut Cx<'_, '_>,
-    shape: &[usize],
-    part: &[usize],
-    tensors: [TensorId; 3],
-    window: Window,
-) -> Result<(), CompileError> {
+fn window_copy(cx: &mut Cx<'_, '_>, shape: &[usize], part: &[usize], tensors: [TensorId; 3], window: Window) -> Result<(), CompileError> {
     let [from, start, to] = tensors;
     let fits = shape.len() == part.len() && !shape.is_empty() && part.iter().zip(shape).all(|(w, n)| w <= n);
     if !fits {

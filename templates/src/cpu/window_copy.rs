@@ -89,7 +89,17 @@ impl WindowCopySpec {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn nest(&self, b: &mut Builder, caps: &Caps, dims: std::ops::Range<usize>, outer: &[i64], inner: &[i64], p: Value, d: Value, bytes: usize) {
+    fn nest(
+        &self,
+        b: &mut Builder,
+        caps: &Caps,
+        dims: std::ops::Range<usize>,
+        outer: &[i64],
+        inner: &[i64],
+        p: Value,
+        d: Value,
+        bytes: usize,
+    ) {
         if dims.is_empty() {
             let (from, to) = if self.write { (d, p) } else { (p, d) };
             copy_bytes(b, caps, from, to, bytes);

@@ -324,15 +324,18 @@ fn gathering_checks_every_index() {
                     picks[1] = 6;
                     picks[2] = -1;
                 }
-                let bytes: Vec<u8> =
-                    picks.iter().flat_map(|&i| if wide_index { i.to_le_bytes().to_vec() } else { (i as i32).to_le_bytes().to_vec() }).collect();
+                let bytes: Vec<u8> = picks
+                    .iter()
+                    .flat_map(|&i| if wide_index { i.to_le_bytes().to_vec() } else { (i as i32).to_le_bytes().to_vec() })
+                    .collect();
                 let mut expected = vec![super::CANARY; batch * outer * indices * slice_bytes];
                 for b in 0..batch {
                     for o in 0..outer {
                         for i in 0..indices {
                             let Ok(k) = usize::try_from(picks[b * indices + i]) else { continue };
                             if k < axis {
-                                let (to, from) = (((b * outer + o) * indices + i) * slice_bytes, ((b * outer + o) * axis + k) * slice_bytes);
+                                let (to, from) =
+                                    (((b * outer + o) * indices + i) * slice_bytes, ((b * outer + o) * axis + k) * slice_bytes);
                                 expected[to..to + slice_bytes].copy_from_slice(&x[from..from + slice_bytes]);
                             }
                         }
@@ -340,8 +343,15 @@ fn gathering_checks_every_index() {
                 }
                 let s = GatherSpec { batch, outer, axis, indices, slice_bytes, wide_index, wrap_negative: false };
                 for (target, caps) in targets() {
-                    let (got, status) =
-                        outcome(&format!("{s:?} on {target}"), &caps, &s.build(&caps), &[x.clone(), bytes.clone()], expected.len(), &[], s.units());
+                    let (got, status) = outcome(
+                        &format!("{s:?} on {target}"),
+                        &caps,
+                        &s.build(&caps),
+                        &[x.clone(), bytes.clone()],
+                        expected.len(),
+                        &[],
+                        s.units(),
+                    );
                     assert_eq!((&got, status), (&expected, if bad { INDEX_OUT_OF_RANGE } else { 0 }), "{s:?} on {target}");
                 }
             }
@@ -443,7 +453,13 @@ fn a_root_of_squares_is_element_and_epilogue() {
 
 #[test]
 fn windows_at_run_time_are_clamped_or_checked() {
-    for (shape, window) in [(vec![5], vec![2]), (vec![4, 5], vec![2, 3]), (vec![3, 4, 6], vec![2, 4, 6]), (vec![3, 4, 6], vec![1, 2, 6]), (vec![2, 3], vec![2, 3])] {
+    for (shape, window) in [
+        (vec![5], vec![2]),
+        (vec![4, 5], vec![2, 3]),
+        (vec![3, 4, 6], vec![2, 4, 6]),
+        (vec![3, 4, 6], vec![1, 2, 6]),
+        (vec![2, 3], vec![2, 3]),
+    ] {
         let count = |s: &[usize]| s.iter().product::<usize>();
         let (bytes, tensor, part) = (2, Random::new(1).bytes(count(&shape) * 2), Random::new(2).bytes(count(&window) * 2));
         for starts in [vec![0i64; shape.len()], vec![1; shape.len()], vec![-3; shape.len()], vec![100; shape.len()]] {
@@ -465,17 +481,28 @@ fn windows_at_run_time_are_clamped_or_checked() {
             let picked: Vec<u8> = places.iter().flat_map(|p| tensor[p * bytes..][..bytes].to_vec()).collect();
             let index: Vec<u8> = starts.iter().flat_map(|s| s.to_le_bytes()).collect();
             for clamp in [true, false] {
-                let s = WindowCopySpec { shape: shape.clone(), window: window.clone(), element_bytes: bytes, write: false, clamp, wide_index: true };
+                let s = WindowCopySpec {
+                    shape: shape.clone(),
+                    window: window.clone(),
+                    element_bytes: bytes,
+                    write: false,
+                    clamp,
+                    wide_index: true,
+                };
                 let expected = if clamp || fits { (picked.clone(), 0) } else { (vec![super::CANARY; picked.len()], INDEX_OUT_OF_RANGE) };
                 for (target, caps) in targets() {
                     let name = format!("{s:?} at {starts:?} on {target}");
                     let got = outcome(&name, &caps, &s.build(&caps), &[tensor.clone(), index.clone()], picked.len(), &[], s.units());
                     assert_eq!(got, expected, "{name}");
                     let s = WindowCopySpec { write: true, ..s.clone() };
-                    let (got, status) = outcome(&name, &caps, &s.build(&caps), &[part.clone(), index.clone()], tensor.len(), &[], s.units());
+                    let (got, status) =
+                        outcome(&name, &caps, &s.build(&caps), &[part.clone(), index.clone()], tensor.len(), &[], s.units());
                     let mut whole = vec![super::CANARY; tensor.len()];
                     if clamp || fits {
-                        places.iter().enumerate().for_each(|(i, p)| whole[p * bytes..][..bytes].copy_from_slice(&part[i * bytes..][..bytes]));
+                        places
+                            .iter()
+                            .enumerate()
+                            .for_each(|(i, p)| whole[p * bytes..][..bytes].copy_from_slice(&part[i * bytes..][..bytes]));
                     }
                     assert_eq!((got, status), (whole, expected.1), "{name}");
                 }
@@ -500,7 +527,11 @@ fn bytes_are_normalised_to_length_one() {
                     let norm = row.iter().map(|q| f64::from(value(*q)).powi(2)).sum::<f64>().sqrt().max(1e-9);
                     for (q, y) in row.iter().zip(out) {
                         let exact = (128.0 * f64::from(value(*q)) / norm).round();
-                        let (y, lo, hi) = if storage == Storage::I8 { (f64::from(*y as i8), -128.0, 127.0) } else { (f64::from(*y) - 128.0, -128.0, 127.0) };
+                        let (y, lo, hi) = if storage == Storage::I8 {
+                            (f64::from(*y as i8), -128.0, 127.0)
+                        } else {
+                            (f64::from(*y) - 128.0, -128.0, 127.0)
+                        };
                         assert!((y - exact.clamp(lo, hi)).abs() <= 1.0, "{s:?} on {target}: {y} instead of {exact}");
                     }
                 }
