@@ -390,5 +390,4 @@ impl Math<'_> {
 }
 
 #[cfg(test)]
-#[path = "math_tests.rs"]
 mod tests;
