@@ -29,7 +29,12 @@ enum Outcome {
 /// Models of a folder that have a golden file beside them.
 fn models(folder: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map(|d| d.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "tflite") && p.with_extension("npz").exists()).collect())
+        .map(|d| {
+            d.flatten()
+                .map(|e| e.path())
+                .filter(|p| p.extension().is_some_and(|e| e == "tflite") && p.with_extension("npz").exists())
+                .collect()
+        })
         .unwrap_or_default();
     all.sort();
     all
@@ -71,7 +76,11 @@ fn golden(path: &Path, model: &Model) -> Result<Golden> {
             .map(|(i, t)| {
                 let name = format!("{prefix}{}", graph.tensor(*t).name);
                 // Tensors that share a name carry an index in the file; their order is that of the graph.
-                let name = if list[..i].iter().any(|u| graph.tensor(*u).name == graph.tensor(*t).name) { named.get(i).map(|n| n.to_string()) } else { Some(name) };
+                let name = if list[..i].iter().any(|u| graph.tensor(*u).name == graph.tensor(*t).name) {
+                    named.get(i).map(|n| n.to_string())
+                } else {
+                    Some(name)
+                };
                 match name {
                     Some(n) if arrays.contains(&n) => Ok(Some(npz.read(&n)?)),
                     _ => Ok(None),
@@ -90,7 +99,8 @@ fn check(got: &[HostTensor], golden: &Golden) -> Result<()> {
         let d = distance(got, want).with_context(|| format!("output {i}"))?;
         let spread = reference.as_ref().and_then(|r| distance(r, want).ok()).unwrap_or_default();
         // LiteRT's two paths may differ; to be as close to one as to the other is right.
-        let near = close(&d, want.dtype, &spread) || reference.as_ref().is_some_and(|r| distance(got, r).is_ok_and(|d| close(&d, want.dtype, &Distance::default())));
+        let near = close(&d, want.dtype, &spread)
+            || reference.as_ref().is_some_and(|r| distance(got, r).is_ok_and(|d| close(&d, want.dtype, &Distance::default())));
         if !near {
             bail!("output {i}: {d:?}; LiteRT's own spread {spread:?}");
         }
@@ -117,7 +127,8 @@ fn run(path: &Path) -> Result<Outcome> {
     });
     let values = values.collect::<Result<Vec<_>>>()?;
     let evaluated = Evaluator::new(&model).run(&values).context("evaluator")?;
-    let evaluated: Vec<HostTensor> = evaluated.into_iter().map(|v| HostTensor::new(v.ty.dtype, &v.ty.shape, v.bytes().to_vec())).collect::<Result<_>>()?;
+    let evaluated: Vec<HostTensor> =
+        evaluated.into_iter().map(|v| HostTensor::new(v.ty.dtype, &v.ty.shape, v.bytes().to_vec())).collect::<Result<_>>()?;
     check(&evaluated, &golden).context("evaluator")?;
     let mut first: Option<Vec<HostTensor>> = None;
     for cpu in levels() {
@@ -129,8 +140,11 @@ fn run(path: &Path) -> Result<Outcome> {
         let inputs: Vec<&[u8]> = golden.inputs.iter().map(|v| v.data.as_slice()).collect();
         let mut outputs: Vec<Vec<u8>> = compiled.outputs().iter().map(|p| vec![0; p.ty.bytes()]).collect();
         compiled.run(&inputs, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>()).with_context(|| cpu.to_string())?;
-        let outputs: Vec<HostTensor> =
-            outputs.into_iter().zip(compiled.outputs()).map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data)).collect::<Result<_>>()?;
+        let outputs: Vec<HostTensor> = outputs
+            .into_iter()
+            .zip(compiled.outputs())
+            .map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data))
+            .collect::<Result<_>>()?;
         check(&outputs, &golden).with_context(|| cpu.to_string())?;
         if let Some(first) = &first {
             for (a, b) in first.iter().zip(&outputs) {

@@ -3,9 +3,9 @@
 //! `TFLC_GRAPHS=10000` runs more models than by default, `TFLC_SEED=123` runs one. A failure prints the seed, the pass and the model.
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tflc::driver::PASSES;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::Evaluator;
-use tflc::driver::PASSES;
 use tflc::passes::Pass;
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};

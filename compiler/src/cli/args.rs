@@ -134,7 +134,10 @@ impl Loaded {
 
     fn ports(&self, list: &[crate::ir::TensorId]) -> Vec<Port> {
         let graph = &self.model.graphs[self.entry.index()];
-        list.iter().map(|t| graph.tensor(*t)).map(|t| Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }).collect()
+        list.iter()
+            .map(|t| graph.tensor(*t))
+            .map(|t| Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() })
+            .collect()
     }
 }
 
@@ -207,7 +210,14 @@ impl InputArgs {
             .collect()
     }
 
-    fn read_npz(&self, path: &Path, ports: &[Port], names: &[String], aliases: &[(String, usize)], values: &mut [Option<HostTensor>]) -> Result<()> {
+    fn read_npz(
+        &self,
+        path: &Path,
+        ports: &[Port],
+        names: &[String],
+        aliases: &[(String, usize)],
+        values: &mut [Option<HostTensor>],
+    ) -> Result<()> {
         let mut npz = Npz::open(path)?;
         let arrays: Vec<String> = npz.names().map(str::to_string).filter(|n| n.starts_with("in/")).collect();
         for array in &arrays {

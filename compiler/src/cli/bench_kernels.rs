@@ -24,7 +24,10 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
     let mut report = vec![];
     if !as_json {
         println!("{} (share of the multiply-add or dot-product peak of one core, medians of interleaved runs)", target.cpu);
-        println!("{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us");
+        println!(
+            "{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}",
+            "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us"
+        );
     }
     for row in rows {
         let m = measure(row, &target, seconds)?;

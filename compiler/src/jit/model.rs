@@ -163,7 +163,8 @@ pub fn entry_graph(model: &ir::Model, signature: Option<&str>) -> Result<GraphId
 /// The inputs that `shapes` name, by tensor name or signature name, with their shapes.
 pub fn named_shapes(model: &ir::Model, entry: GraphId, shapes: &[(String, Vec<usize>)]) -> Result<Vec<(TensorId, Vec<usize>)>, JitError> {
     let graph = &model.graphs[entry.index()];
-    let by_signature = |name: &str| model.signatures.iter().filter(|s| s.graph == entry).flat_map(|s| &s.inputs).find(|(n, _)| n == name).map(|(_, t)| *t);
+    let by_signature =
+        |name: &str| model.signatures.iter().filter(|s| s.graph == entry).flat_map(|s| &s.inputs).find(|(n, _)| n == name).map(|(_, t)| *t);
     shapes
         .iter()
         .map(|(name, shape)| {

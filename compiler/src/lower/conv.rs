@@ -95,7 +95,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             None
         };
         let (s, c) = (spec.clone(), caps.clone());
-        let packed = cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
+        let packed =
+            cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
         let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
         let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
         cx.call(format!("{spec:?}"), move || gemm::build(&spec, &caps), args, units as u64, grain as u64);
@@ -117,7 +118,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         weights: format,
         epilogue: composed.epilogue.clone(),
     };
-    let what = format!("conv {:?} {:?} {:?} {:?} {:?} {}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage, spec.a_zero_point);
+    let what =
+        format!("conv {:?} {:?} {:?} {:?} {:?} {}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage, spec.a_zero_point);
     let folded = if integer {
         let (s, c, weights) = (spec.clone(), caps.clone(), weights.clone());
         Some(folded_bias(cx, w, bias, &what, conv.out_channels, move |b| conv::folded_bias(&s, &c, b, &weights()))?)
@@ -161,7 +163,9 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     };
     let (s, c) = (spec.clone(), caps.clone());
     let what = format!("transpose_conv {:?} {:?} {:?} {:?}", spec.input, spec.output, spec.stride, spec.pad);
-    let packed = cx.packed(w, &what, transpose_conv::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&transpose_conv::pack_b(&s, &c, &weights())));
+    let packed = cx.packed(w, &what, transpose_conv::packed_bytes(&spec, &caps), move |out| {
+        out.copy_from_slice(&transpose_conv::pack_b(&s, &c, &weights()))
+    });
     let (source, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
     let args = arguments(cx, &composed, [source, packed, out], bias, None)?;
     let (units, grain) = (transpose_conv::units(&spec, &caps), transpose_conv::grain(&spec, &caps));

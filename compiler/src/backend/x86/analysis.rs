@@ -296,7 +296,11 @@ impl<'k> Analysis<'k> {
         };
         let long = match inst.op {
             Op::Dot4(_) | Op::Table256 => 4,
-            Op::Bin(BinOp::MulHiS | BinOp::MulHiU | BinOp::MulRoundHi) | Op::Shuffle(_) | Op::Gather(_) | Op::Convert(_) | Op::Store(..) => 2,
+            Op::Bin(BinOp::MulHiS | BinOp::MulHiU | BinOp::MulRoundHi)
+            | Op::Shuffle(_)
+            | Op::Gather(_)
+            | Op::Convert(_)
+            | Op::Store(..) => 2,
             _ => 0,
         };
         long.max(inst.args.iter().filter(|v| made_here(v)).count())

@@ -72,7 +72,8 @@ impl Lower<'_> {
             UnOp::Trunc => 11,
             UnOp::Neg | UnOp::Abs => {
                 let sign = Self::sign_lanes(ty.elem);
-                let bits = if op == UnOp::Neg { sign } else { Lanes::splat(u64::MAX >> (65 - ty.elem.bits()), ty.elem.bits() as usize / 8) };
+                let bits =
+                    if op == UnOp::Neg { sign } else { Lanes::splat(u64::MAX >> (65 - ty.elem.bits()), ty.elem.bits() as usize / 8) };
                 let over = self.dies(a);
                 let x = self.reg(a);
                 let vop = match (op, double) {

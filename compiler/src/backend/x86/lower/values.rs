@@ -166,7 +166,9 @@ impl<'k> Lower<'k> {
     pub(super) fn splat_bits(&self, v: Value) -> Option<u64> {
         let lane = self.ty(v).elem.bits();
         match self.lanes(v)? {
-            Lanes::Splat32(bits) if lane <= 32 => Some(u64::from(bits) & (u64::MAX >> (64 - lane))).filter(|&b| Lanes::splat(b, lane as usize / 8) == Lanes::Splat32(bits)),
+            Lanes::Splat32(bits) if lane <= 32 => {
+                Some(u64::from(bits) & (u64::MAX >> (64 - lane))).filter(|&b| Lanes::splat(b, lane as usize / 8) == Lanes::Splat32(bits))
+            }
             Lanes::Splat32(bits) => Some(u64::from(bits) << 32 | u64::from(bits)),
             Lanes::Splat64(bits) if lane == 64 => Some(bits),
             _ => None,
