@@ -3,6 +3,7 @@
 pub mod backend;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod driver;
 pub mod error;
 pub mod frontend;
 pub mod ir;

@@ -1,2 +1,52 @@
-//! CLI.
-fn main() {}
+//! The `tflc` command.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tflc::cli::{bench, compile, inspect, list, run, verify};
+
+/// Compiles TensorFlow Lite models to machine code.
+#[derive(Parser)]
+#[command(name = "tflc", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compiles a model and writes what was made of it.
+    Compile(compile::CompileArgs),
+    /// Runs a model once.
+    Run(run::RunArgs),
+    /// Compares a backend with a golden file or the reference evaluator.
+    Verify(verify::VerifyArgs),
+    /// Measures a model, or single kernels.
+    Bench(bench::BenchArgs),
+    /// Describes a model.
+    Inspect(inspect::InspectArgs),
+    /// Lists the CPUs that can be compiled for.
+    Targets(list::ListArgs),
+    /// Lists the operators with the types they take.
+    Ops(list::ListArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Compile(a) => compile::run(&a),
+        Command::Run(a) => run::run(&a),
+        Command::Verify(a) => verify::run(&a),
+        Command::Bench(a) => bench::run(&a),
+        Command::Inspect(a) => inspect::run(&a),
+        Command::Targets(a) => list::targets(&a),
+        Command::Ops(a) => list::ops(&a),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that closed the pipe early is no error of ours.
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

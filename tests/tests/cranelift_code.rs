@@ -40,8 +40,7 @@ fn gemm(mr: i64, nv: i64, feed: Feed, fma: bool) -> Kernel {
             Feed::LoadSplat => vec![],
         };
         for u in 0..unroll {
-            let bs: Vec<Value> =
-                (0..nv).map(|j| b.load(F32X4, Mem::F32, Addr::new(w).index(at, 1).offset((u * nv + j) * 16))).collect();
+            let bs: Vec<Value> = (0..nv).map(|j| b.load(F32X4, Mem::F32, Addr::new(w).index(at, 1).offset((u * nv + j) * 16))).collect();
             for r in 0..mr {
                 let x = match feed {
                     Feed::LoadSplat => b.load_splat(F32X4, Mem::F32, Addr::new(rows[r as usize]).index(i, 4)),
@@ -189,4 +188,27 @@ fn int8_gemm_without_dotprod_is_a_widening_tree() {
 fn int8_gemm_on_sse2_is_pmaddwd() {
     let lines = body(&int8_gemm(2, 2, DotSigns::Signed), SSE2);
     assert_eq!(count(&lines, "pmaddwd"), 8, "{}", lines.join("\n"));
+}
+
+#[test]
+fn gemm_template_inner_loops_hold_no_allocator_edits() {
+    use tflc_templates::cpu::epilogue::Epilogue;
+    use tflc_templates::cpu::gemm::{GemmSpec, build};
+    use tflc_templates::cpu::mac::WeightFormat;
+    use tflc_templates::expr::Storage;
+    let kinds = [
+        (Storage::F32, WeightFormat::F32, Storage::F32),
+        (Storage::I8, WeightFormat::I8, Storage::I32),
+        (Storage::U8, WeightFormat::U8 { zero_point: 128 }, Storage::I32),
+    ];
+    for cpu in [NEON, DOTPROD, SSE2] {
+        for (a_storage, weights, accumulator) in kinds {
+            for (m, n) in [(3136, 256), (1, 1000), (6, 24)] {
+                let epilogue = Epilogue::identity(accumulator);
+                let spec = GemmSpec { m, n, k: 256, lda: 256, ldc: n, a_storage, weights, epilogue };
+                let kernel = build(&spec, &Target::new(cpu).caps());
+                body(&kernel, cpu);
+            }
+        }
+    }
 }

@@ -193,11 +193,7 @@ fn branches_and_loops_follow_their_conditions() {
                 body: vec![call(0, &[x, x, place(Region::Weights, 4)], 1, 1)],
                 limit,
             },
-            Step::If {
-                condition: flag,
-                then: vec![call(0, &[OUTPUT, x, x], 1, 1)],
-                otherwise: vec![call(1, &[OUTPUT, x, x], 1, 1)],
-            },
+            Step::If { condition: flag, then: vec![call(0, &[OUTPUT, x, x], 1, 1)], otherwise: vec![call(1, &[OUTPUT, x, x], 1, 1)] },
         ]
     };
     // 1 → 10 → 37 → 118, three rounds; then not below 100.

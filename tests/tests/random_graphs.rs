@@ -5,7 +5,8 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::Evaluator;
-use tflc::passes::{self, Pass};
+use tflc::driver::PASSES;
+use tflc::passes::Pass;
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};
 use tflc_tests::random_graph::{RandomModel, Steps, random_model};
@@ -42,11 +43,11 @@ fn one(seed: u64) -> Result<()> {
     verify(model)?;
     let text = print(model);
     ensure!(parse(&text)? == *model, "the text form does not read back");
-    for pass in passes::ALL {
+    for pass in PASSES {
         let after = run_passes(model, &[*pass]).and_then(|after| check(&before, &after));
         after.with_context(|| format!("pass {} alone", pass.0))?;
     }
-    check(&before, &run_passes(model, passes::ALL)?).context("all passes")
+    check(&before, &run_passes(model, PASSES)?).context("all passes")
 }
 
 #[test]

@@ -3,10 +3,16 @@
 //! Every backend gives position-independent bytes for one kernel, with the calling convention of [`tflc_kir::Kernel`].
 
 pub mod cranelift;
-pub mod x86;
 pub mod image;
+pub mod x86;
 
+pub use cranelift::ENTRY;
+pub use image::Image;
+
+use crate::lower::program::Program;
 use crate::target::{Cpu, Target, X86Level};
+use image::Function;
+use rayon::prelude::*;
 use tflc_kir::Kernel;
 
 /// Machine code of one function.
@@ -36,5 +42,40 @@ pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendE
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
         Cpu::X86(level) => x86::compile(kernel, level),
+    }
+}
+
+/// Builds, optimises and compiles all kernels of a program in parallel, generates the driver, and lays everything out.
+///
+/// # Errors
+/// Where a backend refuses a kernel: a bug of a template or of the backend.
+pub fn compile_program(program: &Program, target: &Target) -> Result<Image, BackendError> {
+    let (kernels, driver) = rayon::join(
+        || program.kernels.par_iter().enumerate().map(|(i, recipe)| compile_recipe(i, recipe, target)).collect::<Result<Vec<_>, _>>(),
+        || cranelift::Compiler::new(target)?.driver(program),
+    );
+    let mut functions = kernels?;
+    functions.extend(driver?);
+    Image::new(&functions).map_err(|e| BackendError { kernel: "*".to_string(), reason: e.to_string() })
+}
+
+fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: &Target) -> Result<Function, BackendError> {
+    let mut kernel = (recipe.build)();
+    if cfg!(debug_assertions) {
+        tflc_kir::verify(&kernel).map_err(|e| BackendError { kernel: kernel.name.clone(), reason: e.to_string() })?;
+    }
+    tflc_kir::optimize(&mut kernel);
+    let code = compile_kernel(&kernel, target)?;
+    Ok(Function { name: format!("{}_{index}", kernel.name), code, links: vec![] })
+}
+
+/// Assembly text of a kernel's code.
+///
+/// # Errors
+/// Where the target's backend cannot compile the kernel.
+pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, BackendError> {
+    match target.cpu {
+        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::vcode_text(kernel, target),
+        Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
     }
 }

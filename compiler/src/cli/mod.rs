@@ -3,12 +3,20 @@
 //! Everything here may read files and print; nothing here decides what a model means. Errors are [`anyhow`] chains whose
 //! first line says what was being read or written, and whose last says what is wrong with it.
 
+pub mod args;
 pub mod bars;
+pub mod bench;
+pub mod bench_kernels;
+pub mod compile;
 pub mod image;
+pub mod inspect;
 pub mod labels;
+pub mod list;
 pub mod npy;
 pub mod npz;
 pub mod random;
+pub mod run;
 pub mod tensor;
+pub mod verify;
 
 pub use tensor::HostTensor;

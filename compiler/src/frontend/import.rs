@@ -5,7 +5,7 @@
 //! operators that cannot be compiled are reported at once.
 
 use super::schema::{BlockwiseQuantization, CustomQuantization, MultiAxisQuantization, Ref, SignatureDef, SubGraph, Tensor as FileTensor};
-use super::{ModelFile, reflect, sparse};
+use super::{ModelFile, mediapipe, reflect, sparse};
 use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{
     Affine, AttrValue, Attrs, Bytes, DType, Graph, GraphId, Location, Model, Node, OpKind, Quantization, Signature, Tensor, TensorId, TensorType,
@@ -93,6 +93,7 @@ impl Importer<'_> {
             open_dimensions(&mut out.tensors[t.index()]);
         }
         self.check_order(&out)?;
+        mediapipe::rewrite(&mut out);
         Ok(out)
     }
 

@@ -11,6 +11,7 @@
 pub mod error;
 mod file;
 mod import;
+mod mediapipe;
 pub mod reflect;
 pub mod schema;
 mod sniff;

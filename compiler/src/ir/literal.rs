@@ -145,6 +145,6 @@ mod tests {
     fn splats_are_packed() {
         assert_eq!(splat(DType::Int4, 0xf, 3), [0xff, 0x0f]);
         assert_eq!(splat(DType::Int16, 0x1234, 2), [0x34, 0x12, 0x34, 0x12]);
-        assert_eq!(splat(DType::Int2, 1, 0), []);
+        assert!(splat(DType::Int2, 1, 0).is_empty());
     }
 }

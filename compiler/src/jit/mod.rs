@@ -1,6 +1,11 @@
 //! Code in memory: the only module of this crate that runs what it generated.
 
+pub mod buffer;
+pub mod measure;
 pub mod memory;
+pub mod model;
+
+pub use model::{JitError, Model, Options};
 
 use crate::target::{Cpu, Target, X86Level};
 

@@ -49,6 +49,15 @@ pub(super) struct NodeRef {
     pub(super) label: String,
 }
 
+/// What tells pieces of the weights apart.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum PieceKey {
+    /// A tensor and how it is packed.
+    Packed(String),
+    /// The content itself.
+    Bytes(Bytes),
+}
+
 /// Everything that all graphs of a lowering share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
@@ -58,7 +67,7 @@ pub(super) struct Shared<'a> {
     pub(super) kernels: Vec<Recipe>,
     pub(super) kernel_index: HashMap<String, usize>,
     pub(super) pieces: Vec<Piece>,
-    pub(super) piece_index: HashMap<String, usize>,
+    pub(super) piece_index: HashMap<PieceKey, usize>,
     pub(super) weights_bytes: usize,
     pub(super) slots: Vec<Slot>,
     /// Time: increases by one for each node.
@@ -141,6 +150,10 @@ impl<'a> Cx<'a, '_> {
     ///
     /// Keys name the source tensor and everything that the packing depends on.
     pub fn weights(&mut self, key: String, bytes: usize, content: Content) -> Operand {
+        self.piece(PieceKey::Packed(key), bytes, content)
+    }
+
+    fn piece(&mut self, key: PieceKey, bytes: usize, content: Content) -> Operand {
         let s = &mut *self.shared;
         if let Some(&at) = s.piece_index.get(&key) {
             return Operand::Weights(at);
@@ -162,8 +175,8 @@ impl<'a> Cx<'a, '_> {
 
     /// Adds constant bytes that are identified by their content.
     pub fn bytes(&mut self, data: Vec<u8>) -> Operand {
-        let key = format!("bytes {data:?}");
-        self.weights(key, data.len(), Content::Bytes(data.into()))
+        let data = Bytes::from(data);
+        self.piece(PieceKey::Bytes(data.clone()), data.len(), Content::Bytes(data))
     }
 
     /// A buffer that lives during this node only.
@@ -200,6 +213,15 @@ impl<'a> Cx<'a, '_> {
             }
             None => NodeRef { location: Default::default(), label: "COPY".to_string() },
         }
+    }
+
+    /// The current node as operators see it.
+    ///
+    /// # Errors
+    /// `Internal` between nodes.
+    pub fn as_call(&self) -> Result<crate::ops::Call<'a>, CompileError> {
+        let node = self.node.ok_or_else(|| self.internal("a call between nodes"))?;
+        Ok(crate::ops::Call::of(self.shared.model, self.graph_id, node, node.location.operator as usize))
     }
 
     /// Place of the current node, for errors.

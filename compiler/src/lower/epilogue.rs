@@ -4,10 +4,9 @@ use super::context::{Cx, Operand};
 use crate::error::CompileError;
 use crate::ir::{Node, TensorId};
 use crate::ops::requant::{self, EpilogueInput};
-use crate::ops::storage::storage_of_type;
 use crate::passes::fuse_tail::{Access, access};
 use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
-use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
+use tflc_templates::expr::{ExprBuilder, Id, Storage};
 
 /// Where the operands of an epilogue come from.
 #[derive(Clone, Debug)]
@@ -105,19 +104,4 @@ impl Composed {
         }
         Ok(out)
     }
-
-    /// Storage of what the kernel stores.
-    pub(super) fn output(&self) -> Storage {
-        self.epilogue.expr.output
-    }
-}
-
-/// Storage of a tensor's elements, where kernels have one.
-pub(super) fn storage(cx: &Cx<'_, '_>, t: TensorId) -> Result<Storage, CompileError> {
-    storage_of_type(cx.ty(t)).ok_or_else(|| cx.unsupported(crate::error::Unsupported::Types(cx.ty(t).dtype.to_string())))
-}
-
-/// Whether an expression only passes its input on.
-pub(super) fn is_identity(expr: &Expr) -> bool {
-    matches!(expr.nodes.get(expr.result.0 as usize), Some(tflc_templates::expr::Node::Input(0))) && expr.inputs[0] == expr.output
 }

@@ -5,12 +5,22 @@
 
 mod constants;
 pub mod context;
+mod conv;
+mod epilogue;
+mod gather;
 mod grain;
+pub mod interpret;
+mod matmul;
 mod movement;
 mod pad;
 mod pointwise;
+mod pool;
 pub mod program;
+mod reduce;
+mod resize;
+mod rounding;
 mod slice;
+mod softmax;
 mod space;
 mod storage;
 pub mod view;
@@ -199,18 +209,29 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::BroadcastTo
         | OpKind::Fill
         | OpKind::ZerosLike
+        | OpKind::Shape
+        | OpKind::Rank
         | OpKind::SpaceToDepth
         | OpKind::DepthToSpace
         | OpKind::SpaceToBatchNd
         | OpKind::BatchToSpaceNd => movement::lower(cx, node),
-        // Convolutions and matrix products: `conv::lower` and `matmul::lower`, once they are there.
-        OpKind::Conv2d
-        | OpKind::DepthwiseConv2d
-        | OpKind::TransposeConv
-        | OpKind::Conv3d
-        | OpKind::Conv3dTranspose
-        | OpKind::FullyConnected
-        | OpKind::BatchMatmul => Err(cx.unsupported(Unsupported::Operator)),
+        OpKind::Sum
+        | OpKind::Mean
+        | OpKind::ReduceProd
+        | OpKind::ReduceMax
+        | OpKind::ReduceMin
+        | OpKind::ReduceAny
+        | OpKind::ReduceAll
+        | OpKind::L2Normalization
+        | OpKind::ArgMax
+        | OpKind::ArgMin
+        | OpKind::Cumsum => reduce::lower(cx, node),
+        OpKind::AveragePool2d | OpKind::MaxPool2d | OpKind::L2Pool2d => pool::lower(cx, node),
+        OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
+        OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
+        OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
+        OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Custom => {
             let name = match node.attrs.get("custom_code") {
                 Some(AttrValue::Str(s)) => s.clone(),
@@ -221,3 +242,6 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests;

@@ -6,11 +6,12 @@
 use super::constants::{axis, element_bytes, operand_int, operand_ints};
 use super::context::{Cx, Operand};
 use super::pointwise::emit;
+use super::rounding::away;
 use super::{pad, slice, space};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId, TensorType};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
-use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Storage, Ty, Unary};
+use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty};
 
 /// Lowers a node that moves elements.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -24,6 +25,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad | OpKind::Tile | OpKind::BroadcastTo | OpKind::Fill | OpKind::ZerosLike => {
             pad::lower(cx, node)
         }
+        OpKind::Shape | OpKind::Rank => describe(cx, node),
         OpKind::SpaceToDepth | OpKind::DepthToSpace | OpKind::SpaceToBatchNd | OpKind::BatchToSpaceNd => space::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
@@ -113,6 +115,21 @@ fn rename(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     Ok(())
 }
 
+/// SHAPE and RANK of an operand whose shape is known: constants.
+fn describe(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let shape = &cx.ty(cx.input(node, 0)?).shape;
+    let (y, ty) = result(cx, node, 0)?;
+    let values = if node.op == OpKind::Rank { vec![shape.len()] } else { shape.clone() };
+    let bytes = element_bytes(cx, ty)?;
+    let data: Vec<u8> = values.iter().flat_map(|v| (*v as u64).to_le_bytes()[..bytes.min(8)].to_vec()).collect();
+    if data.len() != ty.bytes() {
+        return Err(cx.internal(format!("{} values of {shape:?}", ty.elements())));
+    }
+    let (n, from, to) = (data.len(), cx.bytes(data), cx.operand(y)?);
+    copy(cx, from, to, n);
+    Ok(())
+}
+
 fn transpose(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let (y, ty) = result(cx, node, 0)?;
@@ -173,19 +190,7 @@ fn rescale(x: &TensorType, y: &TensorType) -> Option<Expr> {
     let scaled = b.mul(q, scale);
     let bias = b.f32(-(zi as f32) * v);
     let r = b.add(scaled, bias);
-    // Half away from zero, of what a byte can hold: truncate |r| + 1/2, which is exact where it matters, then put the sign back.
-    let (lo, hi) = (b.f32(-512.0), b.f32(512.0));
-    let r = b.max(lo, r);
-    let r = b.min(hi, r);
-    let floor = b.unary(Unary::Trunc, r);
-    let rest = b.sub(r, floor);
-    let (half, minus_half, one, minus_one, zero) = (b.f32(0.5), b.f32(-0.5), b.f32(1.0), b.f32(-1.0), b.f32(0.0));
-    let up = b.compare(Compare::Ge, rest, half);
-    let up = b.select(up, one, zero);
-    let down = b.compare(Compare::Le, rest, minus_half);
-    let step = b.select(down, minus_one, up);
-    let rounded = b.add(floor, step);
-    let n = b.cast(Cast::RoundEven, Ty::I32, rounded);
+    let n = away(&mut b, r, 512.0);
     let zo = b.i32(zo as i32);
     let n = b.add(n, zo);
     let (least, most) = (b.i32(0), b.i32(255));

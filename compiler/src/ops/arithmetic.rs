@@ -9,7 +9,7 @@ use crate::ops::activation::Activation;
 use crate::ops::arithmetic_quant;
 use crate::ops::call::{Call, Inferred, is_quantized};
 use crate::ops::operator::{Args, Eval, EvalError, Operator};
-use crate::ops::pointwise::{eval_pointwise, infer_binary};
+use crate::ops::pointwise::infer_binary;
 use crate::ops::storage::{over_operands, storage_of};
 use tflc_templates::expr::{Binary, Cast, Compare, Expr, ExprBuilder, Id, Ty, Unary};
 

@@ -83,6 +83,15 @@ impl BatchMatMul {
         }
     }
 
+    /// For each matrix of the result, which matrix of operand `i` it takes.
+    pub fn sources(&self, i: usize) -> Vec<usize> {
+        let count: usize = self.batches[i].iter().product();
+        let ids: Vec<u32> = (0..count as u32).collect();
+        let mut out = vec![0u32; self.batch.iter().product()];
+        Walk::broadcast(&self.batches[i], &self.batch).gather(bytemuck::cast_slice(&ids), bytemuck::cast_slice_mut(&mut out), 4);
+        out.into_iter().map(|v| v as usize).collect()
+    }
+
     /// Shape of the result.
     pub fn shape(&self) -> Vec<usize> {
         self.batch.iter().copied().chain([self.m, self.n]).collect()
@@ -95,22 +104,12 @@ fn infer(call: &Call<'_>) -> Inferred {
     Ok(vec![call.result(0, call.input(0)?.dtype, product.shape())?])
 }
 
-/// For each matrix of the result, which matrix of operand `i` it takes.
-fn sources(p: &BatchMatMul, i: usize) -> Vec<usize> {
-    let count: usize = p.batches[i].iter().product();
-    let ids: Vec<u32> = (0..count as u32).collect();
-    let total: usize = p.batch.iter().product();
-    let mut out = vec![0u32; total];
-    Walk::broadcast(&p.batches[i], &p.batch).gather(bytemuck::cast_slice(&ids), bytemuck::cast_slice_mut(&mut out), 4);
-    out.into_iter().map(|v| v as usize).collect()
-}
-
 fn eval(args: &Args<'_>) -> Results {
     let call = args.call;
     let p = BatchMatMul::new(call)?;
     let epilogue = p.epilogue(call)?;
     let ty = args.ty();
-    let (xs, ys) = (sources(&p, 0), sources(&p, 1));
+    let (xs, ys) = (p.sources(0), p.sources(1));
     fn products<T: Accumulator>(p: &BatchMatMul, x: &[T], y: &[T], at: (usize, usize), row: usize, acc: &mut [T]) {
         let (m, n, k) = (p.m, p.n, p.k);
         let (x, y) = (&x[at.0 * m * k..], &y[at.1 * k * n..]);

@@ -200,7 +200,7 @@ impl<'a> Call<'a> {
         if q.scale.len() > 1 && (q.scale.len() != channels || q.axis != axis) {
             return Err(self.invalid(format!("{} scales along axis {} for {channels} channels along axis {axis}", q.scale.len(), q.axis)));
         }
-        if let Some(s) = q.scale.iter().find(|s| !(s.is_finite() && **s >= 0.0)) {
+        if let Some(s) = q.scale.iter().find(|s| !s.is_finite()) {
             return Err(self.invalid(format!("scale {s}")));
         }
         Ok(q)

@@ -42,7 +42,7 @@ impl Pool {
         call.dtype_among(0, types)?;
         let activation = Activation::parse_clamp(call)?;
         let storage = storage_of(call, x)?;
-        Ok(Pool { window, channels, element: element(call.op, storage), epilogue: epilogue(call, storage, activation)? })
+        Ok(Pool { window, channels, element: element(call.op, storage), epilogue: epilogue(call, storage, kernel[0].saturating_mul(kernel[1]), activation)? })
     }
 }
 
@@ -54,7 +54,7 @@ fn element(op: OpKind, storage: Storage) -> Expr {
     b.finish(y, acc)
 }
 
-fn epilogue(call: &Call<'_>, storage: Storage, activation: Activation) -> Result<Expr, CompileError> {
+fn epilogue(call: &Call<'_>, storage: Storage, taps: usize, activation: Activation) -> Result<Expr, CompileError> {
     let acc = if storage == Storage::F32 { Storage::F32 } else { Storage::I32 };
     let mut b = ExprBuilder::new([acc, Storage::I32]);
     let (x, n) = (b.input(0), b.input(1));
@@ -66,15 +66,25 @@ fn epilogue(call: &Call<'_>, storage: Storage, activation: Activation) -> Result
             if op == OpKind::L2Pool2d { b.unary(Unary::Sqrt, mean) } else { mean }
         }
         _ => {
-            // (s + sign(s) * (n / 2)) / n, truncated.
-            let two = b.i32(2);
-            let half = b.binary(Binary::Div, n, two);
+            // (s + sign(s) * (n / 2)) / n, truncated. Below 2^24 the quotient in f32, truncated, is the integer one: the quotient's
+            // distance to the next integer is at least 1/n, more than its rounding error. No processor divides vectors of integers.
+            let one = b.i32(1);
+            let half = b.binary(Binary::Shr, n, one);
             let zero = b.i32(0);
             let positive = b.compare(tflc_templates::expr::Compare::Gt, x, zero);
             let up = b.add(x, half);
             let down = b.sub(x, half);
             let sum = b.select(positive, up, down);
-            b.binary(Binary::Div, sum, n)
+            let largest = if storage == Storage::I16 { 1 << 15 } else { 1 << 8 };
+            if taps.saturating_mul(largest + 1) < 1 << 24 {
+                let sum = b.cast(Cast::Value, Ty::F32, sum);
+                let n = b.cast(Cast::Value, Ty::F32, n);
+                let quotient = b.binary(Binary::Div, sum, n);
+                let whole = b.unary(Unary::Trunc, quotient);
+                b.cast(Cast::RoundEven, Ty::I32, whole)
+            } else {
+                b.binary(Binary::Div, sum, n)
+            }
         }
     };
     let y = if storage == Storage::F32 {

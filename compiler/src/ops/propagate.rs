@@ -88,14 +88,7 @@ impl Pass {
             return Ok(());
         }
         let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
-        let mut targets: Vec<GraphId> = vec![];
-        for (_, value) in node.attrs.iter() {
-            match value {
-                AttrValue::Graph(g) => targets.push(*g),
-                AttrValue::Ints(v) if node.op == OpKind::StablehloCase => targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId)),
-                _ => {}
-            }
-        }
+        let targets = targets(node);
         let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
         for target in targets {
             if target.index() >= model.graphs.len() || self.done.contains(&target) {
@@ -125,10 +118,14 @@ impl Pass {
                 let data = tensor.data.as_ref().or_else(|| known.get(&t).map(|v| &v.data));
                 Operand { ty: &tensor.ty, data, constant: tensor.data.is_some(), variable: tensor.variable }
             });
-            let types = infer(&call)?;
-            if node.reads().any(|t| self.out.dynamic.contains(&(id, t))) && !shape_is_a_value(node.op, &call) {
-                return Err(call.unsupported(Unsupported::DynamicShape));
-            }
+            let dynamic = node.reads().any(|t| self.out.dynamic.contains(&(id, t))) && !shape_is_a_value(node.op, &call);
+            // Shapes that are known only at run time may contradict each other as declared.
+            let types = match infer(&call) {
+                Ok(types) if !dynamic && !self.calls_dynamic(model, node) => types,
+                Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => return Err(call.unsupported(Unsupported::DynamicShape)),
+                Ok(types) => types,
+                Err(e) => return Err(e),
+            };
             let values = self.fold(&call, node, &types, known);
             (types, values)
         };
@@ -136,6 +133,12 @@ impl Pass {
             known.insert(*tensor, value);
         }
         Ok(types)
+    }
+
+    /// Whether the node calls a graph whose results have shapes known only at run time.
+    fn calls_dynamic(&self, model: &Model, node: &crate::ir::Node) -> bool {
+        is_control(node.op)
+            && targets(node).into_iter().filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph))).any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
     }
 
     /// Values of the results where the operands' are known and everything is small.
@@ -163,6 +166,19 @@ impl Pass {
         let values: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
         evaluate(call, &values, types, &mut State::default()).unwrap_or_default()
     }
+}
+
+/// The graphs that a node calls.
+fn targets(node: &crate::ir::Node) -> Vec<GraphId> {
+    let mut targets = vec![];
+    for (_, value) in node.attrs.iter() {
+        match value {
+            AttrValue::Graph(g) => targets.push(*g),
+            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId)),
+            _ => {}
+        }
+    }
+    targets
 }
 
 /// Whether the result's shape comes from a value that is known, whatever the operands' shapes are.

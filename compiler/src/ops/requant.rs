@@ -43,8 +43,10 @@ pub enum Scaling {
     Float,
     /// A fixed-point multiplier: TFLite's kernels.
     Fixed(Rounding),
-    /// A 15-bit multiplier of a 64-bit accumulator: TFLite's kernels for 16-bit activations.
+    /// A 15-bit multiplier of a 64-bit accumulator: TFLite's convolutions of 16-bit activations.
     Fixed64,
+    /// A 31-bit multiplier of a 64-bit accumulator, rounded once: TFLite's FULLY_CONNECTED of 16-bit activations.
+    Single64,
 }
 
 /// How an accumulator becomes a quantised element.
@@ -91,7 +93,7 @@ impl Requant {
 
     /// The epilogue, with a bias of this memory type.
     pub fn epilogue(&self, bias: Option<Storage>) -> Epilogue {
-        let acc = if self.scaling == Scaling::Fixed64 { Storage::I64 } else { Storage::I32 };
+        let acc = if matches!(self.scaling, Scaling::Fixed64 | Scaling::Single64) { Storage::I64 } else { Storage::I32 };
         let mut kinds = vec![(EpilogueInput::Acc, acc)];
         kinds.extend(bias.map(|b| (EpilogueInput::Bias, b)));
         let first = kinds.len();
@@ -110,6 +112,10 @@ impl Requant {
                 Scaling::Fixed64 => {
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| 15 - f.e).collect()), Storage::I32));
+                }
+                Scaling::Single64 => {
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.m).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| 31 - f.e).collect()), Storage::I32));
                 }
             }
         }
@@ -133,12 +139,14 @@ impl Requant {
                 emit_by(&mut b, acc, m, left, right, rounding)
             }
             Scaling::Fixed(rounding) => self.fixed[0].emit(&mut b, acc, rounding),
-            Scaling::Fixed64 => {
+            Scaling::Fixed64 | Scaling::Single64 => {
                 let (m, shift) = if per_channel {
                     let (m, s) = (b.input(first), b.input(first + 1));
                     (b.cast(Cast::Value, Ty::I64, m), b.cast(Cast::Value, Ty::I64, s))
-                } else {
+                } else if self.scaling == Scaling::Fixed64 {
                     (b.i64(self.fixed[0].reduced() as i64), b.i64((15 - self.fixed[0].e) as i64))
+                } else {
+                    (b.i64(self.fixed[0].m as i64), b.i64((31 - self.fixed[0].e) as i64))
                 };
                 let one = b.i64(1);
                 let less = b.sub(shift, one);

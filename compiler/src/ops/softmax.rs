@@ -1,10 +1,11 @@
-//! SOFTMAX and LOG_SOFTMAX along the last axis: f32 directly, 8 bits by a table of exponentials.
+//! SOFTMAX and LOG_SOFTMAX along the last axis: f32 directly, 8 bits by a table of exponentials, 16 bits in `softmax_int16.rs`.
 
 use crate::error::CompileError;
 use crate::ir::{DType, OpKind};
 use crate::ops::activation::emit_clamp;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::softmax_int16::SoftmaxInt16;
 use tflc_templates::expr::interpret::{Source, eval_slices};
 use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Storage, Ty, Unary};
 
@@ -33,12 +34,16 @@ impl Table {
         let beta = if call.op == OpKind::Softmax { call.attrs.float("beta", 1.0) } else { 1.0 };
         let step = -si * beta;
         let exp = (0..256).map(|k| f64::from(step * k as f32).exp() as f32).collect();
-        let (storage, lo, hi) = if x.dtype == DType::Int8 { (Storage::I8, -128, 127) } else { (Storage::U8, 0, 255) };
+        let (storage, lo, hi) = match y.dtype {
+            DType::Int16 => (Storage::I16, -32768, 32767),
+            DType::Int8 => (Storage::I8, -128, 127),
+            _ => (Storage::U8, 0, 255),
+        };
         let epilogue = if call.op == OpKind::Softmax {
             let mut b = ExprBuilder::new([Storage::F32]);
             let p = b.input(0);
-            // Values are not negative: half away from zero is half up. int8 rounds the sum exactly, uint8 adds 0.5 in f32.
-            let q = if x.dtype == DType::Int8 {
+            // Values are not negative: half away from zero is half up. int8 and int16 round exactly, uint8 adds 0.5 in f32.
+            let q = if y.dtype != DType::UInt8 {
                 let t = b.unary(Unary::Trunc, p);
                 let d = b.sub(p, t);
                 let half = b.f32(0.5);
@@ -51,7 +56,7 @@ impl Table {
                 b.add(p, half)
             };
             let q = b.cast(Cast::Value, Ty::I32, q);
-            let zero = b.i32(if x.dtype == DType::Int8 { zo } else { 0 });
+            let zero = b.i32(if y.dtype != DType::UInt8 { zo } else { 0 });
             let q = b.add(q, zero);
             let q = emit_clamp(&mut b, q, lo, hi);
             b.finish(q, storage)
@@ -83,9 +88,14 @@ fn infer(call: &Call<'_>) -> Inferred {
         Table::new(call)?;
     }
     if dtype == DType::Int16 {
-        return Err(call.unsupported(crate::error::Unsupported::Types("int16".into())));
+        if call.op == OpKind::LogSoftmax {
+            return Err(call.unsupported(crate::error::Unsupported::Types("int16".into())));
+        }
+        SoftmaxInt16::new(call)?;
     }
-    Ok(vec![call.result(0, dtype, x.shape.clone())?])
+    // 8-bit operands may have 16-bit results.
+    let wide = call.op == OpKind::Softmax && dtype != DType::Float32 && call.output(0)?.dtype == DType::Int16;
+    Ok(vec![call.result(0, if wide { DType::Int16 } else { dtype }, x.shape.clone())?])
 }
 
 fn eval(args: &Args<'_>) -> Results {
@@ -106,10 +116,17 @@ fn eval(args: &Args<'_>) -> Results {
         }
         return args.result(out);
     }
+    if x.ty.dtype == DType::Int16 {
+        let softmax = SoftmaxInt16::new(call)?;
+        let mut out = Vec::with_capacity(x.ty.elements());
+        args.ints(0)?.chunks(n).for_each(|row| softmax.row(row, &mut out));
+        return args.result(out);
+    }
     let table = Table::new(call)?;
     let q = args.ints(0)?;
-    let mut out = vec![0u8; q.len()];
-    for (q, out) in q.chunks(n).zip(out.chunks_mut(n)) {
+    let width = table.epilogue.output.bytes();
+    let mut out = vec![0u8; q.len() * width];
+    for (q, out) in q.chunks(n).zip(out.chunks_mut(n * width)) {
         let max = q.iter().copied().max().unwrap_or(0);
         let at = |v: i64| table.exp[(max - v) as usize & 255];
         let sum = q.iter().fold(0.0f32, |s, &v| s + at(v));

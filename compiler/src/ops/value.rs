@@ -59,7 +59,7 @@ impl Value {
     pub fn elements<T: Pod>(&self) -> Cow<'_, [T]> {
         match bytemuck::try_cast_slice(&self.data) {
             Ok(s) => Cow::Borrowed(s),
-            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(&self.data)),
+            Err(_) => Cow::Owned(self.data.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()),
         }
     }
 

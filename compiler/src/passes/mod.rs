@@ -2,10 +2,13 @@
 //!
 //! A pass takes a verified graph and gives a verified graph that computes the same outputs; the driver checks both.
 
+pub mod fold_constants;
+pub mod fold_pad;
 pub mod fuse_pointwise;
 pub mod fuse_tail;
 pub mod lower_elementwise;
 pub mod remove_dead_code;
+pub mod remove_identities;
 
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model};
@@ -16,11 +19,3 @@ use crate::target::Target;
 /// # Errors
 /// `Internal` where a pass breaks, `Unsupported` where it meets what it should lower and cannot.
 pub type Pass = fn(&mut Model, GraphId, &Target) -> Result<usize, CompileError>;
-
-/// All passes by name.
-pub const ALL: &[(&str, Pass)] = &[
-    ("lower-elementwise", lower_elementwise::run),
-    ("fuse-pointwise", fuse_pointwise::run),
-    ("fuse-tail", fuse_tail::run),
-    ("remove-dead-code", remove_dead_code::run),
-];

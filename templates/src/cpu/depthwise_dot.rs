@@ -13,6 +13,9 @@ use crate::expr::Storage;
 use std::ops::Range;
 use tflc_kir::{Addr, BinOp, Builder, Caps, DotSigns, Elem, Mem, Type, Value};
 
+/// Dot products of a tile, which are all unrolled.
+const MAX_DOTS: usize = 96;
+
 /// The dot-product way for one spec and target.
 pub(crate) struct DotPath<'a> {
     spec: &'a DepthwiseSpec,
@@ -46,7 +49,10 @@ impl<'a> DotPath<'a> {
         };
         let registers = caps.vector_registers as usize;
         let interleaved = group * spec.kernel[0].div_ceil(group);
-        let most = (registers.saturating_sub(4 + interleaved) / group).clamp(1, 6);
+        // Rows before and while they are interleaved, and the permutation.
+        let working = interleaved + 2 * group + 2;
+        let dots = group * spec.kernel[1] * spec.kernel[0].div_ceil(group);
+        let most = (registers.saturating_sub(working) / group).min(MAX_DOTS / dots).clamp(1, 6);
         let split = RowSplit::new(spec.output[1], most);
         let x = spec.axis(1);
         let classes = classes(split, |at, mr| {
@@ -159,30 +165,24 @@ impl<'a> DotPath<'a> {
             line.packed
         };
         let rows: Vec<Value> = (0..spec.kernel[0]).map(|ky| self.row(b, line, ky)).collect();
+        let step = |pixels: usize| (pixels * spec.stride[1] * spec.in_pixel) as i64;
+        let full = (spec.channels() / self.block() * self.block()) as i64;
+        // Positions are carried rather than computed: these loops may be the innermost ones.
         for class in &self.classes {
-            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
-                let x = b.mul_const(t, class.mr as i64);
-                let x = b.add_const(x, class.x as i64);
-                let pixel = b.add(line.pixel, x);
-                let at = b.mul_const(x, (spec.stride[1] * spec.in_pixel) as i64);
-                let at = b.add_const(at, -((spec.pad[1] * spec.in_pixel) as i64));
-                let full = spec.channels() / self.block();
-                let tile = |b: &mut Builder, i: Value, active: usize| {
-                    let offset = b.mul_const(i, self.block_bytes() as i64);
-                    let weights = b.ptr_add(packed, offset);
-                    let col = b.mul_const(i, self.block() as i64);
-                    let at = b.add(at, col);
-                    self.tile(b, class, &rows, at, weights, pixel, col, active, output);
-                };
-                b.for_const(0, full as i64, 1, &[], |b, i, _| {
-                    tile(b, i, self.block());
-                    vec![]
+            let at = b.i64(step(class.x) - (spec.pad[1] * spec.in_pixel) as i64);
+            let pixel = b.add_const(line.pixel, class.x as i64);
+            b.for_const(0, class.count as i64, 1, &[at, pixel], |b, _, c| {
+                let (at, pixel) = (c[0], c[1]);
+                let block = self.block() as i64;
+                let rest = b.for_const(0, full, block, &[at, packed], |b, col, c| {
+                    self.tile(b, class, &rows, c[0], c[1], pixel, col, self.block(), output);
+                    vec![b.add_const(c[0], block), b.ptr_add_const(c[1], self.block_bytes() as i64)]
                 });
                 if !spec.channels().is_multiple_of(self.block()) {
-                    let i = b.i64(full as i64);
-                    tile(b, i, spec.channels() % self.block());
+                    let col = b.i64(full);
+                    self.tile(b, class, &rows, rest[0], rest[1], pixel, col, spec.channels() % self.block(), output);
                 }
-                vec![]
+                vec![b.add_const(at, step(class.mr)), b.add_const(pixel, class.mr as i64)]
             });
         }
     }
@@ -222,8 +222,8 @@ impl<'a> DotPath<'a> {
         let lanes = usize::from(self.lanes);
         let vectors: Vec<u16> = (0..active.div_ceil(lanes)).map(|v| (active - v * lanes).min(lanes) as u16).collect();
         let nv = vectors.len();
-        let start = self.start(b, weights, col, &vectors, output);
-        let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| start.clone()).collect();
+        // Each accumulator loads what it starts from itself: a shared value costs a copy.
+        let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| self.start(b, weights, col, &vectors, output)).collect();
         for (column, &inside) in class.key.iter().enumerate() {
             let users: Vec<(usize, usize)> = (0..x.kernel)
                 .flat_map(|kx| (0..class.mr).map(move |r| (r, kx)))
@@ -246,7 +246,7 @@ impl<'a> DotPath<'a> {
         output.store(b, &Place { row: pixel, row_step: 1, col, rows: class.mr, vectors: &vectors }, &acc);
     }
 
-    /// What accumulators start from.
+    /// What accumulators start from, for each vector.
     fn start(&self, b: &mut Builder, weights: Value, col: Value, vectors: &[u16], output: &Output<'_>) -> Vec<Value> {
         let ty = Type::vector(Elem::I32, self.lanes);
         let bias = output.start(b, col, vectors);

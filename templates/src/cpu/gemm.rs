@@ -91,6 +91,19 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The panels of packed weights, in order: first column, columns with padding, and columns that exist. A panel of f32 weights holds its
+/// columns row by row, `[k, columns with padding]`; what stands in the padding does not matter.
+pub fn panels(spec: &GemmSpec, caps: &Caps) -> Vec<(usize, usize, usize)> {
+    let plan = Plan::new(spec, caps);
+    let lanes = usize::from(plan.scheme.lanes);
+    let at = |p: usize| {
+        let first = p * plan.panels.nr;
+        let width = plan.panels.vectors(p) * lanes;
+        (first, width, width.min(spec.n - first))
+    };
+    (0..plan.panels.count).map(at).collect()
+}
+
 /// Size of what [`pack_b`] gives, in bytes.
 pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
     let plan = Plan::new(spec, caps);
@@ -216,7 +229,7 @@ impl Gemm<'_> {
         let body = |b: &mut Builder, t: Value| {
             let row = b.mul_const(t, mr as i64);
             let row = b.add_const(row, shift as i64);
-            self.tile(b, row, mr, col, weights, vectors);
+            self.tile(b, t, row, mr, col, weights, vectors);
         };
         if self.plan.rows.tiles() == 1 {
             let zero = b.i64(0);
@@ -228,7 +241,8 @@ impl Gemm<'_> {
         });
     }
 
-    fn tile(&self, b: &mut Builder, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
+    #[allow(clippy::too_many_arguments)]
+    fn tile(&self, b: &mut Builder, tile: Value, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
         let scheme = &self.plan.scheme;
         let row_bytes = self.spec.lda as i64 * scheme.a_bytes();
         let offset = b.mul_const(row, row_bytes);
@@ -244,7 +258,17 @@ impl Gemm<'_> {
             acc.fill(&bias);
         }
         let dense = many && self.spec.lda == self.spec.k;
-        let prefetch = dense.then(|| (b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
+        let mut prefetch = vec![];
+        if dense {
+            prefetch.push((b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
+        }
+        let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.rows.tiles() as i64;
+        if many && self.plan.blocks == 1 && self.plan.panels.count > 1 {
+            // While the row tiles pass over this panel, each fetches its share of the next one.
+            let at = b.mul_const(tile, share);
+            let next = b.ptr_add(weights, at);
+            prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
+        }
         scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });
         let acc = scheme.end(b, acc);
         self.output.store(b, &place, &acc);

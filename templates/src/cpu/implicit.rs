@@ -5,6 +5,8 @@
 //! for which the same pixels of the tile are inside. Where input pixels are dense (no groups, no dilation in x), a run over several `kx` is one
 //! stretch of K. For int8, a skipped tap must count as the zero point: packed B carries `zero_point * Σ_ci w` for each tap and each row of taps.
 
+mod pack;
+
 use crate::cpu::epilogue::{Output, Place};
 use crate::cpu::gemm::{for_panel, split_unit};
 use crate::cpu::mac::{Acc, Run, Scheme};
@@ -144,91 +146,6 @@ impl Nest {
         if self.dense { self.geometry.x.kernel * self.geometry.in_c } else { self.geometry.in_c }
     }
 
-    /// Bytes of packed weights of one row of taps, packed row by row and tap by tap.
-    fn ky_bytes(&self, columns: usize) -> (usize, usize) {
-        let g = &self.geometry;
-        let taps = g.x.kernel * self.scheme.run_bytes(g.in_c, columns);
-        (if self.dense { self.scheme.run_bytes(g.x.kernel * g.in_c, columns) } else { taps }, taps)
-    }
-
-    fn weight_bytes(&self, columns: usize) -> usize {
-        let (rows, taps) = self.ky_bytes(columns);
-        self.geometry.y.kernel * (rows + if self.split_copy { taps } else { 0 })
-    }
-
-    /// Bytes of a panel: weights, then what skipped taps count as: for each tap, for each row of taps and, negative, all together.
-    fn panel_bytes(&self, columns: usize) -> usize {
-        let g = &self.geometry;
-        let all = usize::from(self.centering == Centering::Kernel);
-        let skipped = if self.zero == 0 { 0 } else { 4 * columns * (g.y.kernel * (g.x.kernel + 1) + all) };
-        self.weight_bytes(columns) + skipped
-    }
-
-    /// Bytes of packed weights of one group.
-    fn group_bytes(&self) -> usize {
-        let last = self.panels.last.len() * usize::from(self.scheme.lanes);
-        (self.panels.count - 1) * self.panel_bytes(self.panels.nr) + self.panel_bytes(last)
-    }
-
-    /// Bytes of packed weights.
-    pub(crate) fn packed_bytes(&self) -> usize {
-        self.geometry.groups * self.group_bytes()
-    }
-
-    /// Appends packed weights; `index(n, ky, kx, ci)` is a weight's position in `weights`, n counted over all groups; None for zero.
-    pub(crate) fn pack(&self, out: &mut Vec<u8>, weights: &[u8], index: impl Fn(usize, usize, usize, usize) -> Option<usize>) {
-        let g = &self.geometry;
-        for group in 0..g.groups {
-            for p in 0..self.panels.count {
-                let columns = self.panels.vectors(p) * usize::from(self.scheme.lanes);
-                let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
-                let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
-                    self.scheme.pack_run(out, weights, columns, count * g.in_c, |n, k| {
-                        column(n).and_then(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
-                    });
-                };
-                for ky in 0..g.y.kernel {
-                    let step = if self.dense { g.x.kernel } else { 1 };
-                    (0..g.x.kernel).step_by(step).for_each(|kx| taps(out, ky, kx, step));
-                }
-                if self.split_copy {
-                    (0..g.y.kernel).for_each(|ky| (0..g.x.kernel).for_each(|kx| taps(out, ky, kx, 1)));
-                }
-                if self.zero != 0 {
-                    self.pack_skipped(out, weights, columns, &column, &index);
-                }
-            }
-        }
-    }
-
-    fn pack_skipped(
-        &self,
-        out: &mut Vec<u8>,
-        weights: &[u8],
-        columns: usize,
-        column: &impl Fn(usize) -> Option<usize>,
-        index: &impl Fn(usize, usize, usize, usize) -> Option<usize>,
-    ) {
-        let g = &self.geometry;
-        let tap = |n: usize, ky: usize, kx: usize| -> i32 {
-            let sum: i32 = (0..g.in_c).filter_map(|c| index(n, ky, kx, c)).map(|i| self.scheme.weights.centered(weights, i)).sum();
-            sum.wrapping_mul(self.zero)
-        };
-        let mut put = |n: usize, f: &dyn Fn(usize) -> i32| out.extend_from_slice(&column(n).map_or(0, f).to_le_bytes());
-        for ky in 0..g.y.kernel {
-            for kx in 0..g.x.kernel {
-                (0..columns).for_each(|n| put(n, &|n| tap(n, ky, kx)));
-            }
-        }
-        for ky in 0..g.y.kernel {
-            (0..columns).for_each(|n| put(n, &|n| (0..g.x.kernel).fold(0, |s: i32, kx| s.wrapping_add(tap(n, ky, kx)))));
-        }
-        if self.centering == Centering::Kernel {
-            let taps = |n: usize| (0..g.y.kernel * g.x.kernel).fold(0, |s: i32, i| s.wrapping_sub(tap(n, i / g.x.kernel, i % g.x.kernel)));
-            (0..columns).for_each(|n| put(n, &taps));
-        }
-    }
-
     /// Emits one unit.
     pub(crate) fn unit(&self, b: &mut Builder, call: &Call<'_>, unit: Value) {
         let (a, packed) = (call.a, call.packed);
@@ -275,7 +192,6 @@ impl Nest {
         let out = b.add(out, row.call.origin.0);
         let out = b.mul_const(out, g.out.width as i64);
         let out = b.add(out, row.call.origin.1);
-        let start = self.start(b, row);
         for class in &self.classes {
             b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
                 let x = b.mul_const(t, class.mr as i64);
@@ -286,7 +202,7 @@ impl Nest {
                 let pixel = b.mul_const(x, g.out.step_x as i64);
                 let pixel = b.add(out, pixel);
                 let place = Place { row: pixel, row_step: g.out.step_x as i64, col: row.col, rows: class.mr, vectors: row.vectors };
-                self.tile(b, row, class, a, &start, &place);
+                self.tile(b, row, class, a, &place);
                 vec![]
             });
         }
@@ -318,11 +234,15 @@ impl Nest {
         }
         let (zero, all) = (b.i64(0), b.i64(g.y.kernel as i64));
         for (from, to) in [(zero, row.ky.0), (row.ky.1, all)] {
-            sums = b.for_loop(from, to, 1, &sums, |b, ky, sums| {
-                let offset = b.mul_const(ky, 4 * columns as i64);
-                let p = b.ptr_add(table, offset);
-                self.add_vectors(b, sums, Addr::new(p))
+            let offset = b.mul_const(from, 4 * columns as i64);
+            sums.push(b.ptr_add(table, offset));
+            sums = b.for_loop(from, to, 1, &sums, |b, _, c| {
+                let (&p, sums) = c.split_last().expect("the pointer is carried last");
+                let mut sums = self.add_vectors(b, sums, Addr::new(p));
+                sums.push(b.ptr_add_const(p, 4 * columns as i64));
+                sums
             });
+            sums.pop();
         }
         Some(sums)
     }
@@ -339,32 +259,40 @@ impl Nest {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, start: &Option<Vec<Value>>, place: &Place<'_>) {
+    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, place: &Place<'_>) {
         let g = &self.geometry;
         let k = g.y.kernel * g.x.kernel * g.in_c;
         let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
-        if let Some(values) = start {
-            acc.fill(values);
+        // Not kept over the tiles of a row: that would take registers from their loops.
+        if let Some(values) = self.start(b, row) {
+            acc.fill(&values);
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let all = 0..class.mr;
-        let body = |b: &mut Builder, ky: Value, acc: &mut Acc| {
-            let line = b.mul_const(ky, (g.y.dilation * g.x.input) as i64 * self.pixel_bytes());
-            let a = b.ptr_add(a, line);
+        let line_bytes = (g.y.dilation * g.x.input) as i64 * self.pixel_bytes();
+        let row_bytes = self.ky_bytes(columns).0 as i64;
+        let body = |b: &mut Builder, ky: Value, a: Value, weights: Value, acc: &mut Acc| {
             for run in &class.runs {
-                self.kx_run(b, acc, run, class, a, row.weights, ky, columns);
+                let at = if self.by_taps(run) { self.tap_copy(b, row.weights, ky, columns) } else { weights };
+                self.kx_run(b, acc, run, class, a, at, columns);
             }
             self.skipped_pixels(b, acc, class, row.weights, ky, columns);
         };
+        let (line, taps) = (b.mul_const(row.ky.0, line_bytes), b.mul_const(row.ky.0, row_bytes));
+        let (a, weights) = (b.ptr_add(a, line), b.ptr_add(row.weights, taps));
         if g.y.all_inside() && g.y.kernel == 1 {
-            body(b, row.ky.0, &mut acc);
+            body(b, row.ky.0, a, weights, &mut acc);
         } else {
-            let carried = acc.select(&all);
+            let mut carried = acc.select(&all);
+            carried.extend([a, weights]);
             let out = b.for_loop(row.ky.0, row.ky.1, 1, &carried, |b, ky, c| {
                 let mut inner = acc.clone();
-                inner.replace(&all, c);
-                body(b, ky, &mut inner);
-                inner.select(&all)
+                let n = inner.replace(&all, c);
+                body(b, ky, c[n], c[n + 1], &mut inner);
+                let mut yields = inner.select(&all);
+                yields.push(b.ptr_add_const(c[n], line_bytes));
+                yields.push(b.ptr_add_const(c[n + 1], row_bytes));
+                yields
             });
             acc.replace(&all, &out);
         }
@@ -372,23 +300,31 @@ impl Nest {
         row.call.output.store(b, place, &acc);
     }
 
-    /// Accumulates the taps of a run; `a` is the line of the tile's first pixel and tap (ky, 0).
+    /// Whether a run reads the copy of the weights that is packed tap by tap.
+    fn by_taps(&self, run: &KxRun) -> bool {
+        self.split_copy && run.kx.len() < self.geometry.x.kernel
+    }
+
+    /// Where that copy holds row `ky`.
+    fn tap_copy(&self, b: &mut Builder, weights: Value, ky: Value, columns: usize) -> Value {
+        let (row_bytes, tap_row_bytes) = self.ky_bytes(columns);
+        let offset = b.mul_const(ky, tap_row_bytes as i64);
+        let offset = b.add_const(offset, (self.geometry.y.kernel * row_bytes) as i64);
+        b.ptr_add(weights, offset)
+    }
+
+    /// Accumulates the taps of a run; `a` is the line of the tile's first pixel and tap (ky, 0), `weights` those of row ky.
     #[allow(clippy::too_many_arguments)]
-    fn kx_run(&self, b: &mut Builder, acc: &mut Acc, run: &KxRun, class: &Class, a: Value, weights: Value, ky: Value, columns: usize) {
+    fn kx_run(&self, b: &mut Builder, acc: &mut Acc, run: &KxRun, class: &Class, a: Value, weights: Value, columns: usize) {
         let g = &self.geometry;
         let row_offsets: Vec<i64> = (0..class.mr as i64).map(|r| r * g.x.stride as i64 * self.pixel_bytes()).collect();
-        let (row_bytes, tap_row_bytes) = self.ky_bytes(columns);
         let whole = run.kx.len() == g.x.kernel;
-        let by_taps = self.split_copy && !whole;
-        let (base, bytes) = if by_taps { (g.y.kernel * row_bytes, tap_row_bytes) } else { (0, row_bytes) };
-        let offset = b.mul_const(ky, bytes as i64);
-        let weights = b.ptr_add(weights, offset);
-        let weights = b.ptr_add_const(weights, base as i64);
+        let by_taps = self.by_taps(run);
         let tap_bytes = self.scheme.run_bytes(g.in_c, columns) as i64;
         let tap_a = g.x.dilation as i64 * self.pixel_bytes();
         let budget = if run.rows.len() == class.mr && (whole || class.count > 1) { 112 } else { 48 };
         let one = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
-            let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: None, budget };
+            let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: vec![], budget };
             self.scheme.run(b, acc, &run);
         };
         let first = run.kx.start as i64;

@@ -4,24 +4,30 @@
 //! the number of work units. Register tiles come from [`tiling`], multiply-accumulate schemes from [`mac`], what follows an accumulator from
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
+pub mod arg;
 pub mod conv;
 pub mod depthwise;
 mod depthwise_dot;
+mod depthwise_tap;
 pub mod epilogue;
 pub mod gather;
 pub mod gemm;
 pub(crate) mod implicit;
+pub mod l2_norm;
 pub mod mac;
 pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod scan;
 pub mod softmax;
 pub mod table;
 pub(crate) mod tiling;
 pub mod transpose_conv;
+mod units;
 pub mod window;
+pub mod window_copy;
 
 #[cfg(test)]
 mod tests;

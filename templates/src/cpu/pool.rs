@@ -4,6 +4,7 @@
 //! padded. The epilogue gets the accumulator and the number of elements in the window. Work units are output rows (batch × height).
 
 use super::reduce::Combine;
+use super::units::for_pairs;
 use crate::expr::emit::{emit, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
 use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Narrow, Type, Value};
@@ -44,19 +45,14 @@ impl PoolSpec {
         let mut b = Builder::new(format!("pool_{:?}", self.combine).to_lowercase());
         let x = b.ptr_param("x");
         let y = b.ptr_param("y");
-        let (begin, end) = (b.begin(), b.end());
         let in_bytes = self.element.inputs[0].bytes() as i64;
         let out_bytes = self.epilogue.output.bytes() as i64;
         let pixel_in = self.channels as i64 * in_bytes;
         let pixel_out = self.channels as i64 * out_bytes;
         let (ih, iw) = (self.input[0] as i64, self.input[1] as i64);
-        let (oh, ow) = (self.output[0] as i64, self.output[1] as i64);
-        b.for_loop(begin, end, 1, &[], |b, u, _| {
-            // Output row u belongs to image u / oh.
-            let height = b.i64(oh);
-            let image = b.bin(BinOp::Div, u, height);
-            let first = b.mul(image, height);
-            let oy = b.sub(u, first);
+        let ow = self.output[1] as i64;
+        // A unit is one output row of one image.
+        for_pairs(&mut b, self.output[0], &[], |b, [image, oy, u], _| {
             let (y0, y1) = self.window_range(b, oy, 0);
             let from = b.mul_const(image, ih * iw * pixel_in);
             let image_in = b.ptr_add(x, from);

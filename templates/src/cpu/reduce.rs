@@ -2,12 +2,12 @@
 //!
 //! The input's dimensions are kept or reduced; neighbours of one kind are merged. Where the innermost one is kept, each lane is an output;
 //! where it is reduced, lanes are partial results that are combined at the end of a row. An element expression is applied before
-//! (squares, differences from a zero point), an epilogue after (mean, requantisation). Work units are indices of the kept dimensions
-//! without the innermost, or vectors of that.
+//! (squares, differences from a zero point), an epilogue after (mean, requantisation). Work units are indices of the outermost kept
+//! dimension, or groups of vectors where only the innermost is kept.
 
 use crate::expr::emit::{self, emit, load_storage, store_storage};
 use crate::expr::{Expr, Storage, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, Narrow, ReduceOp, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Elem, Kernel, Narrow, ReduceOp, Type, Value};
 
 /// How elements are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -166,7 +166,7 @@ impl ReduceSpec {
         let kept = self.kept();
         match kept.len() {
             0 => 1,
-            1 if self.keeps_inner() => kept[0].0.div_ceil(usize::from(self.lanes(caps))) as u64,
+            1 if self.keeps_inner() => kept[0].0.div_ceil(usize::from(self.lanes(caps)) * GROUP) as u64,
             _ => kept[0].0 as u64,
         }
     }
@@ -194,6 +194,9 @@ impl ReduceSpec {
     }
 }
 
+/// Accumulators in flight: neighbouring vectors of outputs, or of one row.
+const GROUP: usize = 4;
+
 struct Reduce<'a> {
     spec: &'a ReduceSpec,
     caps: &'a Caps,
@@ -220,15 +223,16 @@ impl Reduce<'_> {
         match kept {
             [] => self.row(b, x, y),
             [inner] if self.spec.keeps_inner() => {
-                let n = inner.0 as i64;
-                let lanes = i64::from(self.lanes);
-                b.for_const(0, n - n % lanes, lanes, &[], |b, i, _| {
-                    self.column(b, x, y, i, self.lanes);
+                let n = inner.0;
+                let group = usize::from(self.lanes) * GROUP;
+                let whole = n - n % group;
+                b.for_const(0, whole as i64, group as i64, &[], |b, i, _| {
+                    self.columns(b, x, y, i, group);
                     vec![]
                 });
-                if n % lanes != 0 {
-                    let i = b.i64(n - n % lanes);
-                    self.column(b, x, y, i, (n % lanes) as u16);
+                if whole < n {
+                    let i = b.i64(whole as i64);
+                    self.columns(b, x, y, i, n - whole);
                 }
             }
             [dim, rest @ ..] => {
@@ -241,29 +245,28 @@ impl Reduce<'_> {
         }
     }
 
-    /// One kept dimension, the innermost: a work unit is a vector of it.
+    /// One kept dimension, the innermost: a work unit is a group of vectors of it.
     fn split_inner(&self, b: &mut Builder, x: Value, y: Value, n: usize) {
-        let lanes = usize::from(self.lanes);
+        let group = usize::from(self.lanes) * GROUP;
         let (begin, end) = (b.begin(), b.end());
-        let whole = b.i64((n / lanes) as i64);
+        let whole = b.i64((n / group) as i64);
         let stop = b.min(end, whole);
         b.for_loop(begin, stop, 1, &[], |b, u, _| {
-            let i = b.mul_const(u, lanes as i64);
-            self.column(b, x, y, i, self.lanes);
+            let i = b.mul_const(u, group as i64);
+            self.columns(b, x, y, i, group);
             vec![]
         });
-        if n % lanes != 0 {
-            let all = b.i64(n.div_ceil(lanes) as i64);
-            let last = b.cmp(tflc_kir::CmpOp::Ge, end, all);
+        if n % group != 0 {
+            let all = b.i64(n.div_ceil(group) as i64);
+            let last = b.cmp(CmpOp::Ge, end, all);
             b.if_then(last, |b| {
-                let i = b.i64((n - n % lanes) as i64);
-                self.column(b, x, y, i, (n % lanes) as u16);
+                let i = b.i64((n - n % group) as i64);
+                self.columns(b, x, y, i, n % group);
             });
         }
     }
 
-    fn element(&self, b: &mut Builder, x: Value, lanes: u16, addr: Addr, active: u16) -> Value {
-        let _ = x;
+    fn element(&self, b: &mut Builder, lanes: u16, addr: Addr, active: u16) -> Value {
         let v = load_storage(b, self.spec.element.inputs[0], lanes, addr, active);
         let v = emit(b, self.caps, &self.spec.element, lanes, &[v]);
         self.as_acc(b, v)
@@ -287,28 +290,43 @@ impl Reduce<'_> {
         store_storage(b, self.spec.epilogue.output, Narrow::Wrap, to, v, active);
     }
 
-    /// Outputs in lanes: the vector of columns at element `i`.
-    fn column(&self, b: &mut Builder, x: Value, y: Value, i: Value, active: u16) {
+    /// Outputs in lanes: `count` columns from column `i`, at most a group of vectors.
+    fn columns(&self, b: &mut Builder, x: Value, y: Value, i: Value, count: usize) {
+        let lanes = usize::from(self.lanes);
+        let actives: Vec<u16> = (0..count.div_ceil(lanes)).map(|v| lanes.min(count - v * lanes) as u16).collect();
         let ty = Type::vector(self.spec.acc_elem(), self.lanes);
         let init = identity(b, self.spec.combine, ty);
         let di = b.mul_const(i, self.in_bytes());
         let base = b.ptr_add(x, di);
-        let acc = self.over(b, base, &self.spec.reduced(), init, self.lanes, active);
+        let accs = self.over(b, base, &self.spec.reduced(), &vec![init; actives.len()], &actives);
         let di = b.mul_const(i, self.out_bytes());
-        self.finish(b, acc, Addr::new(y).index(di, 1), self.lanes, active);
+        let out = b.ptr_add(y, di);
+        for (v, (&acc, &active)) in accs.iter().zip(&actives).enumerate() {
+            let to = Addr::new(out).offset((v * lanes) as i64 * self.out_bytes());
+            self.finish(b, acc, to, self.lanes, active);
+        }
     }
 
     /// Accumulates over reduced dimensions that are all outside the lanes.
-    fn over(&self, b: &mut Builder, x: Value, dims: &[(usize, i64)], acc: Value, lanes: u16, active: u16) -> Value {
+    fn over(&self, b: &mut Builder, x: Value, dims: &[(usize, i64)], accs: &[Value], actives: &[u16]) -> Vec<Value> {
         let Some((&(n, stride), rest)) = dims.split_first() else {
-            let v = self.element(b, x, lanes, Addr::new(x), active);
-            return b.bin(self.spec.combine.op(), acc, v);
+            let step = i64::from(self.lanes) * self.in_bytes();
+            let mut out = vec![];
+            for (v, (&acc, &active)) in accs.iter().zip(actives).enumerate() {
+                let e = self.element(b, self.lanes, Addr::new(x).offset(v as i64 * step), active);
+                out.push(b.bin(self.spec.combine.op(), acc, e));
+            }
+            return out;
         };
-        let step = b.i64(stride * self.in_bytes());
-        b.for_const(0, n as i64, 1, &[acc, x], |b, _, c| {
-            let acc = self.over(b, c[1], rest, c[0], lanes, active);
-            vec![acc, b.ptr_add(c[1], step)]
-        })[0]
+        let carried: Vec<Value> = accs.iter().copied().chain([x]).collect();
+        let mut out = b.for_const(0, n as i64, 1, &carried, |b, _, c| {
+            let (&p, accs) = c.split_last().expect("the pointer");
+            let mut next = self.over(b, p, rest, accs, actives);
+            next.push(b.ptr_add_const(p, stride * self.in_bytes()));
+            next
+        });
+        out.pop();
+        out
     }
 
     /// One output: lanes are partial results along the innermost, reduced dimension.
@@ -316,43 +334,69 @@ impl Reduce<'_> {
         let dims = self.spec.reduced();
         let (outer, inner) = dims.split_at(dims.len() - 1);
         let n = inner[0].0 as i64;
-        let lanes = i64::from(self.lanes);
-        let elem = self.spec.acc_elem();
-        let vector = identity(b, self.spec.combine, Type::vector(elem, self.lanes));
-        let scalar = identity(b, self.spec.combine, Type::scalar(elem));
-        let whole = n - n % lanes;
-        let parts = self.rows(b, x, outer, (vector, scalar), whole, n);
-        let mut acc = parts.1;
-        if whole > 0 {
-            let all = self.spec.combine.lanes(b, parts.0);
-            acc = b.bin(self.spec.combine.op(), all, acc);
-        }
+        let group = if n >= 2 * i64::from(self.lanes) * GROUP as i64 { GROUP } else { 1 };
+        let init = identity(b, self.spec.combine, Type::vector(self.spec.acc_elem(), self.lanes));
+        let accs = self.rows(b, x, outer, &vec![init; group], n);
+        let op = self.spec.combine.op();
+        let acc = accs[1..].iter().fold(accs[0], |a, &v| b.bin(op, a, v));
+        let acc = if self.lanes > 1 { self.spec.combine.lanes(b, acc) } else { acc };
         self.finish(b, acc, Addr::new(y), 1, 1);
     }
 
-    /// Vector and scalar accumulators over the outer reduced dimensions and the innermost row.
-    fn rows(&self, b: &mut Builder, x: Value, outer: &[(usize, i64)], acc: (Value, Value), whole: i64, n: i64) -> (Value, Value) {
+    /// Accumulators over the outer reduced dimensions and the innermost row of `n`.
+    fn rows(&self, b: &mut Builder, x: Value, outer: &[(usize, i64)], accs: &[Value], n: i64) -> Vec<Value> {
         if let Some((&(count, stride), rest)) = outer.split_first() {
-            let step = b.i64(stride * self.in_bytes());
-            let r = b.for_const(0, count as i64, 1, &[acc.0, acc.1, x], |b, _, c| {
-                let inner = self.rows(b, c[2], rest, (c[0], c[1]), whole, n);
-                vec![inner.0, inner.1, b.ptr_add(c[2], step)]
+            let carried: Vec<Value> = accs.iter().copied().chain([x]).collect();
+            let mut out = b.for_const(0, count as i64, 1, &carried, |b, _, c| {
+                let (&p, accs) = c.split_last().expect("the pointer");
+                let mut next = self.rows(b, p, rest, accs, n);
+                next.push(b.ptr_add_const(p, stride * self.in_bytes()));
+                next
             });
-            return (r[0], r[1]);
+            out.pop();
+            return out;
         }
-        let bytes = self.in_bytes();
-        let lanes = i64::from(self.lanes);
+        let (bytes, lanes) = (self.in_bytes(), i64::from(self.lanes));
         let op = self.spec.combine.op();
-        let vector = b.for_const(0, whole, lanes, &[acc.0], |b, i, c| {
-            let v = self.element(b, x, self.lanes, Addr::new(x).index(i, bytes as u8), self.lanes);
-            vec![b.bin(op, c[0], v)]
+        let at = |i: Value| Addr::new(x).index(i, bytes as u8);
+        let round = lanes * accs.len() as i64;
+        let grouped = n - n % round;
+        let mut accs = b.for_const(0, grouped, round, accs, |b, i, c| {
+            let mut next = vec![];
+            for (v, &acc) in c.iter().enumerate() {
+                let e = self.element(b, self.lanes, at(i).offset(v as i64 * lanes * bytes), self.lanes);
+                next.push(b.bin(op, acc, e));
+            }
+            next
+        });
+        let whole = n - n % lanes;
+        accs[0] = b.for_const(grouped, whole, lanes, &accs[..1], |b, i, c| {
+            let e = self.element(b, self.lanes, at(i), self.lanes);
+            vec![b.bin(op, c[0], e)]
         })[0];
-        let scalar = b.for_const(whole, n, 1, &[acc.1], |b, i, c| {
-            let v = self.element(b, x, 1, Addr::new(x).index(i, bytes as u8), 1);
-            vec![b.bin(op, c[0], v)]
-        })[0];
-        (vector, scalar)
+        if whole < n {
+            let i = b.i64(whole);
+            let left = (n - whole) as u16;
+            let e = self.element(b, self.lanes, at(i), left);
+            let neutral = identity(b, self.spec.combine, b.ty(e));
+            let e = fill_tail(b, e, left, neutral);
+            accs[0] = b.bin(op, accs[0], e);
+        }
+        accs
     }
+}
+
+/// The lanes of `v` below `active`, `other` in the rest.
+pub(super) fn fill_tail(b: &mut Builder, v: Value, active: u16, other: Value) -> Value {
+    let ty = b.ty(v);
+    if active == ty.lanes {
+        return v;
+    }
+    let ints = ty.with_elem(if ty.elem.bits() == 64 { Elem::I64 } else { Elem::I32 });
+    let lane = b.const_vec(ints, (0..u64::from(ty.lanes)).collect());
+    let n = b.int(ints, i64::from(active));
+    let inside = b.cmp(CmpOp::Lt, lane, n);
+    b.select(inside, v, other)
 }
 
 /// Storage whose compute type an accumulator has.

@@ -3,9 +3,10 @@
 //! Which input rows and columns a tap reads, and with which weight, is a table made at compile time ([`TapTable`]), so every
 //! coordinate convention and rounding is data. Lanes are channels; work units are output rows (batch × height).
 
+use super::units::for_pairs;
 use crate::expr::emit::{emit, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
 
 /// Specification of a resize. Sizes are in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -57,16 +58,11 @@ impl ResampleSpec {
         let rows = b.ptr_param("rows");
         let columns = b.ptr_param("columns");
         let y = b.ptr_param("y");
-        let (begin, end) = (b.begin(), b.end());
         let pixel_in = (self.channels * self.expr.inputs[0].bytes()) as i64;
         let pixel_out = (self.channels * self.expr.output.bytes()) as i64;
         let image_bytes = (self.input[0] * self.input[1]) as i64 * pixel_in;
-        let (oh, ow) = (self.output[0] as i64, self.output[1] as i64);
-        b.for_loop(begin, end, 1, &[], |b, u, _| {
-            let height = b.i64(oh);
-            let image = b.bin(BinOp::Div, u, height);
-            let first = b.mul(image, height);
-            let oy = b.sub(u, first);
+        let ow = self.output[1] as i64;
+        for_pairs(&mut b, self.output[0], &[], |b, [image, oy, u], _| {
             let from = b.mul_const(image, image_bytes);
             let image = b.ptr_add(x, from);
             let (top, bottom, wy) = self.taps(b, rows, oy);

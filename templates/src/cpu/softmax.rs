@@ -4,9 +4,10 @@
 //! The 8-bit form looks exponentials up in a table of 256 f32 that the compiler made and adds them in order, as LiteRT does, so that
 //! the results have its bits.
 
+use super::reduce::fill_tail;
 use crate::expr::emit::{emit, load_storage, store_storage};
-use crate::expr::{Expr, Storage, Unary, math};
-use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, ConvertOp, Elem, Kernel, Mem, Narrow, ReduceOp, Type, Value};
+use crate::expr::{Expr, Storage, Unary, math, math_f64};
+use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Mem, Narrow, ReduceOp, Type, Value};
 
 /// Softmax of f32 rows: `exp(beta*(x - max)) / sum`, or `beta*(x - max) - log(sum)`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -51,19 +52,6 @@ pub enum TableKind {
         /// Bits of the output scale.
         output_scale_bits: u32,
     },
-}
-
-/// The lanes of `v` below `active`, `other` in the rest.
-fn fill_tail(b: &mut Builder, v: Value, active: u16, other: Value) -> Value {
-    let ty = b.ty(v);
-    if active == ty.lanes {
-        return v;
-    }
-    let ints = ty.with_elem(Elem::I32);
-    let lane = b.const_vec(ints, (0..u64::from(ty.lanes)).collect());
-    let n = b.int(ints, i64::from(active));
-    let inside = b.cmp(CmpOp::Lt, lane, n);
-    b.select(inside, v, other)
 }
 
 impl SoftmaxSpec {
@@ -214,7 +202,7 @@ impl SoftmaxTableSpec {
             TableKind::Log { input_scale_bits, output_scale_bits } => {
                 let si = b.f32_const(Type::F32, f32::from_bits(input_scale_bits));
                 let so = b.f32_const(Type::F32, f32::from_bits(output_scale_bits));
-                let l = math::unary(b, caps, Unary::Log, sum);
+                let l = math_f64::log(b, sum);
                 let m = b.convert(ConvertOp::IntToFloat, Type::F32, max);
                 let m = b.mul(si, m);
                 let t = b.add(m, l);

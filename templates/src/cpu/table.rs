@@ -163,6 +163,16 @@ impl Row {
         }
     }
 
+    /// The row's kernel for a target.
+    pub fn kernel(&self, caps: &Caps) -> Kernel {
+        match self.shape {
+            Shape::Gemm(m, n, k) => gemm::build(&self.gemm_spec(m, n, k), caps),
+            Shape::Conv(hw, ci, co, k, s) => conv::build(&self.conv_spec([hw, hw, ci], co, k, s), caps),
+            Shape::Depthwise(hw, c, k, s) => depthwise::build(&self.depthwise_spec([hw, hw, c], k, s), caps),
+            Shape::TransposeConv(hw, ci, co, k) => transpose_conv::build(&self.transpose_conv_spec([hw, hw, ci], co, k), caps),
+        }
+    }
+
     /// Makes the row for a target, with pseudo-random data.
     pub fn make(&self, caps: &Caps) -> Case {
         match self.shape {
@@ -173,18 +183,22 @@ impl Row {
         }
     }
 
-    fn gemm(&self, caps: &Caps, m: usize, n: usize, k: usize) -> Case {
+    fn gemm_spec(&self, m: usize, n: usize, k: usize) -> GemmSpec {
         let (a_storage, weights) = (self.dtype.storage(), self.dtype.weights());
-        let spec = GemmSpec { m, n, k, lda: k, ldc: n, a_storage, weights, epilogue: self.epilogue() };
+        GemmSpec { m, n, k, lda: k, ldc: n, a_storage, weights, epilogue: self.epilogue() }
+    }
+
+    fn gemm(&self, caps: &Caps, m: usize, n: usize, k: usize) -> Case {
+        let spec = self.gemm_spec(m, n, k);
         let w = self.data(n * k, 7);
         let bias = self.bias(n, |b| gemm::folded_bias(&spec, caps, Some(b), &w, self.dtype.zero_point()));
         let packed = gemm::pack_b(&spec, caps, &w);
         self.case(gemm::build(&spec, caps), m * k, packed, m * n, n, bias, gemm::units(&spec, caps), m * n * k)
     }
 
-    fn conv(&self, caps: &Caps, input: [usize; 3], out_c: usize, kernel: usize, stride: usize) -> Case {
+    fn conv_spec(&self, input: [usize; 3], out_c: usize, kernel: usize, stride: usize) -> ConvSpec {
         let (hw, pad) = same(input[0], kernel, stride);
-        let spec = ConvSpec {
+        ConvSpec {
             batch: 1,
             input,
             in_pixel: input[2],
@@ -199,7 +213,12 @@ impl Row {
             a_zero_point: self.dtype.zero_point(),
             weights: self.dtype.weights(),
             epilogue: self.epilogue(),
-        };
+        }
+    }
+
+    fn conv(&self, caps: &Caps, input: [usize; 3], out_c: usize, kernel: usize, stride: usize) -> Case {
+        let (hw, _) = same(input[0], kernel, stride);
+        let spec = self.conv_spec(input, out_c, kernel, stride);
         let taps = kernel * kernel * input[2];
         let w = self.data(out_c * taps, 7);
         let bias = self.bias(out_c, |b| conv::folded_bias(&spec, caps, Some(b), &w));
@@ -208,10 +227,10 @@ impl Row {
         self.case(conv::build(&spec, caps), input.iter().product(), packed, out, out_c, bias, conv::units(&spec, caps), out * taps)
     }
 
-    fn depthwise(&self, caps: &Caps, input: [usize; 3], kernel: usize, stride: usize) -> Case {
+    fn depthwise_spec(&self, input: [usize; 3], kernel: usize, stride: usize) -> DepthwiseSpec {
         let (hw, pad) = same(input[0], kernel, stride);
         let channels = input[2];
-        let spec = DepthwiseSpec {
+        DepthwiseSpec {
             batch: 1,
             input,
             in_pixel: channels,
@@ -226,7 +245,13 @@ impl Row {
             a_zero_point: self.dtype.zero_point(),
             weights: self.dtype.weights(),
             epilogue: self.epilogue(),
-        };
+        }
+    }
+
+    fn depthwise(&self, caps: &Caps, input: [usize; 3], kernel: usize, stride: usize) -> Case {
+        let (hw, _) = same(input[0], kernel, stride);
+        let channels = input[2];
+        let spec = self.depthwise_spec(input, kernel, stride);
         let w = self.data(kernel * kernel * channels, 7);
         let bias = self.bias(channels, |b| depthwise::folded_bias(&spec, caps, Some(b), &w));
         let packed = depthwise::pack_b(&spec, caps, &w);
@@ -235,9 +260,9 @@ impl Row {
         self.case(depthwise::build(&spec, caps), input.iter().product(), packed, out, channels, bias, depthwise::units(&spec), macs)
     }
 
-    fn transpose_conv(&self, caps: &Caps, input: [usize; 3], out_c: usize, kernel: usize) -> Case {
+    fn transpose_conv_spec(&self, input: [usize; 3], out_c: usize, kernel: usize) -> TransposeConvSpec {
         let output = [input[0] * kernel, input[1] * kernel, out_c];
-        let spec = TransposeConvSpec {
+        TransposeConvSpec {
             batch: 1,
             input,
             in_pixel: input[2],
@@ -250,7 +275,12 @@ impl Row {
             a_zero_point: self.dtype.zero_point(),
             weights: self.dtype.weights(),
             epilogue: self.epilogue(),
-        };
+        }
+    }
+
+    fn transpose_conv(&self, caps: &Caps, input: [usize; 3], out_c: usize, kernel: usize) -> Case {
+        let output = [input[0] * kernel, input[1] * kernel, out_c];
+        let spec = self.transpose_conv_spec(input, out_c, kernel);
         let w = self.data(out_c * kernel * kernel * input[2], 7);
         let bias = self.bias(out_c, <[i32]>::to_vec);
         let packed = transpose_conv::pack_b(&spec, caps, &w);

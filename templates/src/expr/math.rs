@@ -40,6 +40,11 @@ pub fn binary(b: &mut Builder, caps: &Caps, op: Binary, x: Value, y: Value) -> V
     }
 }
 
+// pi/2 - 1.5703125 in pieces of 9 bits and a rest: 507 * 2^-20, 337 * 2^-30.
+const P2: f32 = -4.835_128_8e-4;
+const P3: f32 = -3.138_557e-7;
+const P4: f32 = -6.077_100_6e-11;
+
 struct Math<'a> {
     b: &'a mut Builder,
     fma: bool,
@@ -120,7 +125,7 @@ impl Math<'_> {
         self.b.min(hi, x)
     }
 
-    /// e^x, within 2 ulp; overflows to infinity, underflows through the subnormals to 0.
+    /// e^x, within 1 ulp; overflows to infinity, underflows through the subnormals to 0.
     fn exp(&mut self, x: Value) -> Value {
         let x = self.clamp(x, -104.0, 89.0);
         let (n, p) = self.exp_parts(x);
@@ -136,20 +141,26 @@ impl Math<'_> {
         self.b.mul(y, f)
     }
 
-    /// e^x - 1, within 3 ulp.
+    /// e^x - 1, within 2 ulp; overflows to infinity.
     fn expm1(&mut self, x: Value) -> Value {
-        let x = self.clamp(x, -30.0, 88.8);
-        let (n, p) = self.exp_parts(x);
-        // 2^n p + (2^n - 1), exact where n = 0; n reaches 128 only past the clamp's top, which is kept below it.
-        let top = self.i(x, 127);
-        let n = self.b.min(n, top);
-        let f = self.exp2_int(n);
-        let one = self.c(x, 1.0);
-        let g = self.b.sub(f, one);
-        self.mul_add(p, f, g)
+        let x = self.clamp(x, -30.0, 89.0);
+        self.expm1_parts(x)
     }
 
-    /// Natural logarithm, within 2 ulp; -infinity at 0, NaN below.
+    /// e^x - 1 for x in [-104, 89].
+    fn expm1_parts(&mut self, x: Value) -> Value {
+        let (n, p) = self.exp_parts(x);
+        // 2 (2^(n-1) p + (2^(n-1) - 1/2)): exact where n = 0, and 2^(n-1) never overflows.
+        let one = self.i(x, 1);
+        let less = self.b.sub(n, one);
+        let f = self.exp2_int(less);
+        let half = self.c(x, 0.5);
+        let g = self.b.sub(f, half);
+        let y = self.mul_add(p, f, g);
+        self.b.add(y, y)
+    }
+
+    /// Natural logarithm, within 1 ulp; -infinity at 0, NaN below.
     fn log(&mut self, x: Value) -> Value {
         let (ints, floats) = (self.ints(x), self.floats(x));
         // Subnormals are scaled by 2^23 first.
@@ -212,43 +223,47 @@ impl Math<'_> {
         self.b.select(negative, nan, y)
     }
 
-    /// Hyperbolic tangent, within 4 ulp: a ratio of polynomials in x (Eigen, `generic_fast_tanh_float`), with one division.
+    /// Hyperbolic tangent, within 3 ulp: `t / (t + 2)` with `t = e^(2|x|) - 1`, and the sign of x.
     fn tanh(&mut self, x: Value) -> Value {
-        let c = self.clamp(x, -7.905_311, 7.905_311);
-        let x2 = self.b.mul(c, c);
-        let p =
-            self.poly(x2, &[-2.760_768_5e-16, 2.000_188e-13, -8.604_672e-11, 5.122_297_3e-8, 1.485_722_3e-5, 6.372_619e-4, 4.893_524_6e-3]);
-        let p = self.b.mul(p, c);
-        let q = self.poly(x2, &[1.198_258_4e-6, 1.185_347e-4, 2.268_434_6e-3, 4.893_525_3e-3]);
-        let y = self.b.bin(BinOp::Div, p, q);
-        // Near 0 the function is its argument, and the ratio would lose the last bits.
-        let small = self.c(x, 4e-4);
-        let size = self.b.un(UnOp::Abs, c);
-        let near = self.b.cmp(CmpOp::Lt, size, small);
-        self.b.select(near, x, y)
+        let a = self.b.un(UnOp::Abs, x);
+        // At 10 the result has long been 1.
+        let limit = self.c(x, 10.0);
+        let a = self.b.min(limit, a);
+        let twice = self.b.add(a, a);
+        let t = self.expm1_parts(twice);
+        let two = self.c(x, 2.0);
+        let d = self.b.add(t, two);
+        let y = self.b.bin(BinOp::Div, t, d);
+        self.copy_sign(y, x)
     }
 
-    /// 1 / (1 + e^-x), within 3 ulp.
+    /// 1 / (1 + e^-x), within 2.5 ulp, as `e / (1 + e)` with `e = e^-|x|` for negative x, so that it underflows gradually.
     fn logistic(&mut self, x: Value) -> Value {
-        let n = self.b.un(UnOp::Neg, x);
+        let a = self.b.un(UnOp::Abs, x);
+        let n = self.b.un(UnOp::Neg, a);
         let e = self.exp(n);
-        let one = self.c(x, 1.0);
+        let (zero, one) = (self.c(x, 0.0), self.c(x, 1.0));
         let d = self.b.add(e, one);
-        self.b.bin(BinOp::Div, one, d)
+        let below = self.b.cmp(CmpOp::Lt, x, zero);
+        let top = self.b.select(below, e, one);
+        self.b.bin(BinOp::Div, top, d)
     }
 
-    /// Sine or cosine, within 2 ulp of the largest value for |x| up to 30,000; beyond, the error grows with |x|.
+    /// Sine or cosine, for |x| up to 30,000 within 2 ulp; beyond, the error grows with |x|, while results stay
+    /// between -1.1 and 1.1.
     fn sin_cos(&mut self, x: Value, cos: bool) -> Value {
         let ints = self.ints(x);
         let two_over_pi = self.c(x, std::f32::consts::FRAC_2_PI);
         let n = self.b.mul(x, two_over_pi);
         let n = self.b.un(UnOp::RoundEven, n);
-        // pi/2 in three parts (Cody and Waite).
+        // pi/2 in parts (Cody and Waite): without fusion each but the last has 9 bits, so that n times it is exact below 2^15.
+        let parts: &[f32] = if self.fma { &[-1.570_312_5, -4.837_513e-4, -7.549_79e-8] } else { &[-1.570_312_5, P2, P3, P4] };
         let mut r = x;
-        for part in [-1.570_312_5, -4.837_513e-4, -7.549_79e-8] {
+        for &part in parts {
             let k = self.c(x, part);
             r = self.mul_add(n, k, r);
         }
+        let r = self.clamp(r, -0.8, 0.8);
         let limit = self.clamp(n, -2e9, 2e9);
         let q = self.b.convert(ConvertOp::FloatToIntEven, ints, limit);
         let one = self.i(x, 1);
@@ -270,7 +285,7 @@ impl Math<'_> {
         self.b.select(negative, minus, y)
     }
 
-    /// Error function, within 2 ulp (N. Juffa, "erff" with a polynomial below 0.92 and 1 - e^q(x) above).
+    /// Error function, within 1.1 ulp (N. Juffa, "erff" with a polynomial below 0.92 and 1 - e^q(x) above).
     fn erf(&mut self, x: Value) -> Value {
         let t = self.b.un(UnOp::Abs, x);
         let four = self.c(x, 4.0);
@@ -309,7 +324,7 @@ impl Math<'_> {
         self.b.bitcast(floats, bits)
     }
 
-    /// Arc tangent of y / x in the right quadrant, within 4 ulp (Cephes atanf with a three-way range reduction).
+    /// Arc tangent of y / x in the right quadrant, within 3 ulp (Cephes atanf with a three-way range reduction).
     fn atan2(&mut self, y: Value, x: Value) -> Value {
         let ay = self.b.un(UnOp::Abs, y);
         let ax = self.b.un(UnOp::Abs, x);
@@ -373,3 +388,6 @@ impl Math<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,9 @@ fn poly(b: &mut Builder, x: Value, coefficients: &[f64]) -> Value {
     acc
 }
 
-/// Base-2 logarithm of a positive, normal f64: the series of atanh((m-1)/(m+1)) with m in [sqrt(1/2), sqrt(2)).
-fn log2(b: &mut Builder, x: Value) -> Value {
+/// A positive, normal f64 as exponent e and natural logarithm of m, where x = m 2^e with m in [sqrt(1/2), sqrt(2)): the series of
+/// 2 atanh((m-1)/(m+1)).
+fn log_parts(b: &mut Builder, x: Value) -> (Value, Value) {
     let bits = b.bitcast(Type::I64, x);
     let offset = b.i64(std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64);
     let t = b.sub(bits, offset);
@@ -42,10 +43,25 @@ fn log2(b: &mut Builder, x: Value) -> Value {
     let series: Vec<f64> = (0..11).rev().map(|k| 2.0 / f64::from(2 * k + 1)).collect();
     let p = poly(b, z2, &series);
     let ln = b.mul(p, z);
+    (b.convert(ConvertOp::IntToFloat, Type::F64, e), ln)
+}
+
+/// Base-2 logarithm of a positive, normal f64.
+fn log2(b: &mut Builder, x: Value) -> Value {
+    let (e, ln) = log_parts(b, x);
     let log2e = c(b, std::f64::consts::LOG2_E);
     let l = b.mul(ln, log2e);
-    let e = b.convert(ConvertOp::IntToFloat, Type::F64, e);
     b.add(l, e)
+}
+
+/// Natural logarithm of a positive, finite f32 scalar.
+pub(crate) fn log(b: &mut Builder, x: Value) -> Value {
+    let x = wide(b, x);
+    let (e, ln) = log_parts(b, x);
+    let ln2 = c(b, std::f64::consts::LN_2);
+    let l = b.mul(e, ln2);
+    let l = b.add(l, ln);
+    b.convert(ConvertOp::FloatToFloat, Type::F32, l)
 }
 
 /// 2^x for x in [-1000, 1000].

@@ -8,7 +8,7 @@
 pub mod emit;
 pub mod interpret;
 pub mod math;
-mod math_f64;
+pub(crate) mod math_f64;
 pub mod parse;
 pub mod print;
 pub mod verify;

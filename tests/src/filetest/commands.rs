@@ -9,7 +9,7 @@ use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::passes;
+use tflc::driver::PASSES;
 use tflc::target::Target;
 use tflc_kir::interp::{self, Arg, Memory};
 use tflc_kir::{Elem, Type};
@@ -46,7 +46,7 @@ fn pass(case: &Case<'_>) -> Result<String> {
         [name, cpu] => (name, *cpu),
         _ => bail!("the header is `test pass NAME [CPU]`"),
     };
-    let (_, run) = passes::ALL.iter().find(|(n, _)| n == name).with_context(|| format!("there is no pass `{name}`"))?;
+    let (_, run) = PASSES.iter().find(|(n, _)| n == name).with_context(|| format!("there is no pass `{name}`"))?;
     let target = Target::new(Target::parse_cpu(cpu).with_context(|| format!("there is no CPU `{cpu}`"))?);
     let before = parse(case.input)?;
     verify(&before)?;

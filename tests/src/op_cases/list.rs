@@ -2,7 +2,7 @@
 
 use super::data::{Kind, Rng};
 use super::{OpCase, row_case};
-use tflc_kir::{BinOp, Caps, CmpOp, ConvertOp, DotSigns, Elem, Mem, Op, ReduceOp, Type, UnOp};
+use tflc_kir::{BinOp, Caps, CmpOp, ConvertOp, DotSigns, Elem, Mem, Op, ReduceOp, Type, UnOp, legal};
 
 const INTS: [Elem; 4] = [Elem::I8, Elem::I16, Elem::I32, Elem::I64];
 const FLOATS: [Elem; 2] = [Elem::F32, Elem::F64];
@@ -194,6 +194,20 @@ fn lanes(caps: &Caps, out: &mut Vec<OpCase>) {
             let mask = ty.mask();
             out.push(row_case(&format!("splat_{mask}"), caps, &[(Type::BOOL, Kind::Any)], |b, a| b.inst(Op::Splat, mask, &[a[0]])));
             out.push(row_case(&format!("extract_lane_{mask}"), caps, &[(mask, Kind::Any)], |b, a| b.extract_lane(a[0], 1)));
+            for parts in [2, 4, 8] {
+                let part = mask.with_lanes(mask.lanes / parts);
+                if mask.lanes < parts * 2 || !legal(part, caps) {
+                    continue;
+                }
+                for i in 0..parts {
+                    let name = format!("extract_part_{mask}_{i}_of_{parts}");
+                    out.push(row_case(&name, caps, &[(mask, Kind::Any)], |b, a| b.extract_part(a[0], i, part.lanes)));
+                }
+                if parts == 2 {
+                    let operands = [(part, Kind::Any), (part, Kind::Any)];
+                    out.push(row_case(&format!("concat_{part}"), caps, &operands, |b, a| b.concat(a[0], a[1])));
+                }
+            }
             for op in [ReduceOp::Or, ReduceOp::And] {
                 out.push(row_case(&format!("reduce_{}_{mask}", op.name()), caps, &[(mask, Kind::Any)], |b, a| b.reduce(op, a[0])));
             }

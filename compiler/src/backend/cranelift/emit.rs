@@ -4,12 +4,10 @@
 //! everything first and spills. The order of the kernel is the schedule; sharing of constants and addresses happens here ([`Shared`]). Truth values are `I8` 0 or 1; masks are integer vectors with all bits of a true lane set. Loops test at the bottom. Scalars live in
 //! CLIF scalars; `Ptr` is `I64`. Values are SSA on both sides, so every kir value is one CLIF value.
 
-use cranelift_codegen::ir::types::*;
-use cranelift_codegen::ir::{
-    self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName,
-};
-use cranelift_codegen::isa::{CallConv, TargetIsa};
 use super::share::Shared;
+use cranelift_codegen::ir::types::*;
+use cranelift_codegen::ir::{self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName};
+use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tflc_kir::{Block, Elem, Inst, Kernel, Op, Type, Value};
 
@@ -165,6 +163,8 @@ impl<'k> Emitter<'k, '_> {
             Op::Splat => self.splat(inst, kty, ty, a[0]),
             Op::ExtractLane(lane) => self.extract_lane(inst, kty, a[0], *lane),
             Op::InsertLane(lane) => self.insert_lane(kty, ty, a[0], a[1], *lane),
+            Op::ExtractPart(part) if kty.elem == Elem::Bool => self.mask_part(ty, a[0], *part),
+            Op::Concat if kty.elem == Elem::Bool => self.mask_concat(a[0], a[1]),
             Op::ExtractPart(_) | Op::Concat => return Err("parts of vectors: this target has 16-byte vectors only".into()),
             Op::Shuffle(map) => self.shuffle_lanes(ty, a[0], a[1], map)?,
             Op::UnpackLo | Op::UnpackHi => self.unpack(ty, a[0], a[1], matches!(op, Op::UnpackHi)),

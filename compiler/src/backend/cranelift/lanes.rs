@@ -1,8 +1,10 @@
 //! Moving single lanes: splat, extraction, insertion, look-up tables, reductions.
 
+use super::arith::Sign;
 use super::emit::{Emitter, Family, Reason, Val, mem_flags};
-use cranelift_codegen::ir::types::*;
+use super::multiply::Half;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{self, InstBuilder};
 use tflc_kir::{Elem, Inst, Op, ReduceOp, Type};
 
@@ -43,6 +45,29 @@ impl Emitter<'_, '_> {
     pub(super) fn insert_lane(&mut self, kty: Type, ty: ir::Type, v: Val, s: Val, lane: u16) -> Val {
         let s = if kty.elem == Elem::Bool { self.b.ins().bmask(ty.lane_type(), s) } else { self.fit_int(ty.lane_type(), s) };
         self.b.ins().insertlane(v, s, lane as u8)
+    }
+
+    // ---- parts of masks, whose lanes widen as they become fewer ----
+
+    pub(super) fn mask_part(&mut self, ty: ir::Type, a: Val, part: u16) -> Val {
+        let mut v = a;
+        // Parts left in `v`, and which of them is wanted.
+        let mut parts = self.ty(v).lane_count() / ty.lane_count();
+        let mut part = u32::from(part);
+        while parts > 1 {
+            parts /= 2;
+            let half = if part >= parts { Half::High } else { Half::Low };
+            part %= parts;
+            v = self.widen(v, Sign::Signed, half);
+        }
+        v
+    }
+
+    pub(super) fn mask_concat(&mut self, a: Val, b: Val) -> Val {
+        match self.ty(a) {
+            I64X2 => self.shuffle_words(I32X4, a, b, [0, 2, 4, 6]),
+            _ => self.b.ins().snarrow(a, b),
+        }
     }
 
     // ---- tables ----

@@ -22,15 +22,16 @@ mod multiply;
 mod share;
 mod shift;
 mod shuffle;
+mod store;
 
 pub use driver::ENTRY;
 
 use super::{BackendError, Code};
 use crate::target::{Arch, Cpu, Target};
+use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 use emit::Family;
 use tflc_kir::Kernel;

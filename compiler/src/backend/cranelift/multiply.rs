@@ -5,9 +5,9 @@
 
 use super::arith::Sign;
 use super::emit::{Emitter, Family, Reason, Val};
+use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
-use cranelift_codegen::ir::InstBuilder;
 use tflc_kir::DotSigns;
 
 /// Picks the odd 32-bit lanes of two vectors.

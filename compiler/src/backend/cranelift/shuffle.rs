@@ -93,7 +93,9 @@ impl Emitter<'_, '_> {
         if is_interleaving(bytes) || is_half_shuffle(bytes) {
             return self.shuffle_inst(a, b, bytes);
         }
-        if a == b && let Some(pattern) = self_interleaving(bytes) {
+        if a == b
+            && let Some(pattern) = self_interleaving(bytes)
+        {
             return self.shuffle_inst(a, a, pattern);
         }
         if let Some(words) = as_words(bytes) {
@@ -113,7 +115,9 @@ impl Emitter<'_, '_> {
             let mask = self.vector_constant(I8X16, bytes.map(|i| if i >= 16 { 0xFF } else { 0 }));
             return self.b.ins().bitselect(mask, y, x);
         }
-        if a == b && let Some((low, high)) = half_shuffles(bytes) {
+        if a == b
+            && let Some((low, high)) = half_shuffles(bytes)
+        {
             let v = self.shuffle_inst(a, a, low);
             return self.shuffle_inst(v, v, high);
         }

@@ -5,7 +5,7 @@
 //! between. A user that cannot fold it has it computed on the spot, which is as good.
 
 use std::collections::HashSet;
-use tflc_kir::{Active, Block, ConvertOp, Elem, Inst, Kernel, Op, UnOp, Value};
+use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, Type, UnOp, Value};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Analysis<'k> {
     live_control: HashSet<*const Inst>,
     uses: Vec<u32>,
     deferred: Vec<bool>,
+    /// The instruction that uses a value last, if that is in the block of the definition.
+    last_user: Vec<*const Inst>,
 }
 
 impl<'k> Analysis<'k> {
@@ -42,6 +44,7 @@ impl<'k> Analysis<'k> {
             live_control: HashSet::new(),
             uses: vec![0; n],
             deferred: vec![false; n],
+            last_user: vec![std::ptr::null(); n],
         };
         a.define(&kernel.body);
         let mut work = kernel.body.yields.clone();
@@ -49,9 +52,10 @@ impl<'k> Analysis<'k> {
         while let Some(v) = work.pop() {
             a.mark(v, &mut work);
         }
-        let mut sites = Sites { def: vec![Site::default(); n], last: vec![Site::default(); n], block: 0, epoch: 0, blocks: 0 };
+        let blank = vec![Site::default(); n];
+        let mut sites = Sites { def: blank.clone(), last: blank, user: vec![std::ptr::null(); n], block: 0, epoch: 0, blocks: 0 };
         a.count(&kernel.body, &mut sites);
-        a.use_all(&kernel.body.yields, &mut sites);
+        a.use_all(&kernel.body.yields, None, &mut sites);
         a.defer(&sites);
         a
     }
@@ -82,6 +86,11 @@ impl<'k> Analysis<'k> {
     /// Whether the instruction that gives a value waits for its only user.
     pub(super) fn deferred(&self, v: Value) -> bool {
         self.deferred[v.index()]
+    }
+
+    /// Whether an instruction is the last to use a value, in the block where it was made, so that the register is free afterwards.
+    pub(super) fn dies(&self, v: Value, user: &Inst) -> bool {
+        std::ptr::eq(self.last_user[self.root(v).index()], user)
     }
 
     /// Whether an instruction must be lowered.
@@ -178,11 +187,12 @@ impl<'k> Analysis<'k> {
         }
     }
 
-    fn use_all(&mut self, vs: &[Value], sites: &mut Sites) {
+    fn use_all(&mut self, vs: &[Value], user: Option<&Inst>, sites: &mut Sites) {
         for &v in vs {
             let v = self.root(v).index();
             self.uses[v] += 1;
             sites.last[v] = sites.here();
+            sites.user[v] = user.map_or(std::ptr::null(), std::ptr::from_ref);
         }
     }
 
@@ -193,13 +203,15 @@ impl<'k> Analysis<'k> {
             }
             match inst.op {
                 Op::For { .. } => {
-                    self.use_all(&inst.args[..2], sites);
+                    self.use_all(&inst.args[..2], None, sites);
                     let carried: Vec<usize> = (0..inst.results.len()).filter(|&k| self.carried(inst, k)).collect();
-                    carried.iter().for_each(|&k| self.use_all(&inst.args[k + 2..k + 3], sites));
+                    carried.iter().for_each(|&k| self.use_all(&inst.args[k + 2..k + 3], None, sites));
                     self.nested(&inst.blocks[0], sites, |k| carried.contains(&k));
+                    // The increment at the loop's end uses the counter last.
+                    sites.user[inst.blocks[0].args[0].index()] = std::ptr::null();
                 }
                 Op::If => {
-                    self.use_all(&inst.args, sites);
+                    self.use_all(&inst.args, None, sites);
                     let live: Vec<bool> = inst.results.iter().map(|&r| self.live(r)).collect();
                     inst.blocks.iter().for_each(|b| self.nested(b, sites, |k| live[k]));
                 }
@@ -207,11 +219,11 @@ impl<'k> Analysis<'k> {
                     let args: Vec<bool> = inst.blocks[0].args.iter().map(|&v| self.live(v)).collect();
                     let passed: Vec<bool> = (0..inst.results.len()).map(|k| self.passed(inst, k)).collect();
                     let initial: Vec<Value> = inst.args.iter().zip(&args).filter(|(_, l)| **l).map(|(&v, _)| v).collect();
-                    self.use_all(&initial, sites);
+                    self.use_all(&initial, None, sites);
                     self.nested(&inst.blocks[0], sites, |k| k == 0 || passed[k - 1]);
                     self.nested(&inst.blocks[1], sites, |k| args[k]);
                 }
-                _ => self.use_all(&inst.args, sites),
+                _ => self.use_all(&inst.args, Some(inst), sites),
             }
             if matches!(inst.op, Op::Store(..)) || !inst.blocks.is_empty() {
                 sites.epoch += 1;
@@ -229,16 +241,20 @@ impl<'k> Analysis<'k> {
         let outer = sites.block;
         sites.blocks += 1;
         sites.block = sites.blocks;
+        block.args.iter().for_each(|v| sites.def[v.index()] = sites.here());
         self.count(block, sites);
         let yields: Vec<Value> = block.yields.iter().enumerate().filter(|(k, _)| live(*k)).map(|(_, &v)| v).collect();
-        self.use_all(&yields, sites);
+        self.use_all(&yields, None, sites);
         sites.block = outer;
     }
 
     fn defer(&mut self, sites: &Sites) {
         for (i, &def) in self.def.iter().enumerate() {
-            let Def::Result(inst, 0) = def else { continue };
             let (made, used) = (sites.def[i], sites.last[i]);
+            if made.block == used.block && !matches!(def, Def::Entry) {
+                self.last_user[i] = sites.user[i];
+            }
+            let Def::Result(inst, 0) = def else { continue };
             if self.uses[i] != 1 || made.block != used.block || self.root[i].index() != i {
                 continue;
             }
@@ -249,6 +265,7 @@ impl<'k> Analysis<'k> {
                 Op::LoadSplat(m) => unchanged && m.mem.bytes() * 8 == self.kernel.types[i].elem.bits(),
                 // Their operands are computed here, unless these wait too, which needs memory to be unchanged.
                 Op::Cmp(_) => scalar(inst.args[0]) && unchanged,
+                Op::Reduce(_) => self.kernel.types[i] == Type::BOOL && unchanged,
                 Op::Un(UnOp::Neg) => self.kernel.types[i].elem.is_float() && unchanged,
                 _ => false,
             };
@@ -257,7 +274,8 @@ impl<'k> Analysis<'k> {
 
     /// Upper estimate of the vector registers that the body of an innermost loop needs, without constants and splatted parameters.
     pub(super) fn vector_pressure(&self, inst: &Inst) -> usize {
-        let mut p = Pressure { analysis: self, last: vec![0; self.def.len()], inside: HashSet::new(), at: 0, live: 0, max: 0 };
+        let n = self.def.len();
+        let mut p = Pressure { analysis: self, last: vec![0; n], inside: vec![false; n], at: 0, live: 0, max: 0 };
         for b in &inst.blocks {
             p.last_uses(b);
         }
@@ -265,8 +283,23 @@ impl<'k> Analysis<'k> {
         for b in &inst.blocks {
             p.walk(b);
         }
-        let outside = (0..self.def.len() as u32).map(Value).filter(|v| p.last[v.index()] > 0 && !p.inside.contains(v) && self.in_vector(*v));
+        let outside = (0..n as u32).map(Value).filter(|v| p.last[v.index()] > 0 && !p.inside[v.index()] && self.in_vector(*v));
         p.max + outside.count()
+    }
+
+    /// Vector registers that an instruction needs besides its operands and its result, with the latter counted where its code is long.
+    fn temporaries(&self, inst: &Inst) -> usize {
+        let made_here = |v: &Value| {
+            let v = self.root(*v);
+            let constant = self.inst(v).is_some_and(|i| matches!(i.op, Op::Const(_) | Op::ConstVec(_) | Op::Splat));
+            self.kernel.ty(v).is_vector() && (self.deferred(v) || constant)
+        };
+        let long = match inst.op {
+            Op::Dot4(_) | Op::Table256 => 4,
+            Op::Bin(BinOp::MulHiS | BinOp::MulHiU | BinOp::MulRoundHi) | Op::Shuffle(_) | Op::Gather(_) | Op::Convert(_) | Op::Store(..) => 2,
+            _ => 0,
+        };
+        long.max(inst.args.iter().filter(|v| made_here(v)).count())
     }
 
     /// Whether a value occupies a vector register while it lives.
@@ -287,6 +320,8 @@ struct Site {
 struct Sites {
     def: Vec<Site>,
     last: Vec<Site>,
+    /// The plain instruction that uses a value last.
+    user: Vec<*const Inst>,
     block: u32,
     epoch: u32,
     blocks: u32,
@@ -303,7 +338,7 @@ struct Pressure<'a, 'k> {
     analysis: &'a Analysis<'k>,
     /// Position of the last use, from 1.
     last: Vec<usize>,
-    inside: HashSet<Value>,
+    inside: Vec<bool>,
     at: usize,
     live: usize,
     max: usize,
@@ -311,14 +346,14 @@ struct Pressure<'a, 'k> {
 
 impl Pressure<'_, '_> {
     fn last_uses(&mut self, b: &Block) {
-        self.inside.extend(&b.args);
+        b.args.iter().for_each(|v| self.inside[v.index()] = true);
         for inst in b.insts.iter().filter(|i| self.analysis.needed(i)) {
             self.at += 1;
             for &v in &inst.args {
                 self.last[self.analysis.root(v).index()] = self.at;
             }
             inst.blocks.iter().for_each(|b| self.last_uses(b));
-            self.inside.extend(&inst.results);
+            inst.results.iter().for_each(|v| self.inside[v.index()] = true);
         }
         self.at += 1;
         for &v in &b.yields {
@@ -342,10 +377,11 @@ impl Pressure<'_, '_> {
             for (i, &v) in inst.args.iter().enumerate() {
                 let v = self.analysis.root(v);
                 let dies = self.last[v.index()] == at && !inst.args[..i].contains(&v);
-                if dies && self.inside.contains(&v) && self.analysis.in_vector(v) {
+                if dies && self.inside[v.index()] && self.analysis.in_vector(v) {
                     self.live = self.live.saturating_sub(1);
                 }
             }
+            self.max = self.max.max(self.live + self.analysis.temporaries(inst));
             inst.results.iter().for_each(|&v| self.born(v));
         }
         self.at += 1;

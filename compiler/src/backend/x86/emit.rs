@@ -300,6 +300,8 @@ impl Emitter {
         let mut reg = |view: View| name(allocs.next().and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc()), view);
         let mut i = Instruction::default();
         i.set_code(inst.code);
+        let copies = matches!(inst.code, Code::Mov_r64_rm64 | Code::VEX_Vmovaps_xmm_xmmm128 | Code::VEX_Vmovaps_ymm_ymmm256)
+            || matches!(inst.code, Code::EVEX_Vmovaps_xmm_k1z_xmmm128 | Code::EVEX_Vmovaps_ymm_k1z_ymmm256 | Code::EVEX_Vmovaps_zmm_k1z_zmmm512);
         let (mut n, mut constant) = (0, None);
         for o in line.func.operands(inst) {
             let op = match *o {
@@ -311,6 +313,7 @@ impl Emitter {
                 Opnd::Mem(m) => {
                     let (base, id) = match m.base {
                         Base::Reg(_) => (reg(View::Q), None),
+                        Base::None => (Register::None, None),
                         Base::Frame => (Register::RSP, None),
                         Base::Const(id) => (Register::RIP, Some(id)),
                     };
@@ -337,7 +340,11 @@ impl Emitter {
             constant = constant.or(set_operand(&mut i, n, &op));
             n += 1;
         }
-        self.encode(&i, constant);
+        // The allocator may have given both sides of a copy one register.
+        let idle = copies && i.op1_kind() == OpKind::Register && i.op0_register() == i.op1_register();
+        if !idle {
+            self.encode(&i, constant);
+        }
     }
 
     fn edit(&mut self, from: Allocation, to: Allocation, frame: &Frame, widest: Width, evex: bool) {

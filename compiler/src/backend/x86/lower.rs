@@ -53,6 +53,8 @@ pub(super) struct Lower<'k> {
     an: Analysis<'k>,
     f: MachineFunction,
     cur: BlockId,
+    /// The instruction being lowered.
+    now: Option<&'k Inst>,
     /// Register of each value that has one; of bitcasts without code, the root's.
     vals: Vec<Option<VReg>>,
     /// Lane width in bits of each mask value, without mask registers.
@@ -90,6 +92,7 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
         an: Analysis::new(kernel),
         f,
         cur,
+        now: None,
         vals: vec![None; n],
         mask_bits: if isa.evex { vec![] } else { vec![0; n] },
         slots: vec![None; n],
@@ -156,6 +159,12 @@ impl<'k> Lower<'k> {
 
     /// Lowers an operator without nested blocks.
     fn inst(&mut self, inst: &'k Inst) {
+        let outer = self.now.replace(inst);
+        self.plain(inst);
+        self.now = outer;
+    }
+
+    fn plain(&mut self, inst: &'k Inst) {
         let a = &inst.args[..];
         if let Op::Store(m, narrow) = inst.op {
             return self.store(m, narrow, a);
@@ -195,6 +204,20 @@ impl<'k> Lower<'k> {
             Op::Store(..) | Op::Prefetch(..) | Op::For { .. } | Op::If | Op::While => self.fail("control flow inside an expression"),
         };
         self.vals[result.index()] = Some(reg);
+    }
+
+    /// Whether nobody needs the register of a value after the instruction being lowered.
+    fn dies(&self, v: Value) -> bool {
+        !self.homeless(v) && self.now.is_some_and(|inst| self.an.dies(v, inst))
+    }
+
+    /// The register of a value for an instruction that overwrites it: its own, or a copy where it is still needed.
+    fn reg_over(&mut self, v: Value, w: Width) -> VReg {
+        let r = self.reg(v);
+        if self.dies(v) || self.homeless(v) && self.scope.is_none() {
+            return r;
+        }
+        self.op2(Vop::MovapsR, w, r)
     }
 
     fn ty(&self, v: Value) -> Type {
@@ -239,6 +262,29 @@ impl<'k> Lower<'k> {
         d
     }
 
+    /// `d = op(a, b)`, in the register of `a` where nobody needs that any more: chains of operators, above all those that a loop carries,
+    /// then stay in one register.
+    fn op3_over(&mut self, op: Vop, w: Width, over: bool, a: VReg, b: impl Into<Rm>) -> VReg {
+        if !over {
+            return self.op3(op, w, a, b);
+        }
+        let c = self.vcode(op, w);
+        self.modify(c, a, w.view(), &[Opnd::Same(w.view()), Opnd::rm(b.into(), w.view())])
+    }
+
+    /// As `op3_over`, of values; the operands of a commutative operator may change places.
+    fn op3_values(&mut self, op: Vop, w: Width, fold: values::Fold, commutes: bool, a: Value, b: Value) -> VReg {
+        let better = |s: &Self| {
+            let (fa, fb) = (s.fold_rank(a), s.fold_rank(b));
+            fa > fb || fa == fb && fb == 0 && s.dies(b) && !s.dies(a)
+        };
+        let (a, b) = if commutes && better(self) { (b, a) } else { (a, b) };
+        let x = self.reg(a);
+        let over = self.dies(a);
+        let y = self.rm(b, w, fold);
+        self.op3_over(op, w, over, x, y)
+    }
+
     /// `d = op(a, b, imm)`.
     fn op3i(&mut self, op: Vop, w: Width, a: VReg, b: impl Into<Rm>, imm: u8) -> VReg {
         let d = self.new(VEC);
@@ -258,6 +304,22 @@ impl<'k> Lower<'k> {
     /// `d = op(a)`.
     fn op2(&mut self, op: Vop, w: Width, a: impl Into<Rm>) -> VReg {
         self.op2_from(op, w, w, a)
+    }
+
+    /// `d = op(a)` of a value; in its register where nobody needs that any more, which leaves the allocator fewer decisions.
+    fn op2_value(&mut self, op: Vop, w: Width, fold: values::Fold, a: Value, imm: Option<u8>) -> VReg {
+        let y = self.rm(a, w, fold);
+        let c = self.vcode(op, w);
+        let mut ops = smallvec::SmallVec::<[Opnd; 2]>::new();
+        ops.push(match y {
+            Rm::Reg(_) if self.dies(a) => Opnd::Same(w.view()),
+            y => Opnd::rm(y, w.view()),
+        });
+        ops.extend(imm.map(Opnd::imm8));
+        match y {
+            Rm::Reg(r) if matches!(ops[0], Opnd::Same(_)) => self.modify(c, r, w.view(), &ops),
+            _ => self.def(c, VEC, w.view(), &ops),
+        }
     }
 
     /// `d = op(a, imm)`.

@@ -73,6 +73,8 @@ pub(super) const MASK: RegClass = RegClass::Vector;
 pub(super) enum Base {
     /// In a general register.
     Reg(VReg),
+    /// At zero.
+    None,
     /// In the frame's scratch area.
     Frame,
     /// In the constant pool.

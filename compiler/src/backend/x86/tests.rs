@@ -1,1 +1,8 @@
-//! Tests of the x86 backend.
+//! Tests of the x86 backend: every operator on every type, random kernels, allocation, disassembly; all against the interpreter of kir.
+//!
+//! Levels that this processor lacks are compiled but not run.
+
+mod fuzz;
+mod ops;
+mod run;
+mod shape;

@@ -2,7 +2,10 @@
 
 mod conv;
 mod depthwise;
+mod families;
 mod gemm;
+mod pointwise;
+mod run;
 mod transpose_conv;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};

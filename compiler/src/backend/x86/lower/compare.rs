@@ -119,7 +119,7 @@ impl Lower<'_> {
         match (scalar, ty.is_vector(), ty.elem) {
             (true, false, Elem::F32 | Elem::F64) => self.select_float(ty, c, a, b),
             (true, false, _) => {
-                let (x, y) = (self.reg(a), self.reg(b));
+                let (x, y) = (self.reg(a), self.gpr_over(b));
                 let cc = self.flags(c);
                 self.cmov(cc, ty, x, y)
             }

@@ -6,12 +6,13 @@
 use super::Lower;
 use super::values::Scope;
 use crate::backend::x86::machine::*;
+use crate::backend::x86::opcodes::Vop;
 use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
-use tflc_kir::{Block, Inst, Op, Value};
+use tflc_kir::{Block, Elem, Inst, Op, Value};
 
 /// Registers that the estimate of a loop's pressure may be too low by.
-const SPARE_VECTORS: usize = 2;
+const SPARE_VECTORS: usize = 0;
 
 /// Mask registers that a loop may keep for constants, of seven.
 const MASK_CONSTANTS: usize = 4;
@@ -48,6 +49,39 @@ impl<'k> Lower<'k> {
         vs.iter().map(|&v| self.canonical_reg(v)).collect()
     }
 
+    /// The registers of a loop's initial values. One that is needed elsewhere too is copied: the allocator would otherwise see it and the
+    /// carried value as one, and could no longer put only the former on the stack.
+    fn initial_regs(&mut self, vs: &[Value]) -> Vec<VReg> {
+        let mut regs = vec![];
+        for &v in vs {
+            let r = self.canonical_reg(v);
+            let own = self.homeless(v) || self.an.uses(v) <= 1 && self.slots[self.an.root(v).index()].is_none();
+            regs.push(if own { r } else { self.copy(v, r) });
+        }
+        regs
+    }
+
+    /// Separates a loop's results that are used several times from what the loop carried, for the same reason.
+    fn separate(&mut self, results: &[Value]) {
+        for &v in results {
+            if let Some(r) = self.vals[v.index()].filter(|_| self.an.uses(v) > 1) {
+                self.vals[v.index()] = Some(self.copy(v, r));
+            }
+        }
+    }
+
+    fn copy(&mut self, v: Value, r: VReg) -> VReg {
+        match r.class() {
+            GPR => self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)]),
+            VEC => {
+                let ty = self.ty(v);
+                let w = if ty.elem == Elem::Bool { Width::Y } else { self.width(ty) };
+                self.op2(Vop::MovapsR, w, r)
+            }
+            MASK => r,
+        }
+    }
+
     /// Lowers an innermost loop's blocks with a place for constants in front.
     fn enter(&mut self, inst: &'k Inst) {
         if inst.blocks.iter().any(contains_loop) {
@@ -68,7 +102,7 @@ impl<'k> Lower<'k> {
 
         let runs = matches!((self.int(start), self.int(end)), (Some(a), Some(b)) if a < b);
         let mut first = vec![self.reg(start)];
-        first.extend(self.passed_regs(&initial));
+        first.extend(self.initial_regs(&initial));
         let after = self.new_block();
         let skip = if runs {
             None
@@ -106,6 +140,7 @@ impl<'k> Lower<'k> {
                     self.vals[r.index()] = Some(reg);
                     self.set_canonical_mask(r);
                 }
+                self.separate(&results);
             }
             Some(skip) => {
                 let live: Vec<usize> = (0..results.len()).filter(|&k| self.an.live(results[k])).collect();
@@ -116,6 +151,7 @@ impl<'k> Lower<'k> {
                 let results: Vec<Value> = live.iter().map(|&k| results[k]).collect();
                 self.params(after, &results);
                 self.start(after);
+                self.separate(&results);
             }
         }
     }
@@ -144,7 +180,7 @@ impl<'k> Lower<'k> {
         let passed: Vec<usize> = (0..inst.results.len()).filter(|&k| self.an.passed(inst, k)).collect();
         let pick = |ks: &[usize], vs: &[Value]| -> Vec<Value> { ks.iter().map(|&k| vs[k]).collect() };
 
-        let initial = self.passed_regs(&pick(&args, &inst.args));
+        let initial = self.initial_regs(&pick(&args, &inst.args));
         let exit = self.new_block();
         self.enter(inst);
         let (head, inside) = (self.new_block(), self.new_block());

@@ -17,25 +17,25 @@ impl Lower<'_> {
         let flip = Lanes::splat(0x80, 1);
         match signs {
             DotSigns::UnsignedSigned => {
-                let acc = self.reg(acc);
+                let acc = self.reg_over(acc, w);
                 let x = self.reg(a);
                 let y = self.rm(b, w, Fold::Elem(4));
                 self.op_acc(Vop::Pdpbusd, w, acc, x, y)
             }
             DotSigns::Signed => {
                 // a = (a ^ 0x80) - 128 with the first unsigned.
-                let (acc, x, y) = (self.reg(acc), self.reg(a), self.reg(b));
+                let (acc, x, y) = (self.reg_over(acc, w), self.reg(a), self.reg(b));
                 let bias = self.konst(flip.clone(), w, Fold::Elem(4));
                 let x = self.op3(Vop::Pxor, w, x, bias);
                 let sum = self.op_acc(Vop::Pdpbusd, w, acc, x, y);
                 let zero = self.zero();
                 let bias = self.lanes_reg(flip, w);
                 let excess = self.op_acc(Vop::Pdpbusd, w, zero, bias, y);
-                self.op3(Vop::Psubd, w, sum, excess)
+                self.op3_over(Vop::Psubd, w, true, sum, excess)
             }
             DotSigns::Unsigned => {
                 // b = (b ^ 0x80) + 128 with the first signed.
-                let (acc, x, y) = (self.reg(acc), self.reg(a), self.reg(b));
+                let (acc, x, y) = (self.reg_over(acc, w), self.reg(a), self.reg(b));
                 let bias = self.konst(flip, w, Fold::Elem(4));
                 let y = self.op3(Vop::Pxor, w, y, bias);
                 let sum = self.op_acc(Vop::Pdpbusd, w, acc, x, y);
@@ -43,13 +43,14 @@ impl Lower<'_> {
                 let ones = self.konst(Lanes::splat(1, 1), w, Fold::Elem(4));
                 let lacking = self.op_acc(Vop::Pdpbusd, w, zero, x, ones);
                 let lacking = self.op2i(Vop::PslldI, w, lacking, 7);
-                self.op3(Vop::Paddd, w, sum, lacking)
+                self.op3_over(Vop::Paddd, w, true, sum, lacking)
             }
         }
     }
 
     /// Even and odd bytes as 16-bit lanes, multiplied and added in pairs: exact, since two products of bytes fit 32 bits.
     fn dot4_by_words(&mut self, signs: DotSigns, w: Width, acc: Value, a: Value, b: Value) -> VReg {
+        let over = self.dies(acc);
         let (acc, x, y) = (self.reg(acc), self.reg(a), self.reg(b));
         let (sa, sb) = match signs {
             DotSigns::UnsignedSigned => (false, true),
@@ -59,8 +60,8 @@ impl Lower<'_> {
         let [xe, xo] = self.words(sa, w, x);
         let [ye, yo] = self.words(sb, w, y);
         let (even, odd) = (self.op3(Vop::Pmaddwd, w, xe, ye), self.op3(Vop::Pmaddwd, w, xo, yo));
-        let both = self.op3(Vop::Paddd, w, even, odd);
-        self.op3(Vop::Paddd, w, acc, both)
+        let both = self.op3_over(Vop::Paddd, w, true, even, odd);
+        self.op3_over(Vop::Paddd, w, over, acc, both)
     }
 
     fn words(&mut self, signed: bool, w: Width, x: VReg) -> [VReg; 2] {
@@ -75,14 +76,16 @@ impl Lower<'_> {
     pub(super) fn dot2(&mut self, ty: Type, args: &[Value]) -> VReg {
         let w = self.width(ty);
         let (a, b) = if self.foldable(args[1]) && !self.foldable(args[2]) { (args[2], args[1]) } else { (args[1], args[2]) };
-        let acc = self.reg(args[0]);
-        let x = self.reg(a);
         if self.isa.vnni {
+            let acc = self.reg_over(args[0], w);
+            let x = self.reg(a);
             let y = self.rm(b, w, Fold::Elem(4));
             return self.op_acc(Vop::Pdpwssd, w, acc, x, y);
         }
+        let acc = self.reg(args[0]);
+        let x = self.reg(a);
         let y = self.rm(b, w, Fold::Whole);
         let p = self.op3(Vop::Pmaddwd, w, x, y);
-        self.op3(Vop::Paddd, w, acc, p)
+        self.op3_over(Vop::Paddd, w, self.dies(args[0]), acc, p)
     }
 }

@@ -85,8 +85,9 @@ impl Lower<'_> {
 
     /// The lanes of a mask as bytes in the frame, all ones where set; with their lane width in bytes.
     pub(super) fn lane_flags(&mut self, mask: Value) -> (Mem, u32) {
-        let bits = u32::from(self.mask_bits[self.an.root(mask).index()]);
+        // A constant mask gets its lane width along with its register.
         let r = self.reg(mask);
+        let bits = u32::from(self.mask_bits[self.an.root(mask).index()]);
         (self.spill(Width::holding(u32::from(self.ty(mask).lanes) * bits / 8), r), bits / 8)
     }
 

@@ -59,11 +59,7 @@ impl Lower<'_> {
             _ => return self.fail("integer operator on floats"),
         };
         let commutes = matches!(op, BinOp::Add | BinOp::Mul);
-        let (a, b) = if commutes && self.foldable(a) && !self.foldable(b) { (b, a) } else { (a, b) };
-        let w = self.width(ty);
-        let x = self.reg(a);
-        let y = self.rm(b, w, float_fold(ty));
-        self.op3(row[column(ty)], w, x, y)
+        self.op3_values(row[column(ty)], self.width(ty), float_fold(ty), commutes, a, b)
     }
 
     pub(super) fn float_un(&mut self, op: UnOp, ty: Type, a: Value) -> VReg {
@@ -77,6 +73,7 @@ impl Lower<'_> {
             UnOp::Neg | UnOp::Abs => {
                 let sign = Self::sign_lanes(ty.elem);
                 let bits = if op == UnOp::Neg { sign } else { Lanes::splat(u64::MAX >> (65 - ty.elem.bits()), ty.elem.bits() as usize / 8) };
+                let over = self.dies(a);
                 let x = self.reg(a);
                 let vop = match (op, double) {
                     (UnOp::Neg, false) => Vop::Xorps,
@@ -85,20 +82,23 @@ impl Lower<'_> {
                     (_, true) => Vop::Andpd,
                 };
                 let bits = self.konst(bits, w, Fold::of(ty.elem));
-                return self.op3(vop, w, x, bits);
+                return self.op3_over(vop, w, over, x, bits);
             }
             UnOp::Sqrt => {
-                let y = self.rm(a, w, float_fold(ty));
                 let vop = [Vop::Sqrtps, Vop::Sqrtpd, Vop::Sqrtss, Vop::Sqrtsd][column(ty)];
-                return if ty.is_vector() { self.op2(vop, w, y) } else { self.scalar_from(vop, y) };
+                if ty.is_vector() {
+                    return self.op2_value(vop, w, float_fold(ty), a, None);
+                }
+                let y = self.rm(a, w, float_fold(ty));
+                return self.scalar_from(vop, y);
             }
             UnOp::Not | UnOp::LeadingZeros => return self.fail("integer operator on floats"),
         };
-        let y = self.rm(a, w, float_fold(ty));
         let vop = [Vop::Roundps, Vop::Roundpd, Vop::Roundss, Vop::Roundsd][column(ty)];
         if ty.is_vector() {
-            return self.op2i(vop, w, y, rounding);
+            return self.op2_value(vop, w, float_fold(ty), a, Some(rounding));
         }
+        let y = self.rm(a, w, float_fold(ty));
         let low = self.low_source(y);
         self.op3i(vop, w, low, y, rounding)
     }
@@ -130,14 +130,14 @@ impl Lower<'_> {
         let ((mut a, na), (mut b, nb), (c, nc)) = (self.negated(args[0]), self.negated(args[1]), self.negated(args[2]));
         let forms = &FMA[usize::from(na != nb) + 2 * usize::from(nc)];
         let column = column(ty);
-        let loose = |s: &Self, v: Value| s.an.uses(v) <= 1 && !s.foldable(v);
+        let loose = |s: &Self, v: Value| s.dies(v) && !s.foldable(v);
         // The register that is overwritten should be one that nobody needs any more: the addend, else a factor.
         let factor_first = !loose(self, c) && (loose(self, a) || loose(self, b) || self.foldable(c));
         if factor_first {
             if !loose(self, a) && (loose(self, b) || self.foldable(a)) {
                 std::mem::swap(&mut a, &mut b);
             }
-            let x = self.reg(a);
+            let x = self.reg_over(a, w);
             // One memory operand: the addend, else the other factor.
             if self.foldable(b) && !self.foldable(c) {
                 let z = self.reg(c);
@@ -151,7 +151,7 @@ impl Lower<'_> {
         if self.foldable(a) && !self.foldable(b) {
             std::mem::swap(&mut a, &mut b);
         }
-        let z = self.reg(c);
+        let z = self.reg_over(c, w);
         let x = self.reg(a);
         let y = self.rm(b, w, fold);
         self.op_acc(forms[2][column], w, z, x, y)

@@ -123,10 +123,7 @@ impl Lower<'_> {
         let fold = if logic && ty.elem.bits() < 32 { Fold::Elem(4) } else { Fold::of(ty.elem) };
         if let Some(vop) = by_width[lane_index(ty.elem)] {
             let commutes = !matches!(op, BinOp::Sub | BinOp::SubSatS | BinOp::SubSatU);
-            let (a, b) = if commutes && self.foldable(a) && !self.foldable(b) { (b, a) } else { (a, b) };
-            let x = self.reg(a);
-            let y = self.rm(b, w, fold);
-            return self.op3(vop, w, x, y);
+            return self.op3_values(vop, w, fold, commutes, a, b);
         }
         let (x, y) = (self.reg(a), self.reg(b));
         match (op, ty.elem) {

@@ -102,6 +102,15 @@ impl Lower<'_> {
         }
     }
 
+    /// The register of a scalar for an instruction that overwrites it: its own, or a copy where it is still needed.
+    pub(super) fn gpr_over(&mut self, v: Value) -> VReg {
+        let r = self.reg(v);
+        if self.dies(v) || self.homeless(v) && !matches!(self.an.inst(self.an.root(v)).map(|i| &i.op), Some(Op::Scratch { .. } | Op::PtrAdd)) {
+            return r;
+        }
+        self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)])
+    }
+
     fn alu(&mut self, alu: &Alu, ty: Type, a: VReg, b: Rmi) -> VReg {
         let (code, b) = Self::alu_operands(alu, wide(ty), b);
         self.modify(code, a, gview(ty), &[b])
@@ -136,10 +145,13 @@ impl Lower<'_> {
         let v = self.an.root(v);
         if self.vals[v.index()].is_none()
             && let Some(inst) = self.an.inst(v)
-            && let Op::Cmp(op) = inst.op
             && self.an.deferred(v)
         {
-            return self.compare(op, inst.args[0], inst.args[1]);
+            match inst.op {
+                Op::Cmp(op) => return self.compare(op, inst.args[0], inst.args[1]),
+                Op::Reduce(op) => return self.test_mask(op, inst.args[0]),
+                _ => {}
+            }
         }
         let r = self.reg(v);
         self.emit(Code::Test_rm32_r32, &[Opnd::Use(r, View::D), Opnd::Use(r, View::D)]);
@@ -184,18 +196,23 @@ impl Lower<'_> {
                 self.def(pick(Code::Lzcnt_r32_rm32, Code::Lzcnt_r64_rm64), GPR, gview(ty), &[Opnd::rm(a, gview(ty))])
             }
             UnOp::Not if ty.elem == Elem::Bool => {
-                let a = self.reg(a);
+                let a = self.gpr_over(a);
                 self.alu_imm(&XOR, ty, a, 1)
             }
             UnOp::Not => {
-                let a = self.reg(a);
+                let a = self.gpr_over(a);
                 self.modify(pick(Code::Not_rm32, Code::Not_rm64), a, gview(ty), &[])
             }
-            UnOp::Neg | UnOp::Abs => {
+            UnOp::Neg => {
+                let a = self.gpr_over(a);
+                self.modify(pick(Code::Neg_rm32, Code::Neg_rm64), a, gview(ty), &[])
+            }
+            UnOp::Abs => {
                 let a = self.reg(a);
-                let n = self.modify(pick(Code::Neg_rm32, Code::Neg_rm64), a, gview(ty), &[]);
+                let copy = self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(a, View::Q)]);
+                let n = self.modify(pick(Code::Neg_rm32, Code::Neg_rm64), copy, gview(ty), &[]);
                 // The sign flag is that of -a: set where a is positive, or the smallest integer.
-                if op == UnOp::Neg { n } else { self.cmov(Cc::S, ty, a, n) }
+                self.cmov(Cc::S, ty, a, n)
             }
             _ => self.fail("float operator on integers"),
         }
@@ -225,7 +242,7 @@ impl Lower<'_> {
     }
 
     fn alu_values(&mut self, alu: &Alu, ty: Type, a: Value, b: Value) -> VReg {
-        let x = self.reg(a);
+        let x = self.gpr_over(a);
         let y = self.rmi(b);
         self.alu(alu, ty, x, y)
     }
@@ -236,7 +253,7 @@ impl Lower<'_> {
         let y = self.rmi(b);
         let lea = if wide(ty) { Code::Lea_r64_m } else { Code::Lea_r32_m };
         let m = match y {
-            _ if self.an.uses(a) <= 1 => None,
+            _ if self.dies(a) => None,
             Rmi::Imm(c) => Some(Mem::at(Base::Reg(x), c as i32)),
             Rmi::Rm(Rm::Reg(y)) => Some(Mem { index: Some((y, 1, View::Q)), ..Mem::at(Base::Reg(x), 0) }),
             Rmi::Rm(Rm::Mem(_)) => None,
@@ -249,19 +266,32 @@ impl Lower<'_> {
 
     fn scalar_mul(&mut self, ty: Type, a: Value, b: Value) -> VReg {
         let w = wide(ty);
-        let x = self.reg(a);
         match self.rmi(b) {
-            Rmi::Imm(c) if c > 0 && (c as u64).is_power_of_two() => self.shift_imm(BinOp::Shl, ty, x, c.trailing_zeros() as u8),
+            Rmi::Imm(1) => self.reg(a),
+            Rmi::Imm(c @ (2 | 4 | 8)) if !self.dies(a) => {
+                let x = self.reg(a);
+                let m = Mem { index: Some((x, c as u8, View::Q)), ..Mem::at(Base::None, 0) };
+                self.def(if w { Code::Lea_r64_m } else { Code::Lea_r32_m }, GPR, gview(ty), &[Opnd::Mem(m)])
+            }
+            Rmi::Imm(c) if c > 0 && (c as u64).is_power_of_two() => {
+                let x = self.gpr_over(a);
+                self.shift_imm(BinOp::Shl, ty, x, c.trailing_zeros() as u8)
+            }
             Rmi::Imm(c @ (3 | 5 | 9)) => {
+                let x = self.reg(a);
                 let m = Mem { index: Some((x, c as u8 - 1, View::Q)), ..Mem::at(Base::Reg(x), 0) };
                 self.def(if w { Code::Lea_r64_m } else { Code::Lea_r32_m }, GPR, gview(ty), &[Opnd::Mem(m)])
             }
             Rmi::Imm(c) => {
+                let x = self.reg(a);
                 let code = if w { Code::Imul_r64_rm64_imm32 } else { Code::Imul_r32_rm32_imm32 };
                 let kind = if w { OpKind::Immediate32to64 } else { OpKind::Immediate32 };
                 self.def(code, GPR, gview(ty), &[Opnd::Use(x, gview(ty)), Opnd::Imm(kind, c)])
             }
-            Rmi::Rm(y) => self.modify(if w { Code::Imul_r64_rm64 } else { Code::Imul_r32_rm32 }, x, gview(ty), &[Opnd::rm(y, gview(ty))]),
+            Rmi::Rm(y) => {
+                let x = self.gpr_over(a);
+                self.modify(if w { Code::Imul_r64_rm64 } else { Code::Imul_r32_rm32 }, x, gview(ty), &[Opnd::rm(y, gview(ty))])
+            }
         }
     }
 
@@ -286,7 +316,7 @@ impl Lower<'_> {
     }
 
     fn min_max(&mut self, cc: Cc, ty: Type, a: Value, b: Value) -> VReg {
-        let (x, y) = (self.reg(a), self.reg(b));
+        let (x, y) = (self.reg(a), self.gpr_over(b));
         self.cmp_regs(ty, x, Rmi::Rm(Rm::Reg(y)));
         self.cmov(cc, ty, x, y)
     }
@@ -306,15 +336,15 @@ impl Lower<'_> {
     fn scalar_shift(&mut self, op: BinOp, ty: Type, a: Value, b: Value) -> VReg {
         let bits = i64::from(ty.elem.bits());
         let view = gview(ty);
-        let x = self.reg(a);
         if let Some(n) = self.int(b) {
+            let x = self.gpr_over(a);
             return match (op, (0..bits).contains(&n)) {
                 (_, true) => self.shift_imm(op, ty, x, n as u8),
                 (BinOp::ShrS, false) => self.shift_imm(op, ty, x, bits as u8 - 1),
                 (_, false) => self.int_const(ty, 0),
             };
         }
-        let n = self.reg(b);
+        let (x, n) = (self.reg(a), self.reg(b));
         let code = match (op, wide(ty)) {
             (BinOp::Shl, false) => Code::VEX_Shlx_r32_rm32_r32,
             (BinOp::Shl, true) => Code::VEX_Shlx_r64_rm64_r64,

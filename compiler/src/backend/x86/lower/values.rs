@@ -299,10 +299,21 @@ impl<'k> Lower<'k> {
         }
     }
 
-    /// Whether a value would rather be the operand that may be memory.
-    pub(super) fn foldable(&self, v: Value) -> bool {
+    /// How much a value would rather be the operand that may be memory or an immediate: a load that waits most, then what is made anew, unless
+    /// the loop keeps it in a register.
+    pub(super) fn fold_rank(&self, v: Value) -> u8 {
         let v = self.an.root(v);
-        self.vals[v.index()].is_none() && (self.an.deferred(v) || self.homeless(v))
+        match self.vals[v.index()] {
+            Some(_) => 0,
+            None if self.an.deferred(v) => 2,
+            None if !self.homeless(v) => 0,
+            None => u8::from(self.in_gpr(v) || !self.room()),
+        }
+    }
+
+    /// Whether a value would rather be the operand that may be memory or an immediate.
+    pub(super) fn foldable(&self, v: Value) -> bool {
+        self.fold_rank(v) > 0
     }
 
     // ---- things made anew ----

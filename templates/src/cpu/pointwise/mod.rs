@@ -3,9 +3,17 @@
 //! One template serves chains of elementwise operators, slices, transposes, concatenation, padding's interior, tiling and broadcasts:
 //! each is an expression over operands with a stride for every output dimension. Dimensions are dropped and merged as far as
 //! all operands allow. Work units are indices of the outermost dimension, or blocks of it where only one is left.
+//!
+//! Three ways through the iteration space: [`rows`] (vectors along the innermost dimension, or scalars where an operand strides over memory
+//! there), [`tiles`] (square tiles transposed in registers, where an input is contiguous along another dimension) and [`periodic`] (a
+//! short innermost dimension along which an operand repeats: one long loop over several periods).
+
+mod periodic;
+mod rows;
+mod tiles;
 
 use crate::expr::emit::{self, emit, load_storage, store_storage, tables};
-use crate::expr::{Expr, Node, Storage};
+use crate::expr::{Expr, Node, Storage, Ty};
 use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
 
 /// Strides of one operand, in elements, one for each dimension of the iteration space; 0 broadcasts.
@@ -57,7 +65,30 @@ impl PointwiseSpec {
         let mut spec = PointwiseSpec { dims: dims.to_vec(), inputs, output, expr };
         spec.widen_copy();
         spec.merge();
+        spec.widen_runs();
         spec
+    }
+
+    /// Copies short contiguous runs as single wider elements: four bytes of a pixel are one word.
+    fn widen_runs(&mut self) {
+        while let Some(bytes @ (1 | 2 | 4)) = self.copied_bytes() {
+            let last = self.dims.len() - 1;
+            let (Some(from), n) = (self.inputs.first(), self.dims[last]) else { return };
+            let even = |s: &Strides| s[last] == 1 && s[..last].iter().all(|v| v % 2 == 0);
+            if last == 0 || n * bytes > 8 || n % 2 != 0 || !even(from) || !even(&self.output) {
+                return;
+            }
+            self.expr = Expr::identity(match bytes {
+                1 => Storage::I16,
+                2 => Storage::I32,
+                _ => Storage::I64,
+            });
+            self.dims[last] /= 2;
+            for s in self.inputs.iter_mut().chain([&mut self.output]) {
+                s[..last].iter_mut().for_each(|v| *v /= 2);
+            }
+            self.merge();
+        }
     }
 
     /// A copy moves bits: elements of one width are alike, and full registers of them move without conversion.
@@ -109,14 +140,32 @@ impl PointwiseSpec {
         }
     }
 
-    /// Number of work units.
-    pub fn units(&self, caps: &Caps) -> u64 {
-        if self.dims.len() == 1 { self.dims[0].div_ceil(self.block(caps)) as u64 } else { self.dims[0] as u64 }
+    /// The way through the iteration space for a target.
+    fn way(&self, caps: &Caps) -> Way {
+        if self.lanes(caps) == 1
+            && let Some(tile) = tiles::Tile::of(self)
+        {
+            Way::Tiles(tile)
+        } else if let Some(period) = periodic::Period::of(self, self.lanes(caps)) {
+            Way::Periodic(period)
+        } else {
+            Way::Rows
+        }
     }
 
-    /// Elements of one work unit.
+    /// Number of work units.
+    pub fn units(&self, caps: &Caps) -> u64 {
+        match self.way(caps) {
+            Way::Tiles(tile) => tile.units(self),
+            Way::Periodic(period) => period.units(self),
+            Way::Rows if self.dims.len() == 1 => self.dims[0].div_ceil(self.block(caps)) as u64,
+            Way::Rows => self.dims[0] as u64,
+        }
+    }
+
+    /// Elements of one work unit, about.
     pub fn unit_elements(&self, caps: &Caps) -> usize {
-        if self.dims.len() == 1 { self.block(caps) } else { self.dims[1..].iter().product() }
+        self.dims.iter().product::<usize>().div_ceil(self.units(caps).max(1) as usize)
     }
 
     /// Estimated time of one work unit in nanoseconds: what moves through memory, and the expression's arithmetic.
@@ -129,7 +178,7 @@ impl PointwiseSpec {
 
     /// Elements of a block of a one-dimensional loop: a multiple of the vector length.
     fn block(&self, caps: &Caps) -> usize {
-        usize::from(self.lanes(caps)).max(1) * UNROLL * 8
+        usize::from(self.lanes(caps)).max(1) * rows::UNROLL * 8
     }
 
     /// Lanes of the inner loop; 1 where an operand strides over memory there.
@@ -148,38 +197,45 @@ impl PointwiseSpec {
     pub fn build(&self, caps: &Caps) -> Kernel {
         let name = if self.copied_bytes().is_some() { "copy" } else { "pointwise" };
         let mut b = Builder::new(format!("{name}_{}d", self.dims.len()));
-        let inputs: Vec<Value> = (0..self.inputs.len()).map(|i| b.ptr_param(format!("x{i}"))).collect();
-        let output = b.ptr_param("y");
+        let mut pointers: Vec<Value> = (0..self.inputs.len()).map(|i| b.ptr_param(format!("x{i}"))).collect();
+        pointers.push(b.ptr_param("y"));
         let tables = (0..tables(&self.expr).len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
-        let loops = Loops { spec: self, caps, lanes: self.lanes(caps), tables };
-        let (begin, end) = (b.begin(), b.end());
-        let mut pointers = inputs;
-        pointers.push(output);
-        if self.dims.len() == 1 {
-            loops.blocks(&mut b, &pointers);
-        } else {
-            b.for_loop(begin, end, 1, &[], |b, i, _| {
-                let inner = loops.advance(b, &pointers, 0, i);
-                loops.nest(b, &inner, 1);
-                vec![]
-            });
+        let elements = Elements { spec: self, caps, tables };
+        match self.way(caps) {
+            Way::Rows => rows::Rows { e: elements, lanes: self.lanes(caps) }.emit(&mut b, &pointers),
+            Way::Tiles(tile) => tile.emit(&mut b, &elements, &pointers),
+            Way::Periodic(period) => period.emit(&mut b, &elements, &pointers),
         }
         b.finish()
     }
+
+    /// Whether some compute type of the expression has 64 bits.
+    fn is_wide(&self) -> bool {
+        self.expr.types().contains(&Ty::I64) || self.expr.inputs.iter().any(|s| s.ty() == Ty::I64)
+    }
 }
 
-/// Vectors in flight in the inner loop.
-const UNROLL: usize = 2;
+/// A way through the iteration space.
+enum Way {
+    Rows,
+    Tiles(tiles::Tile),
+    Periodic(periodic::Period),
+}
 
-struct Loops<'a> {
+/// Loads, computes and stores elements of a specification.
+struct Elements<'a> {
     spec: &'a PointwiseSpec,
     caps: &'a Caps,
-    lanes: u16,
     /// Addresses of the tables that the expression reads.
     tables: Vec<Value>,
 }
 
-impl Loops<'_> {
+impl Elements<'_> {
+    /// Number of inputs; the output is operand `inputs()`.
+    fn inputs(&self) -> usize {
+        self.spec.inputs.len()
+    }
+
     /// Size of an element of operand `i`; the output comes last.
     fn bytes(&self, i: usize) -> i64 {
         self.spec.expr.inputs.get(i).unwrap_or(&self.spec.expr.output).bytes() as i64
@@ -189,101 +245,38 @@ impl Loops<'_> {
         self.spec.inputs.get(i).unwrap_or(&self.spec.output)[dim]
     }
 
-    /// The pointers at index `i` of dimension `dim`.
-    fn advance(&self, b: &mut Builder, pointers: &[Value], dim: usize, i: Value) -> Vec<Value> {
-        let mut out = Vec::with_capacity(pointers.len());
-        for (k, &p) in pointers.iter().enumerate() {
-            let offset = b.mul_const(i, self.stride(k, dim) * self.bytes(k));
-            out.push(b.ptr_add(p, offset));
-        }
-        out
+    /// Distance in bytes of neighbours of operand `i` along `dim`.
+    fn step(&self, i: usize, dim: usize) -> i64 {
+        self.stride(i, dim) * self.bytes(i)
     }
 
-    /// Loops over dimensions `dim` and on.
-    fn nest(&self, b: &mut Builder, pointers: &[Value], dim: usize) {
-        if dim + 1 == self.spec.dims.len() {
-            let n = self.spec.dims[dim] as i64;
-            let zero = b.i64(0);
-            let whole = n - n % i64::from(self.lanes);
-            let end = b.i64(whole);
-            self.vectors(b, pointers, zero, end, whole);
-            self.rest(b, pointers, n);
-            return;
+    /// Runs `body` for indices `start..end` of dimension `dim` with pointers that advance.
+    fn walk(&self, b: &mut Builder, dim: usize, start: Value, end: Value, pointers: &[Value], body: impl FnOnce(&mut Builder, &[Value])) {
+        let moving: Vec<usize> = (0..pointers.len()).filter(|&k| self.stride(k, dim) != 0).collect();
+        let mut initial = vec![];
+        for &k in &moving {
+            let offset = b.mul_const(start, self.step(k, dim));
+            initial.push(b.ptr_add(pointers[k], offset));
         }
-        b.for_const(0, self.spec.dims[dim] as i64, 1, &[], |b, i, _| {
-            let inner = self.advance(b, pointers, dim, i);
-            self.nest(b, &inner, dim + 1);
-            vec![]
-        });
-    }
-
-    /// One dimension, split into blocks.
-    fn blocks(&self, b: &mut Builder, pointers: &[Value]) {
-        let n = self.spec.dims[0] as i64;
-        let block = self.spec.block(self.caps) as i64;
-        let whole = n - n % i64::from(self.lanes);
-        let units = self.spec.units(self.caps) as i64;
-        let (begin, end) = (b.begin(), b.end());
-        let start = b.mul_const(begin, block);
-        let stop = b.mul_const(end, block);
-        let limit = b.i64(whole);
-        let stop = b.min(stop, limit);
-        self.vectors(b, pointers, start, stop, block);
-        if whole < n {
-            let last = b.i64(units);
-            let is_last = b.cmp(tflc_kir::CmpOp::Ge, end, last);
-            b.if_then(is_last, |b| self.rest(b, pointers, n));
-        }
-    }
-
-    /// Whole vectors from index `start` to `end`; `span` is a multiple of what is usually covered.
-    fn vectors(&self, b: &mut Builder, pointers: &[Value], start: Value, end: Value, span: i64) {
-        let lanes = i64::from(self.lanes);
-        if b.known(end) == Some(0) {
-            return;
-        }
-        let fixed = self.broadcasts(b, pointers);
-        let unrolled = lanes * UNROLL as i64;
-        // Two vectors a round while they fit; a loop that covers few of them stays simple.
-        let at = if span >= unrolled * 2 {
-            let last = b.add_const(end, 1 - unrolled);
-            let done = b.for_loop(start, last, unrolled, &[start], |b, i, _| {
-                for u in 0..UNROLL as i64 {
-                    self.element(b, pointers, &fixed, Some(i), u * lanes, self.lanes);
-                }
-                vec![b.add_const(i, unrolled)]
-            });
-            done[0]
-        } else {
-            start
+        let run = |b: &mut Builder, carried: &[Value]| {
+            let mut now = pointers.to_vec();
+            for (&k, &p) in moving.iter().zip(carried) {
+                now[k] = p;
+            }
+            body(b, &now);
         };
-        b.for_loop(at, end, lanes, &[], |b, i, _| {
-            self.element(b, pointers, &fixed, Some(i), 0, self.lanes);
-            vec![]
+        if let (Some(s), Some(e)) = (b.known(start), b.known(end))
+            && e - s <= 1
+        {
+            if e > s {
+                run(b, &initial);
+            }
+            return;
+        }
+        b.for_loop(start, end, 1, &initial, |b, _, carried| {
+            run(b, carried);
+            moving.iter().zip(carried).map(|(&k, &p)| b.ptr_add_const(p, self.step(k, dim))).collect()
         });
-    }
-
-    /// The last elements of a row of `n`.
-    fn rest(&self, b: &mut Builder, pointers: &[Value], n: i64) {
-        let left = n % i64::from(self.lanes);
-        if left > 0 {
-            let fixed = self.broadcasts(b, pointers);
-            self.element(b, pointers, &fixed, None, n - left, left as u16);
-        }
-    }
-
-    /// Inputs that do not change along the inner dimension, loaded once.
-    fn broadcasts(&self, b: &mut Builder, pointers: &[Value]) -> Vec<Option<Value>> {
-        let last = self.spec.dims.len() - 1;
-        let mut out = vec![];
-        for (k, s) in self.spec.inputs.iter().enumerate() {
-            let value = (s[last] == 0).then(|| {
-                let v = self.load(b, k, Addr::new(pointers[k]), 1, 1);
-                if self.lanes > 1 { b.splat(v, self.lanes) } else { v }
-            });
-            out.push(value);
-        }
-        out
     }
 
     fn load(&self, b: &mut Builder, k: usize, addr: Addr, lanes: u16, active: u16) -> Value {
@@ -296,33 +289,20 @@ impl Loops<'_> {
         }
     }
 
-    /// Computes the `active` elements at `index + offset` of the inner dimension.
-    fn element(&self, b: &mut Builder, pointers: &[Value], fixed: &[Option<Value>], index: Option<Value>, offset: i64, active: u16) {
-        let last = self.spec.dims.len() - 1;
-        let lanes = self.lanes;
-        let address = |b: &mut Builder, k: usize| {
-            let step = self.stride(k, last) * self.bytes(k);
-            let base = Addr::new(pointers[k]).offset(offset * step);
-            match index {
-                None => base,
-                Some(i) if matches!(step, 1 | 2 | 4 | 8) => base.index(i, step as u8),
-                Some(i) => {
-                    let bytes = b.mul_const(i, step);
-                    base.index(bytes, 1)
-                }
+    /// One element of input `k` in every lane.
+    fn load_everywhere(&self, b: &mut Builder, k: usize, addr: Addr, lanes: u16) -> Value {
+        match self.spec.copied_bytes() {
+            Some(bytes) if lanes > 1 => {
+                let (elem, mem) = raw(bytes, lanes);
+                b.load_splat(Type::vector(elem, lanes), mem, addr)
             }
-        };
-        let mut values = vec![];
-        for k in 0..self.spec.inputs.len() {
-            values.push(match fixed[k] {
-                Some(v) => v,
-                None => {
-                    let addr = address(b, k);
-                    self.load(b, k, addr, lanes, active)
-                }
-            });
+            Some(_) => self.load(b, k, addr, 1, 1),
+            None => emit::load_storage_splat(b, self.spec.expr.inputs[k], lanes, addr),
         }
-        let to = address(b, self.spec.inputs.len());
+    }
+
+    /// Computes the result of loaded inputs and stores its first `active` lanes.
+    fn finish(&self, b: &mut Builder, mut values: Vec<Value>, to: Addr, lanes: u16, active: u16) {
         match self.spec.copied_bytes() {
             Some(bytes) => {
                 let (_, mem) = raw(bytes, lanes);

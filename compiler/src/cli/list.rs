@@ -1,0 +1,54 @@
+//! `tflc targets` and `tflc ops`: what can be compiled for, and which operators there are.
+
+use crate::jit::host_target;
+use crate::ops::docs;
+use crate::ops::table::{Support, TABLE};
+use crate::target::Target;
+use anyhow::Result;
+use clap::Args;
+
+/// Arguments of the listings.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListArgs {
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `tflc targets`.
+///
+/// # Errors
+/// None but those of printing.
+pub fn targets(args: &ListArgs) -> Result<()> {
+    let host = host_target().cpu;
+    if args.json {
+        let rows: Vec<_> =
+            Target::CPU_NAMES.iter().map(|(n, cpu, doc)| serde_json::json!({ "cpu": n, "description": doc, "native": *cpu == host })).collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    for (name, cpu, doc) in Target::CPU_NAMES {
+        println!("{name:16} {doc}{}", if *cpu == host { "  (this machine)" } else { "" });
+    }
+    Ok(())
+}
+
+/// Runs `tflc ops`.
+///
+/// # Errors
+/// None but those of printing.
+pub fn ops(args: &ListArgs) -> Result<()> {
+    if args.json {
+        let rows: Vec<_> = TABLE
+            .iter()
+            .map(|row| match &row.support {
+                Support::Supported { dtypes, .. } => serde_json::json!({ "op": row.kind.name(), "supported": true, "types": dtypes }),
+                Support::Unsupported(why) | Support::Pseudo(why) => serde_json::json!({ "op": row.kind.name(), "supported": false, "reason": why }),
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    println!("{}", docs::ops_markdown());
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The phases of a compilation and the ordered list of passes: the whole compiler on one screen.
+//!
+//! `import` → `optimize` ([`PASSES`]) → `lower` → `generate`. Each phase takes and gives plain data; a [`Watch`] sees the graphs after any pass.
+
+use crate::backend::{self, Image};
+use crate::error::CompileError;
+use crate::frontend::{Limits, ModelFile, import};
+use crate::ir::{GraphId, Model, TensorId, verify};
+use crate::lower::{lower, program::Program};
+use crate::ops;
+use crate::passes::{self, Pass};
+use crate::target::Target;
+use std::path::Path;
+
+/// The passes in the order in which they run, each with the reason for its place.
+pub const PASSES: &[(&str, Pass)] = &[
+    // First: everything after it sees constants where the model computes them from constants, shapes above all.
+    ("fold-constants", passes::fold_constants::run),
+    // Before fusion, so that producers and consumers meet.
+    ("remove-identities", passes::remove_identities::run),
+    // While padding is still its own node next to the convolution that can take it over.
+    ("fold-pad", passes::fold_pad::run),
+    // After the passes that look at elementwise operators by name.
+    ("lower-elementwise", passes::lower_elementwise::run),
+    // Chains first, so that a convolution takes a whole chain as its tail.
+    ("fuse-pointwise", passes::fuse_pointwise::run),
+    ("fuse-tail", passes::fuse_tail::run),
+    // Last: what the others left without readers.
+    ("remove-dead-code", passes::remove_dead_code::run),
+];
+
+/// Called with the name of a pass and the model after it.
+pub type Watch<'a> = &'a mut dyn FnMut(&str, &Model);
+
+/// Reads a model file.
+///
+/// # Errors
+/// What the front end and the importer find, all unsupported operators at once.
+pub fn load(path: &Path) -> Result<Model, CompileError> {
+    let file = ModelFile::open(path, &Limits::default())?;
+    import(&file)
+}
+
+/// Sets the shapes of some inputs and infers all others anew.
+///
+/// # Errors
+/// Where an input is unknown, or the operators do not take the shapes.
+pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>)]) -> Result<(), CompileError> {
+    for (t, shape) in shapes {
+        model.graphs[graph.index()].tensors[t.index()].ty.shape.clone_from(shape);
+    }
+    let propagated = ops::propagate_types(model)?;
+    if propagated.unsupported.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(propagated.unsupported)) }
+}
+
+/// Runs all passes over the graph `entry` and those that it calls.
+///
+/// # Errors
+/// Those of the passes, and `Internal` where a pass leaves an invalid graph behind.
+pub fn optimize(model: &mut Model, entry: GraphId, target: &Target, watch: Watch<'_>) -> Result<(), CompileError> {
+    let _ = entry;
+    for (name, pass) in PASSES {
+        for g in 0..model.graphs.len() {
+            pass(model, GraphId(g as u32), target)?;
+        }
+        if cfg!(debug_assertions) {
+            verify::verify(model).map_err(|e| CompileError::Internal(format!("after pass {name}: {e}")))?;
+        }
+        watch(name, model);
+    }
+    Ok(())
+}
+
+/// From an optimised model to a program and its code.
+///
+/// # Errors
+/// `Unsupported` for operators without a lowering, `Internal` where a backend fails.
+pub fn generate(model: &Model, entry: GraphId, target: &Target) -> Result<(Program, Image), CompileError> {
+    let program = lower(model, entry, target)?;
+    let image = backend::compile_program(&program, target).map_err(|e| CompileError::Internal(e.to_string()))?;
+    Ok((program, image))
+}

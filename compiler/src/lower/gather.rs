@@ -1,0 +1,169 @@
+//! GATHER, GATHER_ND, EMBEDDING_LOOKUP and ONE_HOT: elements chosen by indices, each checked where it is known only at run time.
+
+use super::constants::{axis, element_bytes, ints};
+use super::context::Cx;
+use super::grain::grain;
+use super::movement::{Part, copy_strided, raw, result};
+use super::pointwise::emit;
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{DType, Node, OpKind, TensorId};
+use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
+use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
+use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
+
+/// Constant indices up to this number become copies.
+const FEW: usize = 8;
+
+/// Lowers a node of the family.
+pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    match node.op {
+        OpKind::Gather => gather(cx, node),
+        OpKind::GatherNd => gather_nd(cx, node),
+        OpKind::EmbeddingLookup => embedding_lookup(cx, node),
+        _ => one_hot(cx, node),
+    }
+}
+
+/// Whether indices are 64 bits wide.
+fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
+    match cx.ty(t).dtype {
+        DType::Int32 => Ok(false),
+        DType::Int64 => Ok(true),
+        other => Err(cx.unsupported(Unsupported::Types(format!("{other} indices")))),
+    }
+}
+
+fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, index) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, ty) = result(cx, node, 0)?;
+    let shape = &cx.ty(x).shape;
+    let at = axis(cx, node.attrs.int("axis", 0), shape.len())?;
+    let indices = &cx.ty(index).shape;
+    let batch_dims = node.attrs.int("batch_dims", 0);
+    let batch_dims = if batch_dims < 0 { batch_dims + indices.len() as i64 } else { batch_dims };
+    let batch_dims = usize::try_from(batch_dims).ok().filter(|b| *b <= at && *b <= indices.len());
+    let batch_dims = batch_dims.ok_or_else(|| cx.internal("batch_dims beyond the axis"))?;
+    let bytes = element_bytes(cx, ty)?;
+    let size = |dims: &[usize]| dims.iter().product::<usize>();
+    let inner = size(&shape[at + 1..]);
+    let (batch, outer, count) = (size(&shape[..batch_dims]), size(&shape[batch_dims..at]), size(&indices[batch_dims..]));
+    if let Some(data) = cx.constant(index).filter(|_| batch == 1 && count <= FEW) {
+        let _ = data;
+        let picks = ints(cx, index, "indices")?;
+        return copies(cx, (x, y), [outer, shape[at], inner], &picks, bytes);
+    }
+    let spec = GatherSpec {
+        batch,
+        outer,
+        axis: shape[at],
+        indices: count,
+        slice_bytes: inner * bytes,
+        wide_index: wide_index(cx, index)?,
+        wrap_negative: false,
+    };
+    gather_by(cx, spec, x, index, y)
+}
+
+fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
+    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let caps = cx.caps().clone();
+    let units = spec.units();
+    let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
+    let unit_ns = slices * (2.0 + spec.slice_bytes as f64 * 0.1);
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    Ok(())
+}
+
+/// One copy for each run of consecutive constant indices; sizes are those in front of, along and behind the axis.
+fn copies(cx: &mut Cx<'_, '_>, (x, y): (TensorId, TensorId), sizes: [usize; 3], picks: &[i64], bytes: usize) -> Result<(), CompileError> {
+    let [outer, n, inner] = sizes;
+    if let Some(bad) = picks.iter().find(|p| **p < 0 || **p >= n as i64) {
+        return Err(CompileError::invalid(cx.place(), format!("index {bad} of {n}")));
+    }
+    let mut i = 0;
+    while i < picks.len() {
+        let run = 1 + picks[i..].windows(2).take_while(|w| w[1] == w[0] + 1).count();
+        let dims = [outer, run * inner];
+        let from = Part { base: cx.operand(x)?, offset: picks[i] * inner as i64, strides: vec![(n * inner) as i64, 1] };
+        let to = Part { base: cx.operand(y)?, offset: (i * inner) as i64, strides: vec![(picks.len() * inner) as i64, 1] };
+        copy_strided(cx, &dims, from, to, bytes);
+        i += run;
+    }
+    Ok(())
+}
+
+fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, index) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, ty) = result(cx, node, 0)?;
+    let (shape, indices) = (&cx.ty(x).shape, &cx.ty(index).shape);
+    let Some((&depth, tuples)) = indices.split_last() else { return Err(cx.internal("indices without dimensions")) };
+    if depth > shape.len() {
+        return Err(cx.internal(format!("indices of {depth} dimensions into {shape:?}")));
+    }
+    let bytes = element_bytes(cx, ty)?;
+    let spec = GatherNdSpec {
+        tuples: tuples.iter().product(),
+        sizes: shape[..depth].to_vec(),
+        slice_bytes: shape[depth..].iter().product::<usize>() * bytes,
+        wide_index: wide_index(cx, index)?,
+    };
+    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let caps = cx.caps().clone();
+    let units = spec.units();
+    let unit_ns = 2.0 + depth as f64 + spec.slice_bytes as f64 * 0.1;
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    Ok(())
+}
+
+/// Rows of operand 1 by operand 0.
+fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (index, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, ty) = result(cx, node, 0)?;
+    let values = cx.ty(x);
+    if values.dtype != ty.dtype {
+        return Err(cx.unsupported(Unsupported::Types(format!("{} to {}", values.dtype, ty.dtype))));
+    }
+    let bytes = element_bytes(cx, ty)?;
+    let Some((&rows, rest)) = values.shape.split_first() else { return Err(cx.internal("values without dimensions")) };
+    let spec = GatherSpec {
+        batch: 1,
+        outer: 1,
+        axis: rows,
+        indices: cx.ty(index).elements(),
+        slice_bytes: rest.iter().product::<usize>() * bytes,
+        wide_index: wide_index(cx, index)?,
+        wrap_negative: false,
+    };
+    gather_by(cx, spec, x, index, y)
+}
+
+/// `index == position ? on : off` along the new axis; an index outside it selects nothing.
+fn one_hot(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (index, on, off) = (cx.input(node, 0)?, cx.input(node, 2)?, cx.input(node, 3)?);
+    let (y, ty) = result(cx, node, 0)?;
+    let bytes = element_bytes(cx, ty)?;
+    let rank = ty.shape.len();
+    let at = match node.attrs.int("axis", -1) {
+        -1 => rank.saturating_sub(1),
+        a => axis(cx, a, rank)?,
+    };
+    let wide = wide_index(cx, index)?;
+    let positions: Vec<u8> = (0..ty.shape[at] as i32).flat_map(i32::to_le_bytes).collect();
+    let positions = cx.bytes(positions);
+    let element = raw(bytes);
+    let mut b = ExprBuilder::new([if wide { Storage::I64 } else { Storage::I32 }, Storage::I32, element, element]);
+    let (i, k, on_value, off_value) = (b.input(0), b.input(1), b.input(2), b.input(3));
+    let k = if wide { b.cast(Cast::Value, Ty::I64, k) } else { k };
+    let hit = b.compare(Compare::Eq, i, k);
+    let v = b.select(hit, on_value, off_value);
+    let expr = b.finish(v, element);
+    let own = row_major(&ty.shape);
+    let mut by_index = row_major(&cx.ty(index).shape);
+    by_index.insert(at, 0);
+    let mut by_position = vec![0; rank];
+    by_position[at] = 1;
+    let args = vec![cx.operand(index)?, positions, cx.operand(on)?, cx.operand(off)?, cx.operand(y)?];
+    let spec = PointwiseSpec::new(&ty.shape, vec![by_index, by_position, vec![0; rank], vec![0; rank]], own, expr);
+    emit(cx, spec, args);
+    Ok(())
+}

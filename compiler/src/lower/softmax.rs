@@ -1,0 +1,46 @@
+//! SOFTMAX and LOG_SOFTMAX along the last axis: f32, and 8 bits by a table of exponentials (see [`crate::ops::softmax`]).
+
+use super::context::Cx;
+use super::grain::grain;
+use super::movement::result;
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{DType, Node, OpKind};
+use crate::ops::softmax::Table;
+use tflc_templates::cpu::softmax::{SoftmaxSpec, SoftmaxTableSpec, TableKind};
+use tflc_templates::expr::Storage;
+
+/// Lowers a softmax.
+pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, ty) = result(cx, node, 0)?;
+    let Some(&n) = ty.shape.last() else { return Err(cx.internal("softmax of a scalar")) };
+    let rows = ty.elements().checked_div(n).unwrap_or(0);
+    let log = node.op == OpKind::LogSoftmax;
+    let (from, to) = (cx.operand(x)?, cx.operand(y)?);
+    let caps = cx.caps().clone();
+    match ty.dtype {
+        DType::Float32 => {
+            let beta = if log { 1.0 } else { node.attrs.float("beta", 1.0) };
+            let spec = SoftmaxSpec { rows, n, beta_bits: beta.to_bits(), log };
+            let unit_ns = 30.0 + n as f64 * 16.0 / f64::from(caps.vector_bytes);
+            let units = spec.units();
+            cx.call(format!("{spec:?}"), move || spec.build(&caps), vec![from, to], units, grain(units, unit_ns));
+        }
+        DType::Int8 | DType::UInt8 => {
+            let table = Table::new(&cx.as_call()?)?;
+            let output_scale_bits = table.output_scale.to_bits();
+            let kind = if log {
+                TableKind::Log { input_scale_bits: table.input_scale.to_bits(), output_scale_bits }
+            } else {
+                TableKind::Probability { output_scale_bits }
+            };
+            let input = if ty.dtype == DType::Int8 { Storage::I8 } else { Storage::U8 };
+            let spec = SoftmaxTableSpec { rows, n, input, kind, epilogue: table.epilogue };
+            let exp = cx.bytes(table.exp.iter().flat_map(|v| v.to_le_bytes()).collect());
+            let units = spec.units();
+            cx.call(format!("{spec:?}"), move || spec.build(&caps), vec![from, exp, to], units, grain(units, 20.0 + n as f64 * 6.0));
+        }
+        other => return Err(cx.unsupported(Unsupported::Types(other.to_string()))),
+    }
+    Ok(())
+}

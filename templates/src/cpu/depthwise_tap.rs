@@ -1,0 +1,281 @@
+//! Depthwise convolution one tap at a time: f32, and int8 in i32 lanes where dot products do not apply.
+//!
+//! Weights of a row of taps stay in registers where they fit, and each input column is then loaded once for all output pixels of the tile. Packed
+//! weights hold, for each block of output channels, one vector per tap; 8-bit weights less their zero point take 16 bits.
+
+use crate::cpu::depthwise::{Class, DepthwiseSpec, Line, classes};
+use crate::cpu::epilogue::{Output, Place, indexed};
+use crate::cpu::mac::WeightFormat;
+use crate::cpu::tiling::RowSplit;
+use std::ops::Range;
+use tflc_kir::{Addr, Builder, Caps, Elem, Mem, Type, Value};
+
+/// How output channels of a block read input channels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Channels {
+    /// One to one.
+    Same,
+    /// Each input lane serves `multiplier` output lanes; a block is a whole number of them.
+    Spread,
+    /// One input channel serves all lanes.
+    Splat,
+}
+
+/// The way for one spec and target.
+pub(crate) struct TapPath<'a> {
+    spec: &'a DepthwiseSpec,
+    fma: bool,
+    lanes: u16,
+    pub(crate) mr: usize,
+    channels: Channels,
+    /// Output channels of a full block.
+    block: usize,
+    classes: Vec<Class<Vec<Range<usize>>>>,
+    /// Whether the weights of a row of taps stay in registers.
+    resident: bool,
+}
+
+/// A block of output channels while a tile is built.
+struct Block {
+    /// First input channel and first output channel (`I64`).
+    input: Value,
+    output: Value,
+    weights: Value,
+    active: usize,
+}
+
+impl<'a> TapPath<'a> {
+    pub(crate) fn new(spec: &'a DepthwiseSpec, caps: &Caps) -> TapPath<'a> {
+        let lanes = caps.lanes(Elem::F32);
+        let l = usize::from(lanes);
+        let (channels, block) = match spec.multiplier {
+            1 => (Channels::Same, l),
+            m if m <= l => (Channels::Spread, l / m * m),
+            _ => (Channels::Splat, l),
+        };
+        let registers = caps.vector_registers as usize - 2 - usize::from(!caps.fma || !spec.is_float());
+        let kw = spec.kernel[1];
+        let resident = kw + 4 <= registers;
+        let most = if resident { (registers - kw).min(8) } else { 8 };
+        let split = RowSplit::new(spec.output[1], most);
+        let x = spec.axis(1);
+        let classes = classes(split, |at, mr| (0..kw).map(|kx| x.inside(at, mr, kx)).collect());
+        TapPath { spec, fma: caps.fma, lanes, mr: split.mr, channels, block, classes, resident }
+    }
+
+    /// Full blocks in a stretch of channels that the block loop walks, and the channels of the rest.
+    fn blocks(&self) -> (usize, usize) {
+        let n = if self.channels == Channels::Splat { self.spec.multiplier } else { self.spec.channels() };
+        (n / self.block, n % self.block)
+    }
+
+    fn ty(&self) -> Type {
+        Type::vector(if self.spec.is_float() { Elem::F32 } else { Elem::I32 }, self.lanes)
+    }
+
+    /// Memory element of packed weights: 8-bit ones less their zero point take 16 bits.
+    fn weight_mem(&self) -> Mem {
+        match self.spec.weights {
+            WeightFormat::F32 => Mem::F32,
+            WeightFormat::F16 => Mem::F16,
+            _ => Mem::S16,
+        }
+    }
+
+    fn vector_bytes(&self) -> usize {
+        usize::from(self.lanes) * self.weight_mem().bytes() as usize
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.spec.kernel[0] * self.spec.kernel[1] * self.vector_bytes()
+    }
+
+    pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
+        let spec = self.spec;
+        let (full, rest) = self.blocks();
+        let mut starts = vec![];
+        let stretches = if self.channels == Channels::Splat { spec.input[2] } else { 1 };
+        for stretch in 0..stretches {
+            let first = stretch * spec.multiplier;
+            starts.extend((0..full).map(|i| (first + i * self.block, self.block)));
+            if rest > 0 {
+                starts.push((first + full * self.block, rest));
+            }
+        }
+        let mut out = Vec::with_capacity(starts.len() * self.block_bytes());
+        for (start, active) in starts {
+            for ky in 0..spec.kernel[0] {
+                for kx in 0..spec.kernel[1] {
+                    for lane in 0..usize::from(self.lanes) {
+                        let at = (lane < active).then(|| spec.weight_index(ky, kx, start + lane));
+                        match (spec.weights, at) {
+                            (WeightFormat::F32, Some(i)) => out.extend_from_slice(&weights[i * 4..][..4]),
+                            (WeightFormat::F16, Some(i)) => out.extend_from_slice(&weights[i * 2..][..2]),
+                            (format, Some(i)) => out.extend_from_slice(&(format.centered(weights, i) as i16).to_le_bytes()),
+                            (_, None) => out.extend_from_slice(&[0; 4][..self.weight_mem().bytes() as usize]),
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    pub(crate) fn line(&self, b: &mut Builder, line: &Line, output: &Output<'_>) {
+        let spec = self.spec;
+        let bytes = spec.a_storage.bytes() as i64;
+        let pixel_bytes = spec.in_pixel as i64 * bytes;
+        let top = b.mul_const(line.image, spec.input[0] as i64);
+        let y = b.mul_const(line.y, spec.stride[0] as i64);
+        let top = b.add(top, y);
+        let top = b.add_const(top, -(spec.pad[0] as i64));
+        let offset = b.mul_const(top, spec.input[1] as i64 * pixel_bytes);
+        let a = b.ptr_add(line.a, offset);
+        let ky = spec.axis(0).taps(b, line.y);
+        for class in &self.classes {
+            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
+                let x = b.mul_const(t, class.mr as i64);
+                let x = b.add_const(x, class.x as i64);
+                let pixel = b.add(line.pixel, x);
+                let at = b.mul_const(x, spec.stride[1] as i64 * pixel_bytes);
+                let at = b.add_const(at, -(spec.pad[1] as i64) * pixel_bytes);
+                let a = b.ptr_add(a, at);
+                self.for_blocks(b, line.packed, &|b, block| self.tile(b, class, a, ky, pixel, &block, output));
+                vec![]
+            });
+        }
+    }
+
+    /// Emits `body` for every block of output channels.
+    fn for_blocks(&self, b: &mut Builder, packed: Value, body: &dyn Fn(&mut Builder, Block)) {
+        let (full, rest) = self.blocks();
+        let count = (full + usize::from(rest > 0)) as i64;
+        let stretches = if self.channels == Channels::Splat { self.spec.input[2] } else { 1 };
+        b.for_const(0, stretches as i64, 1, &[], |b, stretch, _| {
+            let one = |b: &mut Builder, i: Value, active: usize| {
+                let first = b.mul_const(stretch, count);
+                let index = b.add(first, i);
+                let offset = b.mul_const(index, self.block_bytes() as i64);
+                let weights = b.ptr_add(packed, offset);
+                let base = b.mul_const(stretch, self.spec.multiplier as i64);
+                let output = b.mul_const(i, self.block as i64);
+                let output = b.add(base, output);
+                let input = match self.channels {
+                    Channels::Same => output,
+                    Channels::Spread => b.mul_const(i, (self.block / self.spec.multiplier) as i64),
+                    Channels::Splat => stretch,
+                };
+                body(b, Block { input, output, weights, active });
+            };
+            b.for_const(0, full as i64, 1, &[], |b, i, _| {
+                one(b, i, self.block);
+                vec![]
+            });
+            if rest > 0 {
+                let i = b.i64(full as i64);
+                one(b, i, rest);
+            }
+            vec![]
+        });
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn tile(
+        &self,
+        b: &mut Builder,
+        class: &Class<Vec<Range<usize>>>,
+        a: Value,
+        ky: (Value, Value),
+        pixel: Value,
+        block: &Block,
+        output: &Output<'_>,
+    ) {
+        let spec = self.spec;
+        let vectors = [block.active as u16];
+        // Each accumulator loads the bias itself: a shared value costs a copy.
+        let start = |b: &mut Builder| match output.start(b, block.output, &vectors) {
+            Some(bias) => bias[0],
+            None => b.inst(tflc_kir::Op::Const(0), self.ty(), &[]),
+        };
+        let acc: Vec<Value> = (0..class.mr).map(|_| start(b)).collect();
+        let line_bytes = (spec.dilation[0] * spec.input[1] * spec.in_pixel * spec.a_storage.bytes()) as i64;
+        let row_bytes = (spec.kernel[1] * self.vector_bytes()) as i64;
+        let row = |b: &mut Builder, ky: Value, acc: &[Value]| {
+            let (line, taps) = (b.mul_const(ky, line_bytes), b.mul_const(ky, row_bytes));
+            let (a, weights) = (b.ptr_add(a, line), b.ptr_add(block.weights, taps));
+            let a = indexed(b, a, block.input, spec.a_storage.bytes() as i64);
+            let mut acc = acc.to_vec();
+            if self.resident {
+                self.row_by_columns(b, class, a, weights, block, &mut acc)
+            } else {
+                self.row_by_taps(b, class, a, weights, block, &mut acc)
+            }
+            acc
+        };
+        let acc = match (b.known(ky.0), b.known(ky.1)) {
+            (Some(0), Some(1)) => row(b, ky.0, &acc),
+            _ => b.for_loop(ky.0, ky.1, 1, &acc, |b, ky, acc| row(b, ky, acc)),
+        };
+        let place = Place { row: pixel, row_step: 1, col: block.output, rows: class.mr, vectors: &vectors };
+        output.store(b, &place, &acc);
+    }
+
+    /// Taps of one row with their weights in registers: each input column is loaded once.
+    fn row_by_columns(&self, b: &mut Builder, class: &Class<Vec<Range<usize>>>, a: Addr, weights: Value, block: &Block, acc: &mut [Value]) {
+        let x = self.spec.axis(1);
+        let w: Vec<Value> = (0..x.kernel).map(|kx| self.weight(b, weights, kx)).collect();
+        for column in 0..(class.mr - 1) * x.stride + (x.kernel - 1) * x.dilation + 1 {
+            let mut input = None;
+            for (kx, rows) in class.key.iter().enumerate() {
+                for r in rows.clone().filter(|r| r * x.stride + kx * x.dilation == column) {
+                    let v = *input.get_or_insert_with(|| self.input(b, a, column, block));
+                    acc[r] = self.mul_add(b, v, w[kx], acc[r]);
+                }
+            }
+        }
+    }
+
+    /// Taps of one row with one weight at a time in a register.
+    fn row_by_taps(&self, b: &mut Builder, class: &Class<Vec<Range<usize>>>, a: Addr, weights: Value, block: &Block, acc: &mut [Value]) {
+        let x = self.spec.axis(1);
+        for (kx, rows) in class.key.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let w = self.weight(b, weights, kx);
+            for r in rows.clone() {
+                let v = self.input(b, a, r * x.stride + kx * x.dilation, block);
+                acc[r] = self.mul_add(b, v, w, acc[r]);
+            }
+        }
+    }
+
+    fn weight(&self, b: &mut Builder, weights: Value, kx: usize) -> Value {
+        b.load(self.ty(), self.weight_mem(), Addr::new(weights).offset((kx * self.vector_bytes()) as i64))
+    }
+
+    /// Input column `column` of the tile, for the lanes of the block, less the zero point.
+    fn input(&self, b: &mut Builder, a: Addr, column: usize, block: &Block) -> Value {
+        let spec = self.spec;
+        let at = a.offset((column * spec.in_pixel * spec.a_storage.bytes()) as i64);
+        let mem = crate::expr::emit::mem(spec.a_storage);
+        let v = match self.channels {
+            Channels::Same => b.load_first(self.ty(), mem, at, block.active as u16),
+            Channels::Spread => {
+                let v = b.load_first(self.ty(), mem, at, (block.active / spec.multiplier) as u16);
+                b.shuffle(v, v, (0..self.lanes).map(|i| i / spec.multiplier as u16).collect())
+            }
+            Channels::Splat => b.load_splat(self.ty(), mem, at),
+        };
+        if spec.a_zero_point == 0 {
+            return v;
+        }
+        let zero = b.int(self.ty(), i64::from(spec.a_zero_point));
+        b.sub(v, zero)
+    }
+
+    fn mul_add(&self, b: &mut Builder, x: Value, w: Value, acc: Value) -> Value {
+        if self.fma && self.spec.is_float() {
+            return b.fma(x, w, acc);
+        }
+        let p = b.mul(x, w);
+        b.add(acc, p)
+    }
+}
