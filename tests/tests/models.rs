@@ -177,6 +177,16 @@ fn run_all(folder: &Path) -> (usize, usize, Vec<String>) {
 }
 
 #[test]
+fn code_for_another_processor_is_refused_not_run() {
+    let other = match host_target().cpu {
+        Cpu::X86(_) => Cpu::Aarch64 { dotprod: false },
+        _ => Cpu::X86(X86Level::Baseline),
+    };
+    let error = Options::new().cpu(other).load(root().join("tests/models/digits/digits_f32.tflite")).err();
+    assert!(matches!(error, Some(JitError::Compile(CompileError::Target(_)))), "{error:?}");
+}
+
+#[test]
 fn the_shipped_models_give_litert_answers() {
     let (right, refused, wrong) = run_all(&root().join("tests/models/digits"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

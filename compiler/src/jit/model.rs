@@ -1,7 +1,7 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
-use super::host_target;
+use super::{host_target, runs_here};
 use super::memory::CodeMemory;
 use crate::driver;
 use crate::error::CompileError;
@@ -192,6 +192,10 @@ struct Code {
 impl Code {
     fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
         let target = options.target();
+        if !runs_here(&target) {
+            let reason = format!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
+            return Err(CompileError::Target(reason).into());
+        }
         let entry = entry_graph(source, options.signature.as_deref())?;
         let mut model = source.clone();
         let shapes = named_shapes(&model, entry, &options.shapes)?;
