@@ -61,9 +61,11 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             weights: format,
             epilogue: composed.epilogue.clone(),
         };
-        let packed = depthwise::pack_b(&spec, &caps, &weights());
-        let packed = cx.bytes(packed);
-        let what = format!("depthwise {:?} {:?} {}", spec.kernel, spec.a_storage, spec.a_zero_point);
+        let geometry = format!("{:?} {:?} {:?} {:?}", [spec.input[0], spec.output[0]], spec.stride, spec.dilation, spec.pad);
+        let what = format!("depthwise {:?} x{} {:?} {} {geometry}", spec.kernel, spec.multiplier, spec.a_storage, spec.a_zero_point);
+        let (s, c, data) = (spec.clone(), caps.clone(), weights.clone());
+        let packed =
+            cx.packed(w, &what, depthwise::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&depthwise::pack_b(&s, &c, &data())));
         let folded = if integer {
             let (s, c) = (spec.clone(), caps.clone());
             Some(folded_bias(cx, w, bias, &what, conv.out_channels, move |b| depthwise::folded_bias(&s, &c, b, &weights()))?)

@@ -115,7 +115,7 @@ pub fn folded_bias(spec: &ConvSpec, caps: &Caps, bias: Option<&[i32]>, weights: 
     let taps = spec.taps();
     (0..spec.output[2])
         .map(|n| {
-            let sum: i32 = (0..taps).map(|i| spec.weights.centered(weights, n * taps + i)).sum();
+            let sum = spec.weights.sum_centered(&weights[n * taps..(n + 1) * taps]);
             bias.map_or(0, |b| b[n]).wrapping_sub(sum.wrapping_mul(offset))
         })
         .collect()
