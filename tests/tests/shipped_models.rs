@@ -4,11 +4,11 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use std::path::{Path, PathBuf};
+use tflc::driver::PASSES;
 use tflc::error::CompileError;
 use tflc::frontend::{Limits, ModelFile, import};
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::passes;
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};
 use tflc_tests::random_values::{Rng, random_value};
@@ -75,7 +75,7 @@ fn one(path: &Path) -> Result<Done> {
     reads_back(&model).context("as imported")?;
     let before = outputs(&model)?;
     let target = Target::new(Cpu::X86(X86Level::V3));
-    for (name, pass) in passes::ALL {
+    for (name, pass) in PASSES {
         for g in 0..model.graphs.len() {
             pass(&mut model, GraphId(g as u32), &target).with_context(|| format!("pass {name}"))?;
             verify(&model).with_context(|| format!("after {name}"))?;
