@@ -118,7 +118,7 @@ mod tests {
             b'a', 0, b'b', 0, // keys
             2, 5, 4, // vector of keys: length, offsets
             0, // padding
-            5, 0, 0, 0, // to the keys
+            3, 0, 0, 0, // to the keys
             1, 0, 0, 0, // width of the keys' offsets
             2, 0, 0, 0, // length
             5, 0, 0, 0, // a
