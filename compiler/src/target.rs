@@ -19,9 +19,9 @@ pub enum Arch {
 pub enum X86Level {
     /// SSE2 only, through Cranelift.
     Baseline,
-    /// AVX2, FMA, F16C (x86-64-v3).
+    /// AVX2, FMA, F16C, BMI, LZCNT (x86-64-v3).
     V3,
-    /// AVX-512 F, BW, DQ, VL (x86-64-v4).
+    /// AVX-512 F, BW, CD, DQ, VL (x86-64-v4).
     V4,
     /// x86-64-v4 with VNNI and VBMI.
     V4Vnni,

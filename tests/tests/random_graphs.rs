@@ -2,10 +2,11 @@
 //!
 //! `TFLC_GRAPHS=10000` runs more models than by default, `TFLC_SEED=123` runs one. A failure prints the seed, the pass and the model.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use tflc::driver::PASSES;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::Evaluator;
-use tflc::passes::{self, Pass};
+use tflc::passes::Pass;
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};
 use tflc_tests::random_graph::{RandomModel, Steps, random_model};
@@ -33,7 +34,7 @@ fn run_passes(model: &Model, list: &[(&str, Pass)]) -> Result<Model> {
 fn check(before: &RandomModel, after: &Model) -> Result<()> {
     let expected = Evaluator::new(&before.model).run(&before.inputs)?;
     let got = Evaluator::new(after).run(&before.inputs)?;
-    compare(&expected, &got, Tolerance::ROUNDING).with_context(|| print_with(after, PrintOptions::LIVE))
+    compare(&expected, &got, Tolerance::ROUNDING).map_err(|e| anyhow!("{e:#}\n\nafterwards:\n{}", print_with(after, PrintOptions::LIVE)))
 }
 
 fn one(seed: u64) -> Result<()> {
@@ -42,16 +43,16 @@ fn one(seed: u64) -> Result<()> {
     verify(model)?;
     let text = print(model);
     ensure!(parse(&text)? == *model, "the text form does not read back");
-    for pass in passes::ALL {
+    for pass in PASSES {
         let after = run_passes(model, &[*pass]).and_then(|after| check(&before, &after));
         after.with_context(|| format!("pass {} alone", pass.0))?;
     }
-    check(&before, &run_passes(model, passes::ALL)?).context("all passes")
+    check(&before, &run_passes(model, PASSES)?).context("all passes")
 }
 
 #[test]
 fn passes_keep_what_random_models_compute() {
-    for seed in seeds(150) {
+    for seed in seeds(400) {
         if let Err(e) = one(seed) {
             panic!("TFLC_SEED={seed}: {e:#}\n\n{}", print_with(&random_model(seed, Steps::Any).model, PrintOptions::LIVE));
         }

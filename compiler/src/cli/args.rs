@@ -29,6 +29,9 @@ pub struct ModelArgs {
     /// CPU to compile for: native, or a name that `tflc targets` lists.
     #[arg(long, default_value = "native", value_name = "CPU", value_parser = parse_cpu)]
     pub cpu: CpuChoice,
+    /// Names generated functions to `perf`, in /tmp/perf-PID.map.
+    #[arg(long)]
+    pub perf_map: bool,
 }
 
 /// A CPU by name, or the one this runs on.
@@ -96,7 +99,7 @@ impl ModelArgs {
 
     /// Options of the JIT that say the same.
     pub fn jit_options(&self, threads: usize) -> Options {
-        let mut options = Options::new().threads(threads);
+        let mut options = Options::new().threads(threads).perf_map(self.perf_map);
         if let CpuChoice::Named(cpu) = self.cpu {
             options = options.cpu(cpu);
         }
@@ -131,7 +134,10 @@ impl Loaded {
 
     fn ports(&self, list: &[crate::ir::TensorId]) -> Vec<Port> {
         let graph = &self.model.graphs[self.entry.index()];
-        list.iter().map(|t| graph.tensor(*t)).map(|t| Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }).collect()
+        list.iter()
+            .map(|t| graph.tensor(*t))
+            .map(|t| Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() })
+            .collect()
     }
 }
 
@@ -204,7 +210,14 @@ impl InputArgs {
             .collect()
     }
 
-    fn read_npz(&self, path: &Path, ports: &[Port], names: &[String], aliases: &[(String, usize)], values: &mut [Option<HostTensor>]) -> Result<()> {
+    fn read_npz(
+        &self,
+        path: &Path,
+        ports: &[Port],
+        names: &[String],
+        aliases: &[(String, usize)],
+        values: &mut [Option<HostTensor>],
+    ) -> Result<()> {
         let mut npz = Npz::open(path)?;
         let arrays: Vec<String> = npz.names().map(str::to_string).filter(|n| n.starts_with("in/")).collect();
         for array in &arrays {

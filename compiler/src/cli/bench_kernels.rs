@@ -1,7 +1,7 @@
 //! `tflc bench --kernels`: every row of the kernel table against the peak measured in the same run.
 
 use crate::cli::args::CpuChoice;
-use crate::jit::host_target;
+use crate::jit::{host_target, runs_here};
 use crate::jit::measure::measure;
 use crate::target::Target;
 use anyhow::{Result, bail};
@@ -17,6 +17,9 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
         CpuChoice::Native => host_target(),
         CpuChoice::Named(cpu) => Target::new(cpu),
     };
+    if !runs_here(&target) {
+        bail!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
+    }
     let rows: Vec<_> = ROWS.iter().filter(|r| r.name().contains(filter)).collect();
     if rows.is_empty() {
         bail!("no kernel row has {filter:?} in its name; there are {}", ROWS.iter().map(|r| r.name()).collect::<Vec<_>>().join(", "));
@@ -24,7 +27,10 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
     let mut report = vec![];
     if !as_json {
         println!("{} (share of the multiply-add or dot-product peak of one core, medians of interleaved runs)", target.cpu);
-        println!("{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us");
+        println!(
+            "{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}",
+            "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us"
+        );
     }
     for row in rows {
         let m = measure(row, &target, seconds)?;

@@ -88,7 +88,8 @@ fn kernels(program: &Program) -> String {
     }
     for call in program.calls() {
         let args: Vec<String> = call.args.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "; call kernel {} units {} grain {} ({}) {}", call.kernel, call.units, call.grain, args.join(", "), call.label);
+        let _ =
+            writeln!(text, "; call kernel {} units {} grain {} ({}) {}", call.kernel, call.units, call.grain, args.join(", "), call.label);
     }
     text
 }
@@ -98,7 +99,8 @@ fn clif(program: &Program, target: &Target) -> Result<String> {
     for (i, recipe) in program.kernels.iter().enumerate() {
         let mut kernel = (recipe.build)();
         tflc_kir::optimize(&mut kernel);
-        let body = backend::cranelift::clif_text(&kernel, target).context("this form exists for the targets that Cranelift serves: --cpu x86-64 or aarch64")?;
+        let body = backend::cranelift::clif_text(&kernel, target)
+            .context("this form exists for the targets that Cranelift serves: --cpu x86-64 or aarch64")?;
         let _ = writeln!(text, "; kernel {i} {}\n{body}", kernel.name);
     }
     Ok(text)

@@ -22,8 +22,10 @@ pub struct ListArgs {
 pub fn targets(args: &ListArgs) -> Result<()> {
     let host = host_target().cpu;
     if args.json {
-        let rows: Vec<_> =
-            Target::CPU_NAMES.iter().map(|(n, cpu, doc)| serde_json::json!({ "cpu": n, "description": doc, "native": *cpu == host })).collect();
+        let rows: Vec<_> = Target::CPU_NAMES
+            .iter()
+            .map(|(n, cpu, doc)| serde_json::json!({ "cpu": n, "description": doc, "native": *cpu == host }))
+            .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
@@ -43,7 +45,9 @@ pub fn ops(args: &ListArgs) -> Result<()> {
             .iter()
             .map(|row| match &row.support {
                 Support::Supported { dtypes, .. } => serde_json::json!({ "op": row.kind.name(), "supported": true, "types": dtypes }),
-                Support::Unsupported(why) | Support::Pseudo(why) => serde_json::json!({ "op": row.kind.name(), "supported": false, "reason": why }),
+                Support::Unsupported(why) | Support::Pseudo(why) => {
+                    serde_json::json!({ "op": row.kind.name(), "supported": false, "reason": why })
+                }
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);

@@ -8,7 +8,8 @@ use super::schema::{BlockwiseQuantization, CustomQuantization, MultiAxisQuantiza
 use super::{ModelFile, mediapipe, reflect, sparse};
 use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{
-    Affine, AttrValue, Attrs, Bytes, DType, Graph, GraphId, Location, Model, Node, OpKind, Quantization, Signature, Tensor, TensorId, TensorType,
+    Affine, AttrValue, Attrs, Bytes, DType, Graph, GraphId, Location, Model, Node, OpKind, Quantization, Signature, Tensor, TensorId,
+    TensorType,
 };
 use crate::ops::{Call, propagate_types, support};
 
@@ -135,10 +136,15 @@ impl Importer<'_> {
     fn constant(&self, index: usize, source: Ref<'_, FileTensor>, ty: &TensorType, data: Bytes) -> Result<Bytes, CompileError> {
         let place = || self.at_tensor(index, source);
         if let Some(sparsity) = source.sparsity() {
-            return sparse::expand(sparsity, ty, &data).map(Bytes::from).map_err(|reason| CompileError::invalid(place(), format!("sparse encoding: {reason}")));
+            return sparse::expand(sparsity, ty, &data)
+                .map(Bytes::from)
+                .map_err(|reason| CompileError::invalid(place(), format!("sparse encoding: {reason}")));
         }
         if ty.dtype.bits() != 0 && data.len() != ty.bytes() {
-            return Err(CompileError::invalid(place(), format!("{} bytes of data; {} {:?} takes {}", data.len(), ty.dtype, ty.shape, ty.bytes())));
+            return Err(CompileError::invalid(
+                place(),
+                format!("{} bytes of data; {} {:?} takes {}", data.len(), ty.dtype, ty.shape, ty.bytes()),
+            ));
         }
         Ok(data)
     }
@@ -174,7 +180,8 @@ impl Importer<'_> {
         }
         let mut zero_point = q.zero_point().to_vec();
         zero_point.resize(scale.len(), 0);
-        let axis = usize::try_from(q.quantized_dimension()).map_err(|_| invalid(format!("quantised along axis {}", q.quantized_dimension())))?;
+        let axis =
+            usize::try_from(q.quantized_dimension()).map_err(|_| invalid(format!("quantised along axis {}", q.quantized_dimension())))?;
         if scale.len() > 1 && axis >= shape.len() {
             return Err(invalid(format!("{} scales along axis {axis} of {} dimensions", scale.len(), shape.len())));
         }
@@ -211,7 +218,8 @@ impl Importer<'_> {
     fn node(&self, index: usize, graphs: usize) -> Result<Node, CompileError> {
         let source = self.graph.operators().get(index).unwrap_or_default();
         let code = self.file.model().operator_codes().get(source.opcode_index() as usize);
-        let code = code.ok_or_else(|| CompileError::invalid(self.at_operator(index, "?"), format!("operator code {}", source.opcode_index())))?;
+        let code =
+            code.ok_or_else(|| CompileError::invalid(self.at_operator(index, "?"), format!("operator code {}", source.opcode_index())))?;
         let op = OpKind::from_code(code.operator().0)
             .ok_or_else(|| CompileError::unsupported(self.at_operator(index, &format!("{:?}", code.operator())), Unsupported::Operator))?;
         let place = self.at_operator(index, op.name());
@@ -248,7 +256,9 @@ impl Importer<'_> {
         Ok(Some(match value {
             Value::Int(v) if name.ends_with("_subgraph_index") => {
                 let graph = u32::try_from(v).ok().filter(|&g| (g as usize) < graphs);
-                AttrValue::Graph(GraphId(graph.ok_or_else(|| CompileError::invalid(place.clone(), format!("{name} = {v}; there are {graphs} subgraphs")))?))
+                AttrValue::Graph(GraphId(
+                    graph.ok_or_else(|| CompileError::invalid(place.clone(), format!("{name} = {v}; there are {graphs} subgraphs")))?,
+                ))
             }
             Value::Bool(v) => AttrValue::Bool(v),
             Value::Int(v) => AttrValue::Int(v),

@@ -11,7 +11,9 @@ pub(super) fn rewrite(graph: &mut Graph) {
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         let is_one = matches!(node.attrs.get("custom_code"), Some(AttrValue::Str(s)) if s == "Convolution2DTransposeBias");
-        let (Some(AttrValue::Bytes(options)), [input, weights, bias], [output], true) = (node.attrs.get("custom_options"), &node.inputs[..], &node.outputs[..], is_one) else {
+        let (Some(AttrValue::Bytes(options)), [input, weights, bias], [output], true) =
+            (node.attrs.get("custom_options"), &node.inputs[..], &node.outputs[..], is_one)
+        else {
             continue;
         };
         let words: Vec<i32> = options.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();

@@ -68,7 +68,17 @@ pub(super) fn expand(sparsity: Ref<'_, SparsityParameters>, ty: &TensorType, dat
         }
     }
     let width = bits / 8;
-    let mut walk = Walk { levels: &levels, order: &order, blocks: &blocks, block_size: &block_size, shape: &ty.shape, width, data, next: 0, out: vec![0; ty.bytes()] };
+    let mut walk = Walk {
+        levels: &levels,
+        order: &order,
+        blocks: &blocks,
+        block_size: &block_size,
+        shape: &ty.shape,
+        width,
+        data,
+        next: 0,
+        out: vec![0; ty.bytes()],
+    };
     walk.level(0, 0, &mut vec![0; order.len()])?;
     if walk.next * width != data.len() {
         return Err(format!("{} elements stored, {} used", data.len() / width, walk.next));

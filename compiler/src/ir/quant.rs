@@ -5,7 +5,7 @@ use crate::ir::{Bytes, TensorId};
 /// Affine quantisation, `real = scale * (q - zero_point)`, per tensor or along one axis.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Affine {
-    /// One scale, or one for each index of `axis`; positive.
+    /// One scale, or one for each index of `axis`; finite, and positive wherever an operator uses it.
     pub scale: Vec<f32>,
     /// As many zero points as scales.
     pub zero_point: Vec<i64>,

@@ -3,6 +3,10 @@
 use memmap2::MmapMut;
 use std::io;
 
+/// Buffers of at least this size ask for huge pages.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE_BYTES: usize = 4 << 20;
+
 /// A zeroed buffer; pages come from the system when they are first touched.
 #[derive(Debug)]
 pub struct Buffer {
@@ -16,7 +20,13 @@ impl Buffer {
     /// # Errors
     /// Where the system has no memory.
     pub fn zeroed(bytes: usize) -> io::Result<Buffer> {
-        Ok(Buffer { map: MmapMut::map_anon(bytes.max(1))?, bytes })
+        let map = MmapMut::map_anon(bytes.max(1))?;
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE_PAGE_BYTES {
+            // A hint only: fewer page faults while weights are written; a system without huge pages refuses it.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Buffer { map, bytes })
     }
 
     /// The bytes.

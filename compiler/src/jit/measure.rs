@@ -116,9 +116,9 @@ pub fn measure(row: &Row, target: &Target, seconds: f64) -> Result<Measured, Mea
     let (input, output) = (Aligned::new(&[], 64), Aligned::new(&[], 64));
     let peak_args = [input.address(), output.address()];
     // SAFETY: the case holds buffers of the sizes that its kernel was made for, in the order of its parameters.
-    let mut once = || unsafe { function.time(&args, case.units) };
+    let once = || unsafe { function.time(&args, case.units) };
     // SAFETY: the peak kernels read and write one vector.
-    let mut ceiling = || unsafe { peak.time(&peak_args, PEAK_UNITS) };
+    let ceiling = || unsafe { peak.time(&peak_args, PEAK_UNITS) };
     let first = once().max(1e-7);
     let repeat = (seconds / 2.0 / first).clamp(15.0, 2000.0) as usize;
     let (mut times, mut peaks) = (vec![], vec![]);

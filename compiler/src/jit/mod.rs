@@ -16,10 +16,12 @@ pub fn host_target() -> Target {
         let v3 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
-            && is_x86_feature_detected!("bmi2");
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt");
         let v4 = v3
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
         let vnni = v4 && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vbmi");
@@ -34,5 +36,14 @@ pub fn host_target() -> Target {
     #[cfg(target_arch = "aarch64")]
     {
         Target::new(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") })
+    }
+}
+
+/// Whether the processor that this runs on has everything that code for `target` uses.
+pub fn runs_here(target: &Target) -> bool {
+    match (host_target().cpu, target.cpu) {
+        (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
+        (Cpu::Aarch64 { dotprod: host }, Cpu::Aarch64 { dotprod: wanted }) => host || !wanted,
+        _ => false,
     }
 }

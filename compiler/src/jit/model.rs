@@ -1,13 +1,14 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
-use super::host_target;
+use super::{host_target, runs_here};
 use super::memory::CodeMemory;
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};
 use crate::lower::program::{Port, Program};
 use crate::target::{Cpu, Target};
+use std::io::Write;
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ pub struct Options {
     cpu: Option<Cpu>,
     signature: Option<String>,
     shapes: Vec<(String, Vec<usize>)>,
+    perf_map: bool,
 }
 
 impl Options {
@@ -112,6 +114,13 @@ impl Options {
     #[must_use]
     pub fn shape(mut self, input: impl Into<String>, shape: &[usize]) -> Options {
         self.shapes.push((input.into(), shape.to_vec()));
+        self
+    }
+
+    /// Names the generated functions to profilers: appends them to `/tmp/perf-PID.map`, where `perf` looks.
+    #[must_use]
+    pub fn perf_map(mut self, on: bool) -> Options {
+        self.perf_map = on;
         self
     }
 
@@ -154,7 +163,8 @@ pub fn entry_graph(model: &ir::Model, signature: Option<&str>) -> Result<GraphId
 /// The inputs that `shapes` name, by tensor name or signature name, with their shapes.
 pub fn named_shapes(model: &ir::Model, entry: GraphId, shapes: &[(String, Vec<usize>)]) -> Result<Vec<(TensorId, Vec<usize>)>, JitError> {
     let graph = &model.graphs[entry.index()];
-    let by_signature = |name: &str| model.signatures.iter().filter(|s| s.graph == entry).flat_map(|s| &s.inputs).find(|(n, _)| n == name).map(|(_, t)| *t);
+    let by_signature =
+        |name: &str| model.signatures.iter().filter(|s| s.graph == entry).flat_map(|s| &s.inputs).find(|(n, _)| n == name).map(|(_, t)| *t);
     shapes
         .iter()
         .map(|(name, shape)| {
@@ -182,6 +192,10 @@ struct Code {
 impl Code {
     fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
         let target = options.target();
+        if !runs_here(&target) {
+            let reason = format!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
+            return Err(CompileError::Target(reason).into());
+        }
         let entry = entry_graph(source, options.signature.as_deref())?;
         let mut model = source.clone();
         let shapes = named_shapes(&model, entry, &options.shapes)?;
@@ -200,8 +214,22 @@ impl Code {
         let image = image?;
         let invoke = image.offset_of(crate::backend::ENTRY).ok_or_else(|| CompileError::Internal("no entry point".to_string()))?;
         let memory = CodeMemory::new(&image.bytes)?;
+        if options.perf_map {
+            write_perf_map(&memory, &image)?;
+        }
         Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, weights })
     }
+}
+
+/// Appends the functions of an image to the map that `perf` reads: address, size and name, in hexadecimal.
+fn write_perf_map(memory: &CodeMemory, image: &crate::backend::Image) -> std::io::Result<()> {
+    let path = Path::new("/tmp").join(format!("perf-{}.map", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let mut text = String::new();
+    for s in &image.symbols {
+        text.push_str(&format!("{:x} {:x} tflc::{}\n", memory.address(s.offset) as usize, s.size, s.name));
+    }
+    file.write_all(text.as_bytes())
 }
 
 /// A model compiled in memory, with an arena and a state of its own.

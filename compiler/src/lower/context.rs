@@ -187,14 +187,7 @@ impl<'a> Cx<'a, '_> {
     }
 
     /// Appends a call of the kernel that `key` specifies completely.
-    pub fn call(
-        &mut self,
-        key: String,
-        build: impl Fn() -> Kernel + Send + Sync + 'static,
-        args: Vec<Operand>,
-        units: u64,
-        grain: u64,
-    ) {
+    pub fn call(&mut self, key: String, build: impl Fn() -> Kernel + Send + Sync + 'static, args: Vec<Operand>, units: u64, grain: u64) {
         let s = &mut *self.shared;
         let next = s.kernels.len();
         let kernel = *s.kernel_index.entry(key.clone()).or_insert(next);

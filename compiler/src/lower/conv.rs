@@ -9,6 +9,7 @@ use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, Node, OpKind, TensorId};
 use crate::ops::conv_2d::{Arithmetic, Conv};
 use crate::ops::transpose_conv::TransposeConv;
+use half::slice::HalfFloatSliceExt;
 use tflc_templates::cpu::conv::{self, ConvSpec};
 use tflc_templates::cpu::depthwise::{self, DepthwiseSpec};
 use tflc_templates::cpu::gemm::{self, GemmSpec};
@@ -94,7 +95,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             None
         };
         let (s, c) = (spec.clone(), caps.clone());
-        let packed = cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
+        let packed =
+            cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
         let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
         let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
         cx.call(format!("{spec:?}"), move || gemm::build(&spec, &caps), args, units as u64, grain as u64);
@@ -116,7 +118,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         weights: format,
         epilogue: composed.epilogue.clone(),
     };
-    let what = format!("conv {:?} {:?} {:?} {:?} {:?} {}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage, spec.a_zero_point);
+    let what =
+        format!("conv {:?} {:?} {:?} {:?} {:?} {}", spec.input, spec.output, spec.stride, spec.dilation, spec.a_storage, spec.a_zero_point);
     let folded = if integer {
         let (s, c, weights) = (spec.clone(), caps.clone(), weights.clone());
         Some(folded_bias(cx, w, bias, &what, conv.out_channels, move |b| conv::folded_bias(&s, &c, b, &weights()))?)
@@ -160,7 +163,9 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     };
     let (s, c) = (spec.clone(), caps.clone());
     let what = format!("transpose_conv {:?} {:?} {:?} {:?}", spec.input, spec.output, spec.stride, spec.pad);
-    let packed = cx.packed(w, &what, transpose_conv::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&transpose_conv::pack_b(&s, &c, &weights())));
+    let packed = cx.packed(w, &what, transpose_conv::packed_bytes(&spec, &caps), move |out| {
+        out.copy_from_slice(&transpose_conv::pack_b(&s, &c, &weights()))
+    });
     let (source, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
     let args = arguments(cx, &composed, [source, packed, out], bias, None)?;
     let (units, grain) = (transpose_conv::units(&spec, &caps), transpose_conv::grain(&spec, &caps));
@@ -195,8 +200,10 @@ pub(super) fn weights(
     };
     let expand = move || match dtype {
         DType::Float16 => {
-            let wide = data.as_chunks().0.iter().flat_map(|b| half::f16::from_le_bytes(*b).to_f32().to_le_bytes());
-            Bytes::from(wide.collect::<Vec<u8>>())
+            let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&data);
+            let mut wide = vec![0f32; halves.len()];
+            halves.convert_to_f32_slice(&mut wide);
+            crate::ops::value::bytes_of(wide)
         }
         DType::Int4 | DType::Int2 => {
             Bytes::from(crate::ops::value::unpack(dtype, &data, elements).into_iter().map(|v| v as u8).collect::<Vec<u8>>())

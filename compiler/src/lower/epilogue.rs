@@ -32,7 +32,13 @@ pub(super) struct Composed {
 ///
 /// `base` is the operator's own epilogue. `accumulator` is the type that the kernel accumulates in; where the operator has no bias of its own and the kernel
 /// needs one (`needs_bias`: integer kernels fold zero points into it), one is added in front.
-pub(super) fn compose(cx: &Cx<'_, '_>, node: &Node, base: &requant::Epilogue, accumulator: Storage, needs_bias: bool) -> Result<Composed, CompileError> {
+pub(super) fn compose(
+    cx: &Cx<'_, '_>,
+    node: &Node,
+    base: &requant::Epilogue,
+    accumulator: Storage,
+    needs_bias: bool,
+) -> Result<Composed, CompileError> {
     let mut storages = vec![accumulator];
     let mut operands = vec![];
     let mut sources = vec![];
@@ -49,8 +55,12 @@ pub(super) fn compose(cx: &Cx<'_, '_>, node: &Node, base: &requant::Epilogue, ac
         positions.push(match input {
             EpilogueInput::Acc => 0,
             EpilogueInput::Bias => add(storage, OperandAccess::PerColumn, Source::Bias),
-            EpilogueInput::Floats(v) => add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect())),
-            EpilogueInput::Ints(v) => add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect())),
+            EpilogueInput::Floats(v) => {
+                add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            }
+            EpilogueInput::Ints(v) => {
+                add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            }
             EpilogueInput::RowScale => add(storage, OperandAccess::PerRow, Source::RowScale),
         });
     }
@@ -88,7 +98,12 @@ pub(super) fn compose(cx: &Cx<'_, '_>, node: &Node, base: &requant::Epilogue, ac
 
 impl Composed {
     /// Addresses of the operands and of the tables behind them; `bias` and `row_scale` stand for those sources.
-    pub(super) fn operands(&self, cx: &mut Cx<'_, '_>, bias: Option<Operand>, row_scale: Option<Operand>) -> Result<Vec<Operand>, CompileError> {
+    pub(super) fn operands(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        bias: Option<Operand>,
+        row_scale: Option<Operand>,
+    ) -> Result<Vec<Operand>, CompileError> {
         let mut out = vec![];
         for source in &self.sources {
             out.push(match source {

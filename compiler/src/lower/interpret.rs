@@ -129,12 +129,13 @@ impl Run<'_, '_> {
     }
 
     fn call(&mut self, call: &Call) -> Result<(), InterpretError> {
-        let args: Vec<Arg> = call.args.iter().map(|p| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset))).collect();
+        let args: Vec<Arg> =
+            call.args.iter().map(|p| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset))).collect();
         let trapped = |trap| InterpretError::Trap { label: call.label.clone(), trap };
         let kernels = self.kernels;
-        if !self.decoded.contains_key(&call.kernel) {
+        if let std::collections::hash_map::Entry::Vacant(e) = self.decoded.entry(call.kernel) {
             let program = interp::Program::new(&kernels[call.kernel]).map_err(|e| trapped(e.into()))?;
-            self.decoded.insert(call.kernel, program);
+            e.insert(program);
         }
         let tasks = call.units.div_ceil(call.grain.max(1));
         for task in (0..tasks).rev() {

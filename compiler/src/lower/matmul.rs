@@ -94,7 +94,13 @@ fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strid
         let dims = [count, spec.k, columns];
         let source = vec![columns as i64 * strides[1], strides[0], strides[1]];
         let target = vec![(spec.k * width) as i64, width as i64, 1];
-        copy_strided(cx, &dims, Part { base: from, offset: 0, strides: source }, Part { base: workspace.offset(at), offset: 0, strides: target }, 4);
+        copy_strided(
+            cx,
+            &dims,
+            Part { base: from, offset: 0, strides: source },
+            Part { base: workspace.offset(at), offset: 0, strides: target },
+            4,
+        );
         at += count * spec.k * width * 4;
         i += count;
     }

@@ -165,11 +165,9 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
         SymbolicStep::Call { kernel, args, units, grain, node: NodeRef { location, label } } => {
             Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), units, grain, location, label })
         }
-        SymbolicStep::If { condition, then, otherwise } => Step::If {
-            condition: resolve(condition),
-            then: resolve_steps(then, resolve),
-            otherwise: resolve_steps(otherwise, resolve),
-        },
+        SymbolicStep::If { condition, then, otherwise } => {
+            Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
+        }
         SymbolicStep::While { test, condition, body } => Step::While {
             test: resolve_steps(test, resolve),
             condition: resolve(condition),
@@ -209,6 +207,8 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::BroadcastTo
         | OpKind::Fill
         | OpKind::ZerosLike
+        | OpKind::Shape
+        | OpKind::Rank
         | OpKind::SpaceToDepth
         | OpKind::DepthToSpace
         | OpKind::SpaceToBatchNd

@@ -25,6 +25,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad | OpKind::Tile | OpKind::BroadcastTo | OpKind::Fill | OpKind::ZerosLike => {
             pad::lower(cx, node)
         }
+        OpKind::Shape | OpKind::Rank => describe(cx, node),
         OpKind::SpaceToDepth | OpKind::DepthToSpace | OpKind::SpaceToBatchNd | OpKind::BatchToSpaceNd => space::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
@@ -111,6 +112,21 @@ fn rename(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let bytes = ty.bytes().min(cx.ty(x).bytes());
     let (from, to) = (cx.operand(x)?, cx.operand(y)?);
     copy(cx, from, to, bytes);
+    Ok(())
+}
+
+/// SHAPE and RANK of an operand whose shape is known: constants.
+fn describe(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let shape = &cx.ty(cx.input(node, 0)?).shape;
+    let (y, ty) = result(cx, node, 0)?;
+    let values = if node.op == OpKind::Rank { vec![shape.len()] } else { shape.clone() };
+    let bytes = element_bytes(cx, ty)?;
+    let data: Vec<u8> = values.iter().flat_map(|v| (*v as u64).to_le_bytes()[..bytes.min(8)].to_vec()).collect();
+    if data.len() != ty.bytes() {
+        return Err(cx.internal(format!("{} values of {shape:?}", ty.elements())));
+    }
+    let (n, from, to) = (data.len(), cx.bytes(data), cx.operand(y)?);
+    copy(cx, from, to, n);
     Ok(())
 }
 

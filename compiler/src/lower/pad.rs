@@ -142,11 +142,7 @@ fn mirror_pad(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         let picked: Vec<_> = parts.iter().zip(&choice).map(|(p, &c)| p[c]).collect();
         let dims: Vec<usize> = picked.iter().map(|p| p.0).collect();
         let sum = |f: &dyn Fn(&(usize, i64, i64, i64)) -> i64, s: &Strides| picked.iter().zip(s).map(|(p, s)| f(p) * s).sum::<i64>();
-        let source = Part {
-            base: from,
-            offset: sum(&|p| p.1, &own),
-            strides: picked.iter().zip(&own).map(|(p, s)| p.2 * s).collect(),
-        };
+        let source = Part { base: from, offset: sum(&|p| p.1, &own), strides: picked.iter().zip(&own).map(|(p, s)| p.2 * s).collect() };
         let target = Part { base: to, offset: sum(&|p| p.3, &outer), strides: outer.clone() };
         copy_strided(cx, &dims, source, target, bytes);
         let Some(d) = (0..choice.len()).rev().find(|&d| choice[d] + 1 < parts[d].len()) else { return Ok(()) };

@@ -14,6 +14,7 @@ use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::storage::storage;
 use tflc_templates::cpu::arg::ArgSpec;
+use tflc_templates::cpu::l2_norm::L2NormSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
 use tflc_templates::cpu::reduce::{Combine, ReduceSpec};
 use tflc_templates::cpu::scan::ScanSpec;
@@ -161,8 +162,15 @@ fn mean_multiplier(si: f32, so: f32, n: usize) -> Fixed {
 fn l2_normalization(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let (y, ty) = result(cx, node, 0)?;
-    if ty.dtype != DType::Float32 || node.attrs.name("fused_activation_function", "NONE") != "NONE" {
-        return Err(cx.unsupported(Unsupported::Types(ty.dtype.to_string())));
+    if node.attrs.name("fused_activation_function", "NONE") != "NONE" {
+        let value = node.attrs.name("fused_activation_function", "NONE").to_string();
+        return Err(cx.unsupported(Unsupported::Option("fused_activation_function".into(), value)));
+    }
+    match ty.dtype {
+        DType::Float32 => {}
+        DType::Int8 => return l2_norm(cx, node, Storage::I8),
+        DType::UInt8 => return l2_norm(cx, node, Storage::U8),
+        other => return Err(cx.unsupported(Unsupported::Types(other.to_string()))),
     }
     let mut reduced = vec![false; ty.shape.len()];
     if let Some(last) = reduced.last_mut() {
@@ -193,6 +201,23 @@ fn l2_normalization(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let own = row_major(&ty.shape);
     let spec = PointwiseSpec::new(&ty.shape, vec![own.clone(), broadcast(&rows, &ty.shape)], own, expr);
     emit(cx, spec, vec![from, norms, to]);
+    Ok(())
+}
+
+/// 8 bits: one kernel of integers.
+fn l2_norm(cx: &mut Cx<'_, '_>, node: &Node, storage: Storage) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, ty) = result(cx, node, 0)?;
+    let Some((_, zero_point)) = cx.ty(x).quant.per_tensor() else {
+        return Err(cx.unsupported(Unsupported::Quantization("needs one scale and zero point".into())));
+    };
+    let n = ty.shape.last().copied().unwrap_or(1);
+    let rows = ty.elements().checked_div(n).unwrap_or(0);
+    let spec = L2NormSpec { rows, n, storage, zero_point: zero_point as i32 };
+    let args = vec![cx.operand(x)?, cx.operand(y)?];
+    let caps = cx.caps().clone();
+    let units = spec.units();
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, 40.0 + n as f64 * 0.3));
     Ok(())
 }
 

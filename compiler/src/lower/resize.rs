@@ -87,7 +87,8 @@ fn bilinear_fixed(i: usize, count: usize, mode: Mode) -> Taps {
 /// Fractions in 1/1024, all in integers. Source: TFLite, `reference/resize_bilinear.h`, ResizeBilinearInteger.
 fn bilinear_int16(i: usize, count: usize, mode: Mode) -> Taps {
     let (i, count) = (i as i64, count as i64);
-    let scale = if mode == Mode::Corners && count > 1 { (1024 * (i - 1) + (count - 1) / 2) / (count - 1) } else { (1024 * i + count / 2) / count };
+    let scale =
+        if mode == Mode::Corners && count > 1 { (1024 * (i - 1) + (count - 1) / 2) / (count - 1) } else { (1024 * i + count / 2) / count };
     (0..count)
         .map(|o| {
             let v = o * scale + if mode == Mode::HalfPixels { scale / 2 - 512 } else { 0 };

@@ -2,10 +2,12 @@
 
 use super::constants::{axis, element_bytes, operand_ints};
 use super::context::Cx;
+use super::grain::grain;
 use super::movement::{Part, copy, copy_strided, result};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{Node, OpKind};
+use crate::ir::{DType, Node, OpKind, TensorId};
 use tflc_templates::cpu::pointwise::{Strides, row_major};
+use tflc_templates::cpu::window_copy::WindowCopySpec;
 
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -43,10 +45,52 @@ fn check_inside(cx: &Cx<'_, '_>, elements: usize, offset: i64, dims: &[usize], s
 }
 
 fn slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let start = cx.input(node, 1)?;
+    let shape = &cx.ty(x).shape;
+    if cx.constant(start).is_none() {
+        let (y, ty) = result(cx, node, 0)?;
+        return window_copy(cx, shape, &ty.shape, [x, start, y], Window::Read);
+    }
     let begin = operand_ints(cx, node, 1, "begin")?;
-    let strides = row_major(&cx.ty(cx.input(node, 0)?).shape);
+    let strides = row_major(shape);
     let offset = begin.iter().zip(&strides).map(|(b, s)| b * s).sum();
     take(cx, node, offset, strides)
+}
+
+/// What is done with a window whose start is computed at run time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Window {
+    /// Copied out; a start that does not fit is an error.
+    Read,
+    /// Replaced; starts are clamped.
+    Write,
+}
+
+/// Copies the first of `tensors` to the last, one of them a window (of shape `part`) that starts at the second.
+fn window_copy(cx: &mut Cx<'_, '_>, shape: &[usize], part: &[usize], tensors: [TensorId; 3], window: Window) -> Result<(), CompileError> {
+    let [from, start, to] = tensors;
+    let fits = shape.len() == part.len() && !shape.is_empty() && part.iter().zip(shape).all(|(w, n)| w <= n);
+    if !fits {
+        return Err(cx.internal(format!("window {part:?} of {shape:?}")));
+    }
+    if part.contains(&0) {
+        return Ok(());
+    }
+    let wide_index = match cx.ty(start).dtype {
+        DType::Int32 => false,
+        DType::Int64 => true,
+        other => return Err(cx.unsupported(Unsupported::Types(format!("{other} indices")))),
+    };
+    let write = window == Window::Write;
+    let element_bytes = element_bytes(cx, cx.ty(to))?;
+    let spec = WindowCopySpec { shape: shape.to_vec(), window: part.to_vec(), element_bytes, write, clamp: write, wide_index };
+    let args = vec![cx.operand(from)?, cx.operand(start)?, cx.operand(to)?];
+    let caps = cx.caps().clone();
+    let units = spec.units();
+    let unit_ns = 5.0 + part[1..].iter().product::<usize>() as f64 * element_bytes as f64 * 0.1;
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    Ok(())
 }
 
 /// Start and stride of each dimension that remains. The masks' bits count the entries of begin, end and strides.
@@ -118,7 +162,10 @@ fn update_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (x, update) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let start_at = cx.input(node, 2)?;
     if cx.constant(start_at).is_none() {
-        return Err(cx.unsupported(Unsupported::Option("start_indices".into(), "a computed tensor".into())));
+        let (y, ty) = result(cx, node, 0)?;
+        let (from, to) = (cx.operand(x)?, cx.operand(y)?);
+        copy(cx, from, to, ty.bytes());
+        return window_copy(cx, &ty.shape, &cx.ty(update).shape, [update, start_at, y], Window::Write);
     }
     let start = operand_ints(cx, node, 2, "start_indices")?;
     let (y, ty) = result(cx, node, 0)?;

@@ -144,7 +144,9 @@ fn place_concatenation(graph: &Graph, node: &Node, at: usize, last: &[Option<usi
             && graph.tensor(*t).data.is_none()
             && graph.ty(*t).quant == ty.quant
             && last[t.index()] == Some(at)
-            && producer.is_some_and(|p| view(graph, &graph.nodes[p], 0).is_none() && graph.nodes[p].op != OpKind::If && graph.nodes[p].op != OpKind::While)
+            && producer.is_some_and(|p| {
+                view(graph, &graph.nodes[p], 0).is_none() && graph.nodes[p].op != OpKind::If && graph.nodes[p].op != OpKind::While
+            })
     });
     if !movable {
         return;

@@ -27,8 +27,11 @@ enum Outcome {
 fn models() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/ops");
     let folder = std::env::var_os("TFLC_MODELS").map_or(own, PathBuf::from);
-    let mut all: Vec<PathBuf> =
-        std::fs::read_dir(folder).expect("models").map(|e| e.expect("entry").path()).filter(|p| p.extension().is_some_and(|e| e == "tflite")).collect();
+    let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("models")
+        .map(|e| e.expect("entry").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "tflite"))
+        .collect();
     all.sort();
     all
 }
@@ -86,7 +89,9 @@ fn try_model(path: &Path, target: &Target) -> Outcome {
     let bytes: Vec<&[u8]> = inputs.iter().map(Value::bytes).collect();
     let outputs = match Interpreter::new(&program).run(&bytes) {
         Ok(o) => o,
-        Err(e @ (InterpretError::Trap { .. } | InterpretError::Input(..) | InterpretError::Status(_))) => return Outcome::Wrong(e.to_string()),
+        Err(e @ (InterpretError::Trap { .. } | InterpretError::Input(..) | InterpretError::Status(_))) => {
+            return Outcome::Wrong(e.to_string());
+        }
     };
     let mut golden = 0.0f64;
     for (i, (got, want)) in outputs.iter().zip(&expected).enumerate() {
@@ -108,8 +113,7 @@ fn models_of_one_operator_give_what_the_evaluator_gives() {
     let mut wrong = vec![];
     for (name, cpu, _) in Target::CPU_NAMES {
         let target = Target::new(*cpu);
-        let results: Vec<(PathBuf, Outcome)> =
-            models().into_par_iter().map(|p| (p.clone(), try_model(&p, &target))).collect();
+        let results: Vec<(PathBuf, Outcome)> = models().into_par_iter().map(|p| (p.clone(), try_model(&p, &target))).collect();
         let mut counts = [0; 3];
         for (path, outcome) in results {
             let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();

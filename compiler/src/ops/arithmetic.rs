@@ -14,21 +14,21 @@ use crate::ops::storage::{over_operands, storage_of};
 use tflc_templates::expr::{Binary, Cast, Compare, Expr, ExprBuilder, Id, Ty, Unary};
 
 /// ADD, SUB, MUL and DIV: with a fused activation, broadcasting.
-pub const BASIC: Operator = Operator::new(infer_basic, Eval::Pointwise(basic)).checked(check_divisor);
+pub(super) const BASIC: Operator = Operator::new(infer_basic, Eval::Pointwise(basic)).checked(check_divisor);
 /// MAXIMUM and MINIMUM: of stored values.
-pub const EXTREME: Operator = Operator::new(infer_extreme, Eval::Pointwise(extreme));
+pub(super) const EXTREME: Operator = Operator::new(infer_extreme, Eval::Pointwise(extreme));
 /// SQUARED_DIFFERENCE: `(a - b)^2`.
-pub const SQUARED_DIFFERENCE: Operator = Operator::new(infer_squared_difference, Eval::Pointwise(squared_difference));
+pub(super) const SQUARED_DIFFERENCE: Operator = Operator::new(infer_squared_difference, Eval::Pointwise(squared_difference));
 /// POW: C's `powf`, and wrapping integer powers.
-pub const POW: Operator = Operator::new(infer_pow, Eval::Pointwise(pow));
+pub(super) const POW: Operator = Operator::new(infer_pow, Eval::Pointwise(pow));
 /// FLOOR_DIV: `floor(a / b)`.
-pub const FLOOR_DIV: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_div)).checked(check_divisor);
+pub(super) const FLOOR_DIV: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_div)).checked(check_divisor);
 /// FLOOR_MOD: `a - floor(a / b) * b`.
-pub const FLOOR_MOD: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_mod)).checked(check_divisor);
+pub(super) const FLOOR_MOD: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_mod)).checked(check_divisor);
 /// ATAN2: C's `atan2f`.
-pub const ATAN2: Operator = Operator::new(infer_atan2, Eval::Pointwise(atan2));
+pub(super) const ATAN2: Operator = Operator::new(infer_atan2, Eval::Pointwise(atan2));
 /// ADD_N: the sum of all operands.
-pub const ADD_N: Operator = Operator::new(infer_add_n, Eval::Pointwise(add_n));
+pub(super) const ADD_N: Operator = Operator::new(infer_add_n, Eval::Pointwise(add_n));
 
 const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64, UInt32];
 
@@ -202,7 +202,7 @@ fn add_n(call: &Call<'_>) -> Result<Expr, CompileError> {
 }
 
 /// LiteRT's check before integer division: no divisor is zero. Floats divide by zero as IEEE 754 says.
-pub fn check_divisor(args: &Args<'_>) -> Result<(), EvalError> {
+pub(super) fn check_divisor(args: &Args<'_>) -> Result<(), EvalError> {
     if matches!(args.call.op, OpKind::Add | OpKind::Sub | OpKind::Mul) {
         return Ok(());
     }
@@ -217,9 +217,9 @@ pub fn check_divisor(args: &Args<'_>) -> Result<(), EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::{Attrs, TensorType};
     use crate::ops::table::tests::apply;
     use crate::ops::value::Value;
-    use crate::ir::{Attrs, TensorType};
 
     fn i32s(v: &[i32]) -> Value {
         Value::new(TensorType::new(Int32, [v.len()]), v.to_vec())

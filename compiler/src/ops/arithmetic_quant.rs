@@ -29,7 +29,7 @@ impl Scales {
 }
 
 /// The expression of a quantised ADD, SUB, MUL or DIV.
-pub fn basic(call: &Call<'_>) -> Result<Expr, CompileError> {
+pub(super) fn basic(call: &Call<'_>) -> Result<Expr, CompileError> {
     let (x, y, out) = (call.input(0)?, call.input(1)?, call.output(0)?);
     let s = Scales {
         a: call.quant(x)?,
@@ -74,10 +74,11 @@ fn sum(call: &Call<'_>, b: &mut ExprBuilder, s: &Scales, x: Id, y: Id, subtract:
     if !s.wide && taken(ra) && taken(rb) {
         return sum_xnnpack(b, s, x, y, (ra, rb), subtract);
     }
-    if s.wide && call.attrs.bool("pot_scale_int16", true) {
-        if let (Some(ea), Some(eb), Some(eo)) = (power_of_two(s.a), power_of_two(s.b), power_of_two(s.out)) {
-            return sum_powers(b, s, x, y, (ea - eo, eb - eo), subtract);
-        }
+    if s.wide
+        && call.attrs.bool("pot_scale_int16", true)
+        && let (Some(ea), Some(eb), Some(eo)) = (power_of_two(s.a), power_of_two(s.b), power_of_two(s.out))
+    {
+        return sum_powers(b, s, x, y, (ea - eo, eb - eo), subtract);
     }
     let left_shift = if s.wide { 15 } else { 20 };
     let twice = 2.0 * f64::max(s.a.0 as f64, s.b.0 as f64);
@@ -186,7 +187,7 @@ fn div(b: &mut ExprBuilder, s: &Scales, x: Id, y: Id) -> Id {
 }
 
 /// The expression of an int8 SQUARED_DIFFERENCE.
-pub fn squared_difference(call: &Call<'_>) -> Result<Expr, CompileError> {
+pub(super) fn squared_difference(call: &Call<'_>) -> Result<Expr, CompileError> {
     let out = call.output(0)?;
     let ((sa, za), (sb, zb), (so, zo)) = (call.quant(call.input(0)?)?, call.quant(call.input(1)?)?, call.quant(out)?);
     let twice = 2.0 * f64::max(sa as f64, sb as f64);

@@ -161,7 +161,9 @@ fn eval(args: &Args<'_>) -> Results {
             })?
         }
         Arithmetic::Quantized16 => {
-            let wide = |i: usize| -> Result<Vec<i64>, crate::ops::EvalError> { Ok(args.ints(i)?.iter().map(|v| v - i64::from(p.zero_points[i])).collect()) };
+            let wide = |i: usize| -> Result<Vec<i64>, crate::ops::EvalError> {
+                Ok(args.ints(i)?.iter().map(|v| v - i64::from(p.zero_points[i])).collect())
+            };
             let (x, y) = (wide(0)?, wide(1)?);
             rows::<i64>(args, ty, &epilogue, 2, &[], p.n, |row, acc| {
                 let (at, r) = place(row);

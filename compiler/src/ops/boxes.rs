@@ -172,7 +172,12 @@ pub fn infer_detection(call: &Call<'_>, options: &[u8]) -> Inferred {
         return Err(call.invalid(format!("boxes [{one}, {n}, {coordinates}], scores [{b}, {m}, {classes}], anchors [{anchors}, {four}]")));
     }
     let rows = d.detections * d.classes_per_detection;
-    Ok(vec![call.result(0, Float32, [1, rows, 4])?, call.result(1, Float32, [1, rows])?, call.result(2, Float32, [1, rows])?, call.result(3, Float32, [1])?])
+    Ok(vec![
+        call.result(0, Float32, [1, rows, 4])?,
+        call.result(1, Float32, [1, rows])?,
+        call.result(2, Float32, [1, rows])?,
+        call.result(3, Float32, [1])?,
+    ])
 }
 
 /// The results of TFLite_Detection_PostProcess.

@@ -30,7 +30,12 @@ fn infer_tile(call: &Call<'_>) -> Inferred {
     if times.len() != x.shape.len() {
         return Err(call.invalid(format!("{times:?} repetitions of shape {:?}", x.shape)));
     }
-    let shape = x.shape.iter().zip(&times).map(|(n, t)| n.checked_mul(*t).ok_or_else(|| call.invalid("sizes overflow"))).collect::<Result<Vec<_>, _>>()?;
+    let shape = x
+        .shape
+        .iter()
+        .zip(&times)
+        .map(|(n, t)| n.checked_mul(*t).ok_or_else(|| call.invalid("sizes overflow")))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(vec![call.result(0, dtype, shape)?])
 }
 

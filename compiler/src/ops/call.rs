@@ -129,7 +129,8 @@ impl<'a> Call<'a> {
     /// Shape of the operand `i`, which has exactly `N` dimensions.
     pub fn dims<const N: usize>(&self, i: usize) -> Result<[usize; N], CompileError> {
         let ty = self.input(i)?;
-        <[usize; N]>::try_from(&ty.shape[..]).map_err(|_| self.invalid(format!("operand {i} has shape {:?}; {N} dimensions are needed", ty.shape)))
+        <[usize; N]>::try_from(&ty.shape[..])
+            .map_err(|_| self.invalid(format!("operand {i} has shape {:?}; {N} dimensions are needed", ty.shape)))
     }
 
     /// The declared type of the result `i`.
@@ -140,11 +141,7 @@ impl<'a> Call<'a> {
     /// Checks that operand `i` has one of these element types.
     pub fn dtype_among(&self, i: usize, dtypes: &[DType]) -> Result<DType, CompileError> {
         let dtype = self.input(i)?.dtype;
-        if dtypes.contains(&dtype) {
-            Ok(dtype)
-        } else {
-            Err(self.unsupported(Unsupported::Types(format!("{dtype} as operand {i}"))))
-        }
+        if dtypes.contains(&dtype) { Ok(dtype) } else { Err(self.unsupported(Unsupported::Types(format!("{dtype} as operand {i}")))) }
     }
 
     /// Checks that two operands have the same element type.
@@ -180,7 +177,8 @@ impl<'a> Call<'a> {
 
     /// Per-tensor scale and zero point of a type that must be quantised.
     pub fn quant(&self, ty: &TensorType) -> Result<(f32, i32), CompileError> {
-        let (scale, zero) = ty.quant.per_tensor().ok_or_else(|| self.bad_quantization(format!("{} needs one scale and zero point", ty.dtype)))?;
+        let (scale, zero) =
+            ty.quant.per_tensor().ok_or_else(|| self.bad_quantization(format!("{} needs one scale and zero point", ty.dtype)))?;
         let range = ty.dtype.int_range().unwrap_or((i32::MIN as i64, i32::MAX as i64));
         if !(scale.is_finite() && scale > 0.0) {
             return Err(self.invalid(format!("scale {scale}")));
@@ -231,7 +229,9 @@ impl<'a> Call<'a> {
     /// The axis `axis` of `rank` dimensions, which counts from the end where negative.
     pub fn axis(&self, axis: i64, rank: usize) -> Result<usize, CompileError> {
         let at = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
-        at.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < rank).ok_or_else(|| self.invalid(format!("axis {axis} of {rank} dimensions")))
+        at.and_then(|a| usize::try_from(a).ok())
+            .filter(|a| *a < rank)
+            .ok_or_else(|| self.invalid(format!("axis {axis} of {rank} dimensions")))
     }
 
     /// Whether operand `i` is quantised per tensor like result 0.

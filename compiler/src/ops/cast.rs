@@ -11,9 +11,9 @@ use crate::ops::value::{Value, unpack};
 use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Id, Storage, Ty};
 
 /// CAST.
-pub const CAST: Operator = Operator::new(infer, Eval::Partly(build, eval));
+pub(super) const CAST: Operator = Operator::new(infer, Eval::Partly(build, eval));
 /// BITCAST.
-pub const BITCAST: Operator = Operator::new(infer_bitcast, Eval::Direct(bitcast));
+pub(super) const BITCAST: Operator = Operator::new(infer_bitcast, Eval::Direct(bitcast));
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;

@@ -15,7 +15,7 @@ use crate::ops::storage::over_operands;
 use tflc_templates::expr::{Binary, Compare, Expr, Id, Storage};
 
 /// All comparisons.
-pub const COMPARE: Operator = Operator::new(infer, Eval::Partly(build, eval_strings));
+pub(super) const COMPARE: Operator = Operator::new(infer, Eval::Partly(build, eval_strings));
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
@@ -47,19 +47,18 @@ fn expression(call: &Call<'_>) -> Result<Expr, CompileError> {
     let mut b = over_operands(call)?;
     let (mut x, mut y) = (b.input(0), b.input(1));
     let (tx, ty) = (call.input(0)?, call.input(1)?);
-    if matches!(tx.dtype, Int8 | UInt8) {
-        if let (Some(qx), Some(qy)) = (tx.quant.per_tensor(), ty.quant.per_tensor()) {
-            if qx != qy {
-                let shift = b.i32(8);
-                let mut rescale = |x: Id, (scale, zero): (f32, i64)| {
-                    let zero = b.i32(zero as i32);
-                    let x = b.sub(x, zero);
-                    let x = b.binary(Binary::Shl, x, shift);
-                    Fixed::new(scale as f64).emit(&mut b, x, Rounding::HalfAway)
-                };
-                (x, y) = (rescale(x, qx), rescale(y, qy));
-            }
-        }
+    if matches!(tx.dtype, Int8 | UInt8)
+        && let (Some(qx), Some(qy)) = (tx.quant.per_tensor(), ty.quant.per_tensor())
+        && qx != qy
+    {
+        let shift = b.i32(8);
+        let mut rescale = |x: Id, (scale, zero): (f32, i64)| {
+            let zero = b.i32(zero as i32);
+            let x = b.sub(x, zero);
+            let x = b.binary(Binary::Shl, x, shift);
+            Fixed::new(scale as f64).emit(&mut b, x, Rounding::HalfAway)
+        };
+        (x, y) = (rescale(x, qx), rescale(y, qy));
     }
     let r = b.compare(kind(call.op), x, y);
     Ok(b.finish(r, Storage::Bool))

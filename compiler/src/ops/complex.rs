@@ -6,9 +6,9 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 
 /// REAL, IMAG and COMPLEX_ABS.
-pub const PART: Operator = Operator::new(infer_part, Eval::Direct(part));
+pub(super) const PART: Operator = Operator::new(infer_part, Eval::Direct(part));
 /// RFFT2D.
-pub const RFFT2D: Operator = Operator::new(infer_rfft2d, Eval::Direct(rfft2d));
+pub(super) const RFFT2D: Operator = Operator::new(infer_rfft2d, Eval::Direct(rfft2d));
 
 fn infer_part(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;

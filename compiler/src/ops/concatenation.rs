@@ -33,7 +33,8 @@ pub fn geometry(call: &Call<'_>) -> Result<(usize, Vec<usize>), CompileError> {
 
 /// Whether operand `i` is rescaled, not copied.
 pub fn rescaled(call: &Call<'_>, ty: &TensorType) -> bool {
-    ty.dtype == DType::UInt8 && call.output(0).is_ok_and(|out| out.quant.per_tensor().is_some() && ty.quant.per_tensor().is_some() && !call.same_quant(ty, out))
+    ty.dtype == DType::UInt8
+        && call.output(0).is_ok_and(|out| out.quant.per_tensor().is_some() && ty.quant.per_tensor().is_some() && !call.same_quant(ty, out))
 }
 
 fn infer(call: &Call<'_>) -> Inferred {

@@ -6,20 +6,20 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Eval, Operator};
 
 /// IF.
-pub const IF: Operator = Operator::new(infer_if, Eval::Control);
+pub(super) const IF: Operator = Operator::new(infer_if, Eval::Control);
 /// WHILE.
-pub const WHILE: Operator = Operator::new(infer_while, Eval::Control);
+pub(super) const WHILE: Operator = Operator::new(infer_while, Eval::Control);
 /// CALL.
-pub const CALL: Operator = Operator::new(infer_call, Eval::Control);
+pub(super) const CALL: Operator = Operator::new(infer_call, Eval::Control);
 /// CALL_ONCE.
-pub const CALL_ONCE: Operator = Operator::new(infer_call_once, Eval::Control);
+pub(super) const CALL_ONCE: Operator = Operator::new(infer_call_once, Eval::Control);
 /// STABLEHLO_COMPOSITE, by its decomposition.
-pub const COMPOSITE: Operator = Operator::new(infer_composite, Eval::Control);
+pub(super) const COMPOSITE: Operator = Operator::new(infer_composite, Eval::Control);
 /// STABLEHLO_CASE.
-pub const CASE: Operator = Operator::new(infer_case, Eval::Control);
+pub(super) const CASE: Operator = Operator::new(infer_case, Eval::Control);
 
 /// The graph that an attribute names.
-pub fn target<'a>(call: &Call<'a>, name: &str) -> Result<&'a Graph, CompileError> {
+pub(super) fn target<'a>(call: &Call<'a>, name: &str) -> Result<&'a Graph, CompileError> {
     let id = match call.attrs.get(name) {
         Some(AttrValue::Graph(g)) => *g,
         _ => return Err(call.invalid(format!("no {name}"))),
@@ -56,7 +56,11 @@ fn results(call: &Call<'_>, types: Vec<TensorType>) -> Inferred {
 
 fn condition(call: &Call<'_>, i: usize) -> Result<(), CompileError> {
     let ty = call.input(i)?;
-    if ty.dtype == DType::Bool && ty.elements() == 1 { Ok(()) } else { Err(call.invalid(format!("condition of {} {:?}", ty.dtype, ty.shape))) }
+    if ty.dtype == DType::Bool && ty.elements() == 1 {
+        Ok(())
+    } else {
+        Err(call.invalid(format!("condition of {} {:?}", ty.dtype, ty.shape)))
+    }
 }
 
 fn infer_if(call: &Call<'_>) -> Inferred {

@@ -104,7 +104,12 @@ impl Conv {
     /// a matrix product, else an image.
     pub fn quantized_per_pixel(&self) -> bool {
         let w = &self.window;
-        !self.depthwise && w.kernel == [1, 1] && w.stride == [1, 1] && w.pad == [0, 0] && self.groups == 1 && self.in_channels + self.out_channels > 2
+        !self.depthwise
+            && w.kernel == [1, 1]
+            && w.stride == [1, 1]
+            && w.pad == [0, 0]
+            && self.groups == 1
+            && self.in_channels + self.out_channels > 2
     }
 
     /// What is done to accumulators.
@@ -117,7 +122,11 @@ impl Conv {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
             Arithmetic::Hybrid => {
                 let scales = &call.weight_quant(call.input(1)?, axis, self.out_channels)?.scale;
-                if self.depthwise { Ok(depthwise_hybrid(scales, self.out_channels, bias, activation)) } else { Ok(requant::hybrid_epilogue(scales, bias, activation)) }
+                if self.depthwise {
+                    Ok(depthwise_hybrid(scales, self.out_channels, bias, activation))
+                } else {
+                    Ok(requant::hybrid_epilogue(scales, bias, activation))
+                }
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;

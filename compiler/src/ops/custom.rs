@@ -16,7 +16,8 @@ use crate::ops::value::Value;
 pub const CUSTOM: Operator = Operator::new(infer, Eval::Direct(eval));
 
 /// Custom operators that exist here, by name.
-pub const NAMES: &[&str] = &["TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D", "Resampler"];
+pub const NAMES: &[&str] =
+    &["TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D", "Resampler"];
 
 /// The name of a custom operator.
 pub fn name<'a>(call: &Call<'a>) -> &'a str {
@@ -64,7 +65,13 @@ impl Pool {
     /// `TfLitePoolParams`: padding (1 SAME, 2 VALID), stride width and height, filter width and height, activation.
     fn parse(call: &Call<'_>) -> Result<Pool, CompileError> {
         let words: Vec<i32> = options(call).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
-        let size = |i: usize| words.get(i).and_then(|v| usize::try_from(*v).ok()).filter(|v| (1..=1 << 20).contains(v)).ok_or_else(|| call.invalid("pooling options"));
+        let size = |i: usize| {
+            words
+                .get(i)
+                .and_then(|v| usize::try_from(*v).ok())
+                .filter(|v| (1..=1 << 20).contains(v))
+                .ok_or_else(|| call.invalid("pooling options"))
+        };
         let pool = Pool { same: words.first() == Some(&1), stride: [size(2)?, size(1)?], filter: [size(4)?, size(3)?] };
         if words.get(5).is_some_and(|a| *a != 0) {
             return Err(call.unsupported(Unsupported::Option("activation".into(), format!("{:?}", words.get(5)))));

@@ -11,11 +11,11 @@ use crate::ops::shapes::count;
 use crate::ops::value::Value;
 
 /// EMBEDDING_LOOKUP.
-pub const EMBEDDING_LOOKUP: Operator = Operator::new(infer_lookup, Eval::Direct(lookup));
+pub(super) const EMBEDDING_LOOKUP: Operator = Operator::new(infer_lookup, Eval::Direct(lookup));
 /// HASHTABLE_LOOKUP.
-pub const HASHTABLE_LOOKUP: Operator = Operator::new(infer_hashtable, Eval::Direct(hashtable));
+pub(super) const HASHTABLE_LOOKUP: Operator = Operator::new(infer_hashtable, Eval::Direct(hashtable));
 /// EMBEDDING_LOOKUP_SPARSE.
-pub const EMBEDDING_LOOKUP_SPARSE: Operator = Operator::new(infer_sparse, Eval::Direct(sparse));
+pub(super) const EMBEDDING_LOOKUP_SPARSE: Operator = Operator::new(infer_sparse, Eval::Direct(sparse));
 
 fn infer_lookup(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
@@ -82,7 +82,8 @@ fn hashtable(args: &Args<'_>) -> Results {
     let inner = count(&values.ty.shape[1..]);
     if values.ty.dtype == String {
         let strings = values.strings().ok_or_else(|| args.error("broken strings"))?;
-        let out: Vec<&[u8]> = found.iter().flat_map(|f| (0..inner).map(|i| f.map_or(&b""[..], |f| strings[f * inner + i])).collect::<Vec<_>>()).collect();
+        let out: Vec<&[u8]> =
+            found.iter().flat_map(|f| (0..inner).map(|i| f.map_or(&b""[..], |f| strings[f * inner + i])).collect::<Vec<_>>()).collect();
         return Ok(vec![Value::from_strings(args.ty().clone(), &out), hits]);
     }
     let row = inner * args.width(2)?;

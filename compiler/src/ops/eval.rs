@@ -136,7 +136,10 @@ impl<'m> Evaluator<'m> {
             }
             for tensor in node.reads().chain(node.outputs.iter().copied()) {
                 if last[tensor.index()] <= index {
-                    alive -= values[tensor.index()].take().map_or(0, |v| if graph.tensor(tensor).data.is_some() { 0 } else { v.bytes().len() }).min(alive);
+                    alive -= values[tensor.index()]
+                        .take()
+                        .map_or(0, |v| if graph.tensor(tensor).data.is_some() { 0 } else { v.bytes().len() })
+                        .min(alive);
                 }
             }
         }
@@ -251,7 +254,8 @@ impl<'m> Evaluator<'m> {
                     Some(AttrValue::Ints(v)) if !v.is_empty() => v,
                     _ => return Err(EvalError::Compile(call.invalid("no branches"))),
                 };
-                let index = operands.first().copied().flatten().and_then(Value::to_i64).and_then(|v| v.first().copied()).ok_or_else(absent)?;
+                let index =
+                    operands.first().copied().flatten().and_then(Value::to_i64).and_then(|v| v.first().copied()).ok_or_else(absent)?;
                 let last = branches.len() - 1;
                 let branch = branches[usize::try_from(index).unwrap_or(last).min(last)];
                 self.graph(GraphId(u32::try_from(branch).unwrap_or(u32::MAX)), &given(1).ok_or_else(absent)?, depth + 1)

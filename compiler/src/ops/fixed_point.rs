@@ -67,7 +67,11 @@ impl Fixed {
             Rounding::Single => {
                 let shift = (31 - self.e) as u32;
                 let product = x as i64 * self.m as i64;
-                if shift == 0 { product as i32 } else { ((product as i128 + (1i128 << (shift - 1))) >> shift).clamp(i32::MIN.into(), i32::MAX.into()) as i32 }
+                if shift == 0 {
+                    product as i32
+                } else {
+                    ((product as i128 + (1i128 << (shift - 1))) >> shift).clamp(i32::MIN.into(), i32::MAX.into()) as i32
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 /// A map from names to numbers.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct FlexMap {
+pub(super) struct FlexMap {
     entries: Vec<(String, Number)>,
 }
 
@@ -21,7 +21,7 @@ const ENTRIES: usize = 256;
 
 impl FlexMap {
     /// Reads the root of `data`; `None` where it is no map.
-    pub fn parse(data: &[u8]) -> Option<FlexMap> {
+    pub(super) fn parse(data: &[u8]) -> Option<FlexMap> {
         let root_width = *data.last()? as usize;
         let root_type = *data.get(data.len().checked_sub(2)?)?;
         let at = data.len().checked_sub(2 + root_width)?;
@@ -52,7 +52,7 @@ impl FlexMap {
     }
 
     /// An integer or truth value; floats are truncated.
-    pub fn int(&self, name: &str) -> Option<i64> {
+    pub(super) fn int(&self, name: &str) -> Option<i64> {
         self.get(name).map(|n| match n {
             Number::Int(v) => v,
             Number::Float(v) => v as i64,
@@ -60,7 +60,7 @@ impl FlexMap {
     }
 
     /// A number as binary32.
-    pub fn float(&self, name: &str) -> Option<f32> {
+    pub(super) fn float(&self, name: &str) -> Option<f32> {
         self.get(name).map(|n| match n {
             Number::Int(v) => v as f32,
             Number::Float(v) => v as f32,

@@ -78,7 +78,9 @@ impl FullyConnected {
         let bias = bias_storage(call, 2)?;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation)),
+            Arithmetic::Hybrid => {
+                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation))
+            }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;

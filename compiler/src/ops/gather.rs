@@ -3,7 +3,7 @@
 //! An index outside is an error.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{Int16, Int32, Int64, Int4, Int2, String};
+use crate::ir::DType::{Int2, Int4, Int16, Int32, Int64, String};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
 use crate::ops::shapes::count;

@@ -11,11 +11,11 @@ use crate::ops::storage::{over_operands, storage_of};
 use tflc_templates::expr::{Binary, Expr, Ty};
 
 /// LOGICAL_AND and LOGICAL_OR.
-pub const LOGICAL: Operator = Operator::new(infer_logical, Eval::Pointwise(binary));
+pub(super) const LOGICAL: Operator = Operator::new(infer_logical, Eval::Pointwise(binary));
 /// BITWISE_XOR and RIGHT_SHIFT.
-pub const BITWISE: Operator = Operator::new(infer_bitwise, Eval::Pointwise(binary));
+pub(super) const BITWISE: Operator = Operator::new(infer_bitwise, Eval::Pointwise(binary));
 /// SELECT and SELECT_V2: `cond ? a : b`.
-pub const SELECT: Operator = Operator::new(infer_select, Eval::Partly(build_select, select_rows));
+pub(super) const SELECT: Operator = Operator::new(infer_select, Eval::Partly(build_select, select_rows));
 
 fn infer_logical(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;

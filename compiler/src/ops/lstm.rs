@@ -125,10 +125,10 @@ impl Layout {
             if call.input(self.bias[g])?.shape != [cell] {
                 return Err(call.invalid(format!("a bias of shape {:?}", call.input(self.bias[g])?.shape)));
             }
-            if let Some(norm) = call.optional(self.norm[g]) {
-                if norm.ty.shape != [cell] {
-                    return Err(call.invalid(format!("normalisation coefficients of shape {:?}", norm.ty.shape)));
-                }
+            if let Some(norm) = call.optional(self.norm[g])
+                && norm.ty.shape != [cell]
+            {
+                return Err(call.invalid(format!("normalisation coefficients of shape {:?}", norm.ty.shape)));
             }
             if let Some(aux) = call.optional(self.aux[g]) {
                 let (_, _, n) = sequence(call, 39)?;
@@ -137,10 +137,10 @@ impl Layout {
             }
         }
         for p in self.peephole {
-            if let Some(p) = call.optional(p) {
-                if p.ty.shape != [cell] {
-                    return Err(call.invalid(format!("a peephole of shape {:?}", p.ty.shape)));
-                }
+            if let Some(p) = call.optional(p)
+                && p.ty.shape != [cell]
+            {
+                return Err(call.invalid(format!("a peephole of shape {:?}", p.ty.shape)));
             }
         }
         match call.optional(self.projection[0]) {
@@ -148,10 +148,10 @@ impl Layout {
             None if output != cell => return Err(call.invalid(format!("{output} outputs of {cell} cells without a projection"))),
             None => {}
         }
-        if let Some(b) = call.optional(self.projection[1]) {
-            if b.ty.shape != [output] {
-                return Err(call.invalid(format!("a projection bias of shape {:?}", b.ty.shape)));
-            }
+        if let Some(b) = call.optional(self.projection[1])
+            && b.ty.shape != [output]
+        {
+            return Err(call.invalid(format!("a projection bias of shape {:?}", b.ty.shape)));
         }
         for (s, n) in self.state.into_iter().zip([output, cell]) {
             let state = call.input(s)?;
@@ -197,10 +197,10 @@ fn infer(call: &Call<'_>) -> Inferred {
 fn float_states(call: &Call<'_>, l: &Layout) -> Result<(), CompileError> {
     let all = l.state.iter().chain(&l.bias).chain(&l.norm).chain(&l.projection[1..]);
     for i in all {
-        if let Some(o) = call.optional(*i) {
-            if o.ty.dtype != Float32 {
-                return Err(call.unsupported(Unsupported::Types(format!("{} as operand {i}", o.ty.dtype))));
-            }
+        if let Some(o) = call.optional(*i)
+            && o.ty.dtype != Float32
+        {
+            return Err(call.unsupported(Unsupported::Types(format!("{} as operand {i}", o.ty.dtype))));
         }
     }
     Ok(())
@@ -241,7 +241,9 @@ fn run(args: &Args<'_>, l: &Layout, s: &Sizes, state: &mut State, direction: Dir
     let mut out = vec![0f32; s.batch * s.time * s.output];
     for step in 0..s.time {
         let t = if direction == Direction::Forward { step } else { s.time - 1 - step };
-        let gather = |x: &[f32], n: usize| -> Vec<f32> { (0..s.batch).flat_map(|b| x[row(call, s.batch, s.time, b, t) * n..][..n].iter().copied()).collect() };
+        let gather = |x: &[f32], n: usize| -> Vec<f32> {
+            (0..s.batch).flat_map(|b| x[row(call, s.batch, s.time, b, t) * n..][..n].iter().copied()).collect()
+        };
         let aux = aux.as_ref().map(|a| gather(a, aux_size));
         cell.step(gather(&x, s.input), aux, &mut output, &mut cells);
         for b in 0..s.batch {
@@ -309,7 +311,8 @@ fn infer_basic(call: &Call<'_>) -> Inferred {
     for i in 0..5 {
         call.dtype_among(i, &[Float32])?;
     }
-    let ([b, n], [pb, units], [wo, wi], [bias], [sb, su]) = (call.dims::<2>(0)?, call.dims::<2>(1)?, call.dims::<2>(2)?, call.dims::<1>(3)?, call.dims::<2>(4)?);
+    let ([b, n], [pb, units], [wo, wi], [bias], [sb, su]) =
+        (call.dims::<2>(0)?, call.dims::<2>(1)?, call.dims::<2>(2)?, call.dims::<1>(3)?, call.dims::<2>(4)?);
     if pb != b || sb != b || su != units || wo != 4 * units || bias != wo || wi != n + units {
         return Err(call.invalid("sizes of the operands do not fit each other"));
     }
@@ -325,7 +328,11 @@ fn eval_basic(args: &Args<'_>) -> Results {
     let tanh = |v: f32| Activate::Tanh.apply(v);
     for b in 0..x.len() / n.max(1) {
         let row: Vec<f32> = x[b * n..(b + 1) * n].iter().chain(&previous[b * units..(b + 1) * units]).copied().collect();
-        let g: Vec<f32> = w.chunks_exact(row.len().max(1)).zip(bias.iter()).map(|(w, bias)| w.iter().zip(&row).map(|(a, b)| a * b).sum::<f32>() + bias).collect();
+        let g: Vec<f32> = w
+            .chunks_exact(row.len().max(1))
+            .zip(bias.iter())
+            .map(|(w, bias)| w.iter().zip(&row).map(|(a, b)| a * b).sum::<f32>() + bias)
+            .collect();
         for c in 0..units {
             let new = logistic(g[c]) * tanh(g[units + c]) + state[b * units + c] * logistic(g[2 * units + c]);
             cells.push(new);

@@ -122,7 +122,10 @@ impl Params {
             hidden: Fixed::new((2f64.powi(-15) / hidden_scale as f64 * 2f64.powi(-15)) as f32 as f64),
             hidden_zero,
             projection,
-            clips: (clip(call.attrs.float("cell_clip", 0.0), sc, 32767.0), clip(call.attrs.float("proj_clip", 0.0), call.quant(call.output(0)?)?.0, 127.0)),
+            clips: (
+                clip(call.attrs.float("cell_clip", 0.0), sc, 32767.0),
+                clip(call.attrs.float("proj_clip", 0.0), call.quant(call.output(0)?)?.0, 127.0),
+            ),
         })
     }
 }
@@ -216,10 +219,14 @@ pub fn eval(args: &Args<'_>, s: &Sizes, state: &mut State) -> Results {
             let products = c.iter().zip(&output).map(|(c, o)| o * fixed.tanh(*c as i64, (15 + p.cell_log2) as u32) as i32);
             let h = &mut h[b * s.output..(b + 1) * s.output];
             match &projection {
-                None => h.iter_mut().zip(products).for_each(|(h, v)| *h = p.hidden.apply(v, ROUND).saturating_add(p.hidden_zero).clamp(-128, 127)),
+                None => h
+                    .iter_mut()
+                    .zip(products)
+                    .for_each(|(h, v)| *h = p.hidden.apply(v, ROUND).saturating_add(p.hidden_zero).clamp(-128, 127)),
                 Some(w) => {
                     // TFLite subtracts the zero point of the hidden values where it adds it elsewhere; the weights' bias makes up for it.
-                    let hidden: Vec<i32> = products.map(|v| p.hidden.apply(v, ROUND).saturating_sub(p.hidden_zero).clamp(-128, 127) + p.hidden_zero).collect();
+                    let hidden: Vec<i32> =
+                        products.map(|v| p.hidden.apply(v, ROUND).saturating_sub(p.hidden_zero).clamp(-128, 127) + p.hidden_zero).collect();
                     for (o, h) in h.iter_mut().enumerate() {
                         let sum = dot(&hidden, &w[o * s.cell..]).wrapping_add(projection_bias[o]);
                         *h = p.projection.apply(sum, ROUND).saturating_add(p.output_zero).clamp(-128, 127);

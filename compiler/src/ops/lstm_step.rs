@@ -18,7 +18,7 @@ struct Gate {
 }
 
 /// All weights of a direction.
-pub struct Cell {
+pub(super) struct Cell {
     /// Input (absent where coupled), forget, cell, output.
     gates: [Option<Gate>; 4],
     projection: Option<(Matrix, Option<Vec<f32>>)>,
@@ -31,7 +31,7 @@ pub struct Cell {
 
 impl Cell {
     /// The weights of a call whose layout has been checked.
-    pub fn new(args: &Args<'_>, l: &Layout, s: &Sizes) -> Result<Cell, EvalError> {
+    pub(super) fn new(args: &Args<'_>, l: &Layout, s: &Sizes) -> Result<Cell, EvalError> {
         let call = args.call;
         let matrix = |i: usize| args.optional(i).map(|v| Matrix::new(call, v)).transpose();
         // 8-bit vectors are floats times their scale.
@@ -75,7 +75,7 @@ impl Cell {
     }
 
     /// One step: `x` and `aux` are rows of inputs, one for each sequence; states are updated.
-    pub fn step(&self, x: Vec<f32>, aux: Option<Vec<f32>>, output: &mut [f32], cells: &mut [f32]) {
+    pub(super) fn step(&self, x: Vec<f32>, aux: Option<Vec<f32>>, output: &mut [f32], cells: &mut [f32]) {
         let s = &self.sizes;
         let Some(forget) = &self.gates[1] else { return };
         let x = self.batch(x, s.input, &forget.input);

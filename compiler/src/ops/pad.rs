@@ -88,17 +88,16 @@ pub fn mirror_offset(call: &Call<'_>) -> Result<usize, CompileError> {
 fn mirror(args: &Args<'_>) -> Results {
     let (x, width) = (args.value(0)?, args.width(0)?);
     let offset = mirror_offset(args.call)?;
-    let places: Vec<Vec<usize>> = x
-        .ty
-        .shape
-        .iter()
-        .zip(paddings(args.call)?)
-        .map(|(n, (before, after))| {
-            let left = (0..before).map(|i| before - i - 1 + offset);
-            let right = (0..after).map(|i| n - 1 - offset - i);
-            left.chain(0..*n).chain(right).collect()
-        })
-        .collect();
+    let places: Vec<Vec<usize>> =
+        x.ty.shape
+            .iter()
+            .zip(paddings(args.call)?)
+            .map(|(n, (before, after))| {
+                let left = (0..before).map(|i| before - i - 1 + offset);
+                let right = (0..after).map(|i| n - 1 - offset - i);
+                left.chain(0..*n).chain(right).collect()
+            })
+            .collect();
     args.result(gather_places(x.bytes(), &x.ty.shape, &places, width))
 }
 

@@ -38,11 +38,17 @@ impl Pool {
         let kernel = [call.size_attr("filter_height", 0)?, call.size_attr("filter_width", 0)?];
         let window = Window::new(call, [batch, height, width], kernel, false)?;
         let x = call.input(0)?;
-        let types = if call.op == OpKind::L2Pool2d { &[DType::Float32][..] } else { &[DType::Float32, DType::Int8, DType::UInt8, DType::Int16] };
+        let types =
+            if call.op == OpKind::L2Pool2d { &[DType::Float32][..] } else { &[DType::Float32, DType::Int8, DType::UInt8, DType::Int16] };
         call.dtype_among(0, types)?;
         let activation = Activation::parse_clamp(call)?;
         let storage = storage_of(call, x)?;
-        Ok(Pool { window, channels, element: element(call.op, storage), epilogue: epilogue(call, storage, kernel[0].saturating_mul(kernel[1]), activation)? })
+        Ok(Pool {
+            window,
+            channels,
+            element: element(call.op, storage),
+            epilogue: epilogue(call, storage, kernel[0].saturating_mul(kernel[1]), activation)?,
+        })
     }
 }
 

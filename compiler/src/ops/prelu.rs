@@ -13,7 +13,7 @@ use crate::ops::storage::{over_operands, storage_of};
 use tflc_templates::expr::{Compare, Expr};
 
 /// PRELU.
-pub const PRELU: Operator = Operator::new(infer, Eval::Pointwise(build));
+pub(super) const PRELU: Operator = Operator::new(infer, Eval::Pointwise(build));
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;

@@ -109,7 +109,13 @@ impl Pass {
         Ok(())
     }
 
-    fn node(&self, model: &Model, id: GraphId, index: usize, known: &mut HashMap<TensorId, Value>) -> Result<Vec<TensorType>, CompileError> {
+    fn node(
+        &self,
+        model: &Model,
+        id: GraphId,
+        index: usize,
+        known: &mut HashMap<TensorId, Value>,
+    ) -> Result<Vec<TensorType>, CompileError> {
         let graph = &model.graphs[id.index()];
         let node = &graph.nodes[index];
         let (types, values) = {
@@ -122,7 +128,9 @@ impl Pass {
             // Shapes that are known only at run time may contradict each other as declared.
             let types = match infer(&call) {
                 Ok(types) if !dynamic && !self.calls_dynamic(model, node) => types,
-                Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => return Err(call.unsupported(Unsupported::DynamicShape)),
+                Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => {
+                    return Err(call.unsupported(Unsupported::DynamicShape));
+                }
                 Ok(types) => types,
                 Err(e) => return Err(e),
             };
@@ -138,7 +146,10 @@ impl Pass {
     /// Whether the node calls a graph whose results have shapes known only at run time.
     fn calls_dynamic(&self, model: &Model, node: &crate::ir::Node) -> bool {
         is_control(node.op)
-            && targets(node).into_iter().filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph))).any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
+            && targets(node)
+                .into_iter()
+                .filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph)))
+                .any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
     }
 
     /// Values of the results where the operands' are known and everything is small.
@@ -174,7 +185,9 @@ fn targets(node: &crate::ir::Node) -> Vec<GraphId> {
     for (_, value) in node.attrs.iter() {
         match value {
             AttrValue::Graph(g) => targets.push(*g),
-            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId)),
+            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => {
+                targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId))
+            }
             _ => {}
         }
     }

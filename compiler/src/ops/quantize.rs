@@ -18,11 +18,11 @@ use crate::ops::unary::table;
 use tflc_templates::expr::{Cast, Compare, Expr, Ty};
 
 /// QUANTIZE.
-pub const QUANTIZE: Operator = Operator::new(infer_quantize, Eval::Partly(build_quantize, eval_quantize));
+pub(super) const QUANTIZE: Operator = Operator::new(infer_quantize, Eval::Partly(build_quantize, eval_quantize));
 /// DEQUANTIZE.
-pub const DEQUANTIZE: Operator = Operator::new(infer_dequantize, Eval::Partly(build_dequantize, eval_dequantize));
+pub(super) const DEQUANTIZE: Operator = Operator::new(infer_dequantize, Eval::Partly(build_dequantize, eval_dequantize));
 /// FAKE_QUANT: a float rounded to a grid of `num_bits` between `min` and `max`.
-pub const FAKE_QUANT: Operator = Operator::new(infer_fake_quant, Eval::Pointwise(fake_quant));
+pub(super) const FAKE_QUANT: Operator = Operator::new(infer_fake_quant, Eval::Pointwise(fake_quant));
 
 fn infer_quantize(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
@@ -60,7 +60,8 @@ fn quantize(call: &Call<'_>) -> Result<Expr, CompileError> {
         let inverse = b.f32(1.0 / so);
         let v = b.mul(v, inverse);
         // The bounds are within the range of F32 and I32, and NaN gives the greatest value.
-        let (least, most) = (b.f32((lo as i64 - zo as i64).max(i32::MIN as i64) as f32), b.f32((hi as i64 - zo as i64).min(2_147_483_520) as f32));
+        let (least, most) =
+            (b.f32((lo as i64 - zo as i64).max(i32::MIN as i64) as f32), b.f32((hi as i64 - zo as i64).min(2_147_483_520) as f32));
         let v = b.min(v, most);
         let v = b.max(v, least);
         let q = b.cast(Cast::RoundEven, Ty::I32, v);
@@ -76,11 +77,7 @@ fn quantize(call: &Call<'_>) -> Result<Expr, CompileError> {
     if bytes {
         let m = (256.0 * ratio).round_ties_even() as i32;
         let f = |q: i32| {
-            if xnnpack {
-                ((q - zi) * m + 128 + (zo << 8)) >> 8
-            } else {
-                fixed.apply(q - zi, Rounding::HalfUp).saturating_add(zo)
-            }
+            if xnnpack { ((q - zi) * m + 128 + (zo << 8)) >> 8 } else { fixed.apply(q - zi, Rounding::HalfUp).saturating_add(zo) }
         };
         let entries = (0..=255u8).map(|b| f(if x.dtype == Int8 { b as i8 as i32 } else { b as i32 }).clamp(lo, hi) as u8).collect();
         return table(call, entries);
@@ -200,7 +197,13 @@ fn fake_quant(call: &Call<'_>) -> Result<Expr, CompileError> {
     let most = ((1i64 << call.attrs.int("num_bits", 8)) - 1) as f32;
     let scale = (max - min) / (most - least);
     let zero = least - min / scale;
-    let nudged = if zero < least { least } else if zero > most { most } else { zero.round() };
+    let nudged = if zero < least {
+        least
+    } else if zero > most {
+        most
+    } else {
+        zero.round()
+    };
     let (low, high) = ((least - nudged) * scale, (most - nudged) * scale);
     let mut b = over_operands(call)?;
     let x = b.input(0);

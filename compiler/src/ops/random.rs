@@ -29,7 +29,10 @@ pub struct Philox {
 impl Philox {
     /// The stream of two seeds, from block `block` on.
     pub fn new(seed: u64, seed2: u64, block: u64) -> Philox {
-        Philox { key: [seed as u32, (seed >> 32) as u32], counter: [block as u32, (block >> 32) as u32, seed2 as u32, (seed2 >> 32) as u32] }
+        Philox {
+            key: [seed as u32, (seed >> 32) as u32],
+            counter: [block as u32, (block >> 32) as u32, seed2 as u32, (seed2 >> 32) as u32],
+        }
     }
 
     /// Four random words, and the next block.

@@ -184,7 +184,12 @@ impl Requant {
 }
 
 /// The epilogue of a float accumulator: bias, then the activation, stored as `output`.
-pub fn float_epilogue(call: &Call<'_>, output: &TensorType, bias: Option<Storage>, activation: Activation) -> Result<Epilogue, CompileError> {
+pub fn float_epilogue(
+    call: &Call<'_>,
+    output: &TensorType,
+    bias: Option<Storage>,
+    activation: Activation,
+) -> Result<Epilogue, CompileError> {
     let mut inputs = vec![Storage::F32];
     inputs.extend(bias);
     let mut b = ExprBuilder::new(inputs);

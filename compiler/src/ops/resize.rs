@@ -26,7 +26,10 @@ pub struct Mode {
 impl Mode {
     /// The attributes.
     pub fn parse(call: &Call<'_>) -> Result<Mode, CompileError> {
-        let m = Mode { align_corners: call.attrs.bool("align_corners", false), half_pixel_centers: call.attrs.bool("half_pixel_centers", false) };
+        let m = Mode {
+            align_corners: call.attrs.bool("align_corners", false),
+            half_pixel_centers: call.attrs.bool("half_pixel_centers", false),
+        };
         if m.align_corners && m.half_pixel_centers { Err(call.invalid("align_corners and half_pixel_centers at once")) } else { Ok(m) }
     }
 
@@ -66,7 +69,8 @@ impl Mode {
 
     /// The nearest input element of each output element.
     pub fn nearest(self, input: usize, output: usize) -> Vec<usize> {
-        let scale = if self.align_corners && output > 1 { (input as i64 - 1) as f32 / (output - 1) as f32 } else { input as f32 / output as f32 };
+        let scale =
+            if self.align_corners && output > 1 { (input as i64 - 1) as f32 / (output - 1) as f32 } else { input as f32 / output as f32 };
         let offset = if self.half_pixel_centers { 0.5f32 } else { 0.0 };
         (0..output)
             .map(|o| {
@@ -145,7 +149,9 @@ fn bilinear(args: &Args<'_>) -> Results {
             }))
         }
         _ => {
-            let fixed = |v: Vec<(usize, usize, f32)>| v.into_iter().map(|(l, h, a)| (l, h, (a * 2048.0).round_ties_even() as i64)).collect::<Vec<_>>();
+            let fixed = |v: Vec<(usize, usize, f32)>| {
+                v.into_iter().map(|(l, h, a)| (l, h, (a * 2048.0).round_ties_even() as i64)).collect::<Vec<_>>()
+            };
             let (ys, xs) = (fixed(mode.linear(ih, h)), fixed(mode.linear(iw, w)));
             let blend = |[tl, tr, bl, br]: [i64; 4], ay: i64, ax: i64| {
                 let top = (tl << 11) + (tr - tl) * ax;

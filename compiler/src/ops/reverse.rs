@@ -62,7 +62,11 @@ fn sequence_axes(call: &Call<'_>) -> Result<(usize, usize), CompileError> {
     let seq = call.axis(call.attrs.int("seq_dim", 0), x.shape.len())?;
     let batch = call.axis(call.attrs.int("batch_dim", 0), x.shape.len())?;
     if seq == batch || call.input(1)?.shape != [x.shape[batch]] {
-        return Err(call.invalid(format!("sequences along axis {seq}, lengths {:?} along axis {batch} of {:?}", call.input(1)?.shape, x.shape)));
+        return Err(call.invalid(format!(
+            "sequences along axis {seq}, lengths {:?} along axis {batch} of {:?}",
+            call.input(1)?.shape,
+            x.shape
+        )));
     }
     Ok((seq, batch))
 }
@@ -82,7 +86,8 @@ fn sequence(args: &Args<'_>) -> Results {
     let mut out = x.bytes().to_vec();
     let dense = Walk::dense(&x.ty.shape);
     for (b, length) in args.ints(1)?.into_iter().enumerate() {
-        let n = usize::try_from(length).ok().filter(|n| *n <= x.ty.shape[seq]).ok_or_else(|| args.error(format!("a sequence of {length}")))?;
+        let n =
+            usize::try_from(length).ok().filter(|n| *n <= x.ty.shape[seq]).ok_or_else(|| args.error(format!("a sequence of {length}")))?;
         if n == 0 {
             continue;
         }
@@ -131,7 +136,11 @@ fn infer_set_diag(call: &Call<'_>) -> Inferred {
     call.same_dtype(0, 1)?;
     let (x, d) = (call.input(0)?, call.input(1)?);
     let rank = x.shape.len();
-    if rank < 2 || d.shape.len() + 1 != rank || d.shape[..rank - 2] != x.shape[..rank - 2] || d.shape[rank - 2] != x.shape[rank - 2].min(x.shape[rank - 1]) {
+    if rank < 2
+        || d.shape.len() + 1 != rank
+        || d.shape[..rank - 2] != x.shape[..rank - 2]
+        || d.shape[rank - 2] != x.shape[rank - 2].min(x.shape[rank - 1])
+    {
         return Err(call.invalid(format!("diagonals {:?} of {:?}", d.shape, x.shape)));
     }
     Ok(vec![call.result(0, x.dtype, x.shape.clone())?])

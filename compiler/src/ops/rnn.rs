@@ -69,7 +69,9 @@ impl Layout {
         let mut out = vec![0f32; batch * time * units];
         for step in 0..time {
             let t = if self.backward { time - 1 - step } else { step };
-            let gather = |x: &[f32], n: usize| -> Vec<f32> { (0..batch).flat_map(|b| x[row(call, batch, time, b, t) * n..][..n].iter().copied()).collect() };
+            let gather = |x: &[f32], n: usize| -> Vec<f32> {
+                (0..batch).flat_map(|b| x[row(call, batch, time, b, t) * n..][..n].iter().copied()).collect()
+            };
             let rows = |v: Vec<f32>, n: usize, m: &Matrix| Batch::new(v, n, m.is_integer().then_some(inputs));
             let mut v = bias.repeat(batch);
             w.accumulate(&rows(gather(&x, input), input, &w), &mut v);
@@ -143,12 +145,18 @@ impl Svdf {
         let ([batch, input], [filters, wi], [wf, memory]) = (call.dims::<2>(0)?, call.dims::<2>(1)?, call.dims::<2>(2)?);
         let rank = call.size_attr("rank", 0)?;
         if wi != input || wf != filters || filters % rank != 0 || memory == 0 || call.input(4)?.shape != [batch, memory * filters] {
-            return Err(call.invalid(format!("input {:?}, features {:?}, time {:?}, state {:?}, rank {rank}", [batch, input], [filters, wi], [wf, memory], call.input(4)?.shape)));
+            return Err(call.invalid(format!(
+                "input {:?}, features {:?}, time {:?}, state {:?}, rank {rank}",
+                [batch, input],
+                [filters, wi],
+                [wf, memory],
+                call.input(4)?.shape
+            )));
         }
-        if let Some(bias) = call.optional(3) {
-            if bias.ty.shape != [filters / rank] {
-                return Err(call.invalid(format!("a bias of shape {:?}", bias.ty.shape)));
-            }
+        if let Some(bias) = call.optional(3)
+            && bias.ty.shape != [filters / rank]
+        {
+            return Err(call.invalid(format!("a bias of shape {:?}", bias.ty.shape)));
         }
         Ok(Svdf { batch, input, filters, memory, rank })
     }
@@ -206,7 +214,8 @@ fn eval_svdf(args: &Args<'_>, state: &mut State) -> Results {
             let x = &x[b * s.input..(b + 1) * s.input];
             let mut sums = vec![];
             for f in 0..s.filters {
-                let sum = w[f * s.input..(f + 1) * s.input].iter().zip(x).fold(0i32, |a, (w, x)| a.wrapping_add((*w * (*x - zi as i64)) as i32));
+                let sum =
+                    w[f * s.input..(f + 1) * s.input].iter().zip(x).fold(0i32, |a, (w, x)| a.wrapping_add((*w * (*x - zi as i64)) as i32));
                 let row = &mut memory[(b * s.filters + f) * s.memory..][..s.memory];
                 row.rotate_left(1);
                 row[s.memory - 1] = first.apply(sum, Rounding::HalfAway).clamp(-32768, 32767) as i64;

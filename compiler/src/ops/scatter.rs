@@ -1,8 +1,8 @@
 //! SCATTER_ND, SPARSE_TO_DENSE, ONE_HOT, DYNAMIC_UPDATE_SLICE: results that are filled at places that operands name.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{Bool, Float32, Int8, Int16, Int32, Int64, UInt8};
 use crate::ir::DType;
+use crate::ir::DType::{Bool, Float32, Int8, Int16, Int32, Int64, UInt8};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::shapes::{Walk, count};
@@ -33,7 +33,8 @@ fn infer_scatter_nd(call: &Call<'_>) -> Inferred {
     let dtype = call.dtype_among(1, &[Float32, Int8, UInt8, Int16, Int32, Int64, Bool])?;
     let (indices, updates) = (call.input(0)?, call.input(1)?);
     let shape = sizes(call, 2)?;
-    let depth = indices.shape.last().copied().filter(|d| *d <= shape.len()).ok_or_else(|| call.invalid(format!("indices {:?}", indices.shape)))?;
+    let depth =
+        indices.shape.last().copied().filter(|d| *d <= shape.len()).ok_or_else(|| call.invalid(format!("indices {:?}", indices.shape)))?;
     let expected = [&indices.shape[..indices.shape.len() - 1], &shape[depth..]].concat();
     if updates.shape != expected {
         return Err(call.invalid(format!("updates of shape {:?}; indices and shape ask for {expected:?}", updates.shape)));

@@ -7,9 +7,9 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 
 /// SEGMENT_SUM: segments in order.
-pub const SEGMENT_SUM: Operator = Operator::new(infer_sum, Eval::Direct(eval));
+pub(super) const SEGMENT_SUM: Operator = Operator::new(infer_sum, Eval::Direct(eval));
 /// The unsorted ones: negative segments are dropped.
-pub const UNSORTED: Operator = Operator::new(infer_unsorted, Eval::Direct(eval));
+pub(super) const UNSORTED: Operator = Operator::new(infer_unsorted, Eval::Direct(eval));
 
 fn infer_sum(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;

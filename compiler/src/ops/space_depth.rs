@@ -61,7 +61,12 @@ pub fn blocks(call: &Call<'_>) -> Result<Vec<(usize, usize, usize)>, CompileErro
     if !(3..=4).contains(&rank) || sizes.len() != rank - 2 || borders.len() != 2 * sizes.len() {
         return Err(call.invalid(format!("blocks {sizes:?}, borders {borders:?} for {rank} dimensions")));
     }
-    let size = |v: i64, least: i64| usize::try_from(v).ok().filter(|_| (least..=1 << 31).contains(&v)).ok_or_else(|| call.invalid(format!("blocks {sizes:?}, borders {borders:?}")));
+    let size = |v: i64, least: i64| {
+        usize::try_from(v)
+            .ok()
+            .filter(|_| (least..=1 << 31).contains(&v))
+            .ok_or_else(|| call.invalid(format!("blocks {sizes:?}, borders {borders:?}")))
+    };
     sizes.iter().zip(borders.chunks_exact(2)).map(|(s, b)| Ok((size(*s, 1)?, size(b[0], 0)?, size(b[1], 0)?))).collect()
 }
 
@@ -92,7 +97,14 @@ fn phases(blocks: &[(usize, usize, usize)], batch: usize) -> impl Iterator<Item 
 }
 
 /// The elements that an image of the batched side and its origin share: walks in each.
-fn overlap(spaced: &[usize], batched: &[usize], blocks: &[(usize, usize, usize)], image: usize, origin: usize, phase: &[usize]) -> (Walk, Walk) {
+fn overlap(
+    spaced: &[usize],
+    batched: &[usize],
+    blocks: &[(usize, usize, usize)],
+    image: usize,
+    origin: usize,
+    phase: &[usize],
+) -> (Walk, Walk) {
     let (mut s, mut b) = (Walk::dense(&spaced[1..]), Walk::dense(&batched[1..]));
     s.offset = (origin * spaced[1..].iter().product::<usize>()) as isize;
     b.offset = (image * batched[1..].iter().product::<usize>()) as isize;
@@ -113,7 +125,11 @@ fn overlap(spaced: &[usize], batched: &[usize], blocks: &[(usize, usize, usize)]
 fn to_batch(args: &Args<'_>) -> Results {
     let (x, width, blocks) = (args.value(0)?, args.width(0)?, blocks(args.call)?);
     // Operand 2 holds the borders, so the fill is the zero of the result's type.
-    let zero = { let mut c = args.call.clone(); c.inputs.truncate(2); fill_value(&c)?.unwrap_or_default() };
+    let zero = {
+        let mut c = args.call.clone();
+        c.inputs.truncate(2);
+        fill_value(&c)?.unwrap_or_default()
+    };
     let mut out = zero.repeat(args.ty().elements());
     for (image, origin, phase) in phases(&blocks, x.ty.shape[0]) {
         let (s, b) = overlap(&x.ty.shape, &args.ty().shape, &blocks, image, origin, &phase);

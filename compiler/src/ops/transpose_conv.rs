@@ -45,7 +45,8 @@ impl TransposeConv {
         let [out_c, kh, kw, in_c] = call.dims::<4>(1)?;
         let [batch, ih, iw, channels] = call.dims::<4>(2)?;
         let [b, oh, ow, c] = <[i64; 4]>::try_from(shape).map_err(|s| call.invalid(format!("output shape {s:?}")))?;
-        let size = |v: i64| usize::try_from(v).ok().filter(|v| *v > 0 && *v < 1 << 31).ok_or_else(|| call.invalid(format!("output size {v}")));
+        let size =
+            |v: i64| usize::try_from(v).ok().filter(|v| *v > 0 && *v < 1 << 31).ok_or_else(|| call.invalid(format!("output size {v}")));
         let (oh, ow) = (size(oh)?, size(ow)?);
         if in_c != channels || size(c)? != out_c || size(b)? != batch || kh == 0 || kw == 0 || in_c == 0 {
             return Err(call.invalid(format!("weights [{out_c}, {kh}, {kw}, {in_c}] for {channels} channels and output {:?}", [b, c])));
@@ -84,7 +85,9 @@ impl TransposeConv {
         let bias = bias_storage(call, 3)?;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation)),
+            Arithmetic::Hybrid => {
+                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation))
+            }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;
                 let scaling = if self.arithmetic == Arithmetic::Quantized { Scaling::Float } else { Scaling::Fixed64 };

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use tflc_templates::expr::{Compare, Expr, ExprBuilder, Id, Ty, Unary};
 
 /// All of them; what each computes depends on the kind of operator.
-pub const UNARY: Operator = Operator::new(infer, Eval::Partly(build, unary_int16::eval));
+pub(super) const UNARY: Operator = Operator::new(infer, Eval::Partly(build, unary_int16::eval));
 /// SQRT and RSQRT, which refuse negative quantised values.
-pub const ROOT: Operator = UNARY.checked(check_root);
+pub(super) const ROOT: Operator = UNARY.checked(check_root);
 
 /// Element types that an operator takes.
-pub fn dtypes(op: OpKind) -> &'static [DType] {
+pub(super) fn dtypes(op: OpKind) -> &'static [DType] {
     match op {
         OpKind::Abs => &[Float32, Float16, BFloat16, Int8, Int16, Int32],
         OpKind::Neg => &[Float32, Float16, BFloat16, Int8, Int16, Int32, Int64],
@@ -65,7 +65,7 @@ fn build(call: &Call<'_>) -> Option<Result<Expr, CompileError>> {
 }
 
 /// A look-up in a table indexed by the low eight bits of the stored value.
-pub fn table(call: &Call<'_>, table: Vec<u8>) -> Result<Expr, CompileError> {
+pub(super) fn table(call: &Call<'_>, table: Vec<u8>) -> Result<Expr, CompileError> {
     let mut b = over_operands(call)?;
     let x = b.input(0);
     let r = b.table(Arc::new(table), call.output(0)?.dtype == Int8, x);
@@ -180,10 +180,10 @@ fn sign(b: &mut ExprBuilder, x: Id) -> Id {
 
 fn check_root(args: &Args<'_>) -> Result<(), EvalError> {
     let x = args.value(0)?;
-    if let (Int8 | Int16, Some((_, zero))) = (x.ty.dtype, x.ty.quant.per_tensor()) {
-        if args.ints(0)?.iter().any(|v| *v < zero) {
-            return Err(args.error("the root of a negative number"));
-        }
+    if let (Int8 | Int16, Some((_, zero))) = (x.ty.dtype, x.ty.quant.per_tensor())
+        && args.ints(0)?.iter().any(|v| *v < zero)
+    {
+        return Err(args.error("the root of a negative number"));
     }
     Ok(())
 }

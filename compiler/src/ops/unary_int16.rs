@@ -18,7 +18,9 @@ use tflc_templates::expr::{Compare, Expr, Unary};
 /// The expression of a 16-bit operator that is one; `None` for those that look up and interpolate.
 pub fn pointwise(call: &Call<'_>) -> Option<Result<Expr, CompileError>> {
     match call.op {
-        OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Rsqrt | OpKind::Sqrt | OpKind::HardSwish => None,
+        OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Rsqrt | OpKind::Sqrt | OpKind::HardSwish => {
+            None
+        }
         _ => Some(rescaling(call)),
     }
 }
@@ -92,9 +94,7 @@ pub fn function(call: &Call<'_>) -> Result<Box<dyn Fn(i16) -> i16>, EvalError> {
             let inner = 0.797_884_6f32 * (v + 0.044715f32 * v * v * v);
             0.5f32 * v * (1.0 + (inner as f64).tanh() as f32)
         }),
-        OpKind::Gelu => interpolated(si, zi, so, zo, |v| {
-            0.5f32 * v * (1.0 - erf((v * -std::f32::consts::FRAC_1_SQRT_2) as f64)) as f32
-        }),
+        OpKind::Gelu => interpolated(si, zi, so, zo, |v| 0.5f32 * v * (1.0 - erf((v * -std::f32::consts::FRAC_1_SQRT_2) as f64)) as f32),
         OpKind::Sqrt => {
             Box::new(move |q| (((si * (q as i32 - zi) as f32).max(0.0).sqrt() / so) as i32).saturating_add(zo).clamp(-32768, 32767) as i16)
         }

@@ -22,7 +22,7 @@ struct Params {
 }
 
 /// The result for each of the 256 stored values, by their low eight bits.
-pub fn table(call: &Call<'_>) -> Result<Vec<u8>, CompileError> {
+pub(super) fn table(call: &Call<'_>) -> Result<Vec<u8>, CompileError> {
     let (x, out) = (call.input(0)?, call.output(0)?);
     if call.op == OpKind::Neg {
         return Ok((0..=255u8).map(u8::wrapping_neg).collect());
@@ -103,7 +103,7 @@ fn relu(p: Params, lo: f32, hi: f32) -> Box<dyn Fn(i32) -> i32> {
 fn leaky_relu(p: Params, alpha: f32) -> Box<dyn Fn(i32) -> i32> {
     let positive = p.si / p.so;
     let negative = positive * alpha;
-    let taken = (1.0 / 256.0..=128.0).contains(&positive) && negative.abs() >= 1.0 / 256.0 && negative <= 128.0 && negative >= -127.996;
+    let taken = (1.0 / 256.0..=128.0).contains(&positive) && negative.abs() >= 1.0 / 256.0 && (-127.996..=128.0).contains(&negative);
     if taken && alpha.is_normal() {
         let (pm, nm) = ((256.0 * positive).round_ties_even() as i32, (256.0 * negative).round_ties_even() as i32);
         return Box::new(move |q| {
@@ -136,7 +136,7 @@ fn rsqrt(p: Params, q: i32) -> i32 {
 
 /// Multiplier and (left) shift of `1 / sqrt(input)`, by Newton's method in fixed point.
 /// Source: TFLite, `kernels/internal/common.h`, `GetInvSqrtQuantizedMultiplierExp` with a reverse shift of -1.
-pub fn inverse_sqrt_multiplier(input: i32) -> (i32, i32) {
+pub(super) fn inverse_sqrt_multiplier(input: i32) -> (i32, i32) {
     if input <= 1 {
         return (i32::MAX, 0);
     }
@@ -171,7 +171,7 @@ pub fn inverse_sqrt_multiplier(input: i32) -> (i32, i32) {
 }
 
 /// `x << shift`, saturated.
-pub fn saturating_shl(x: i32, shift: u32) -> i32 {
+pub(super) fn saturating_shl(x: i32, shift: u32) -> i32 {
     ((x as i64) << shift).clamp(i32::MIN as i64, i32::MAX as i64) as i32
 }
 
@@ -222,7 +222,7 @@ fn to_i16(m: i32) -> i16 {
 }
 
 /// `SaturatingRoundingDoublingHighMul` of 16 bits.
-pub fn mul_round_hi_i16(a: i16, b: i16) -> i16 {
+pub(super) fn mul_round_hi_i16(a: i16, b: i16) -> i16 {
     if a == i16::MIN && b == i16::MIN {
         return i16::MAX;
     }

@@ -10,11 +10,11 @@ use crate::ops::value::Value;
 use std::collections::HashMap;
 
 /// UNIQUE.
-pub const UNIQUE: Operator = Operator::new(infer_unique, Eval::Direct(unique));
+pub(super) const UNIQUE: Operator = Operator::new(infer_unique, Eval::Direct(unique));
 /// WHERE.
-pub const WHERE: Operator = Operator::new(infer_where, Eval::Direct(places));
+pub(super) const WHERE: Operator = Operator::new(infer_where, Eval::Direct(places));
 /// BUCKETIZE: the number of boundaries that are not greater than each element.
-pub const BUCKETIZE: Operator = Operator::new(infer_bucketize, Eval::Direct(bucketize));
+pub(super) const BUCKETIZE: Operator = Operator::new(infer_bucketize, Eval::Direct(bucketize));
 
 fn infer_unique(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 2)?;

@@ -11,19 +11,19 @@ use crate::ops::state::State;
 use crate::ops::value::Value;
 
 /// VAR_HANDLE.
-pub const VAR_HANDLE: Operator = Operator::new(infer_handle, Eval::Stateful(handle));
+pub(super) const VAR_HANDLE: Operator = Operator::new(infer_handle, Eval::Stateful(handle));
 /// READ_VARIABLE.
-pub const READ_VARIABLE: Operator = Operator::new(infer_read, Eval::Stateful(read));
+pub(super) const READ_VARIABLE: Operator = Operator::new(infer_read, Eval::Stateful(read));
 /// ASSIGN_VARIABLE.
-pub const ASSIGN_VARIABLE: Operator = Operator::new(infer_assign, Eval::Stateful(assign));
+pub(super) const ASSIGN_VARIABLE: Operator = Operator::new(infer_assign, Eval::Stateful(assign));
 /// HASHTABLE.
-pub const HASHTABLE: Operator = Operator::new(infer_handle, Eval::Stateful(handle));
+pub(super) const HASHTABLE: Operator = Operator::new(infer_handle, Eval::Stateful(handle));
 /// HASHTABLE_IMPORT.
-pub const HASHTABLE_IMPORT: Operator = Operator::new(infer_import, Eval::Stateful(import));
+pub(super) const HASHTABLE_IMPORT: Operator = Operator::new(infer_import, Eval::Stateful(import));
 /// HASHTABLE_FIND.
-pub const HASHTABLE_FIND: Operator = Operator::new(infer_find, Eval::Stateful(find));
+pub(super) const HASHTABLE_FIND: Operator = Operator::new(infer_find, Eval::Stateful(find));
 /// HASHTABLE_SIZE.
-pub const HASHTABLE_SIZE: Operator = Operator::new(infer_size, Eval::Stateful(size));
+pub(super) const HASHTABLE_SIZE: Operator = Operator::new(infer_size, Eval::Stateful(size));
 
 fn text(call: &Call<'_>, name: &str) -> std::string::String {
     match call.attrs.get(name) {
@@ -44,7 +44,11 @@ fn infer_handle(call: &Call<'_>) -> Inferred {
 
 fn handle(args: &Args<'_>, state: &mut State) -> Results {
     let table = args.call.op == crate::ir::OpKind::Hashtable;
-    let (container, name) = if table { ("table".to_string(), text(args.call, "table_id")) } else { (text(args.call, "container"), text(args.call, "shared_name")) };
+    let (container, name) = if table {
+        ("table".to_string(), text(args.call, "table_id"))
+    } else {
+        (text(args.call, "container"), text(args.call, "shared_name"))
+    };
     args.result(vec![state.handle(&container, &name)])
 }
 

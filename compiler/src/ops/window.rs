@@ -35,7 +35,9 @@ impl Window {
         let mut pad = [0; 2];
         for (d, size) in [height, width].into_iter().enumerate() {
             let reach = (kernel[d].max(1) - 1).checked_mul(dilation[d]).and_then(|r| r.checked_add(1));
-            let reach = reach.filter(|_| kernel[d] > 0 && size > 0).ok_or_else(|| call.invalid(format!("a window of {kernel:?} over {height} x {width}")))?;
+            let reach = reach
+                .filter(|_| kernel[d] > 0 && size > 0)
+                .ok_or_else(|| call.invalid(format!("a window of {kernel:?} over {height} x {width}")))?;
             (output[d], pad[d]) = match call.attrs.name("padding", "SAME") {
                 "SAME" => {
                     let out = size.div_ceil(stride[d]);
@@ -64,7 +66,9 @@ impl Window {
 
     /// The input row and column of tap (`ky`, `kx`) of the window at output (`oy`, `ox`), where it lies in the image.
     pub fn tap(&self, oy: usize, ox: usize, ky: usize, kx: usize) -> Option<(usize, usize)> {
-        let at = |d: usize, o: usize, k: usize| (o * self.stride[d] + k * self.dilation[d]).checked_sub(self.pad[d]).filter(|i| *i < self.input[d]);
+        let at = |d: usize, o: usize, k: usize| {
+            (o * self.stride[d] + k * self.dilation[d]).checked_sub(self.pad[d]).filter(|i| *i < self.input[d])
+        };
         Some((at(0, oy, ky)?, at(1, ox, kx)?))
     }
 }

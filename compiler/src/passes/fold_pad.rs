@@ -22,7 +22,9 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         let readers: Vec<usize> = (0..graph.nodes.len()).filter(|&r| graph.nodes[r].reads().any(|t| t == padded)).collect();
         let convolutions = readers.iter().all(|&r| {
             let n = &graph.nodes[r];
-            matches!(n.op, OpKind::Conv2d | OpKind::DepthwiseConv2d) && n.inputs[0] == Some(padded) && n.inputs[1..].iter().all(|t| *t != Some(padded))
+            matches!(n.op, OpKind::Conv2d | OpKind::DepthwiseConv2d)
+                && n.inputs[0] == Some(padded)
+                && n.inputs[1..].iter().all(|t| *t != Some(padded))
         });
         let same_quant = source.is_some_and(|s| graph.ty(s).quant.per_tensor() == graph.ty(padded).quant.per_tensor());
         if !convolutions || readers.is_empty() || graph.outputs.contains(&padded) || !same_quant {

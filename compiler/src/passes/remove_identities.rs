@@ -44,7 +44,9 @@ fn identity_of(graph: &Graph, node: &Node) -> Option<TensorId> {
     }
     let source = match node.op {
         // Equal shapes say it all: these keep or drop elements, never change them.
-        OpKind::Reshape | OpKind::Squeeze | OpKind::ExpandDims | OpKind::Slice | OpKind::Pad | OpKind::Tile | OpKind::BroadcastTo => operand(0)?,
+        OpKind::Reshape | OpKind::Squeeze | OpKind::ExpandDims | OpKind::Slice | OpKind::Pad | OpKind::Tile | OpKind::BroadcastTo => {
+            operand(0)?
+        }
         OpKind::StridedSlice => {
             let data = graph.tensor(operand(3)?).data.as_ref()?;
             let forward = data.as_chunks().0.iter().all(|s| i32::from_le_bytes(*s) == 1);

@@ -13,6 +13,7 @@ pub mod epilogue;
 pub mod gather;
 pub mod gemm;
 pub(crate) mod implicit;
+pub mod l2_norm;
 pub mod mac;
 pub mod peak;
 pub mod pointwise;
@@ -26,6 +27,7 @@ pub(crate) mod tiling;
 pub mod transpose_conv;
 mod units;
 pub mod window;
+pub mod window_copy;
 
 #[cfg(test)]
 mod tests;

@@ -256,7 +256,7 @@ impl Reduce<'_> {
             self.columns(b, x, y, i, group);
             vec![]
         });
-        if n % group != 0 {
+        if !n.is_multiple_of(group) {
             let all = b.i64(n.div_ceil(group) as i64);
             let last = b.cmp(CmpOp::Ge, end, all);
             b.if_then(last, |b| {

@@ -217,21 +217,22 @@ impl Machine {
     }
 }
 
-/// The error function, accurate to about 1e-15: Maclaurin series below 3, continued fraction (Lentz) above.
-/// Source: Abramowitz and Stegun, 7.1.5 and 7.1.14.
+/// The error function, accurate to about 1e-15: a series of positive terms below 3, continued fraction (Lentz) above.
+/// Source: Abramowitz and Stegun, 7.1.6 and 7.1.14.
 pub fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() {
         return x;
     }
     let value = if a < 3.0 {
+        // No term is negative, so nothing cancels: e^(-a^2) sum of 2^n a^(2n+1) / (1 * 3 * ... * (2n+1)).
         let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while f64::abs(term) > 1e-17 * sum && n < 200.0 {
+        while term > 1e-17 * sum && n < 200.0 {
             n += 1.0;
-            term *= -a * a / n;
-            sum += term / (2.0 * n + 1.0);
+            term *= 2.0 * a * a / (2.0 * n + 1.0);
+            sum += term;
         }
-        sum * std::f64::consts::FRAC_2_SQRT_PI
+        sum * (-a * a).exp() * std::f64::consts::FRAC_2_SQRT_PI
     } else if a > 6.0 {
         1.0
     } else {

@@ -197,7 +197,7 @@ impl Math<'_> {
                 -0.166_680_58,
                 0.200_007_15,
                 -0.249_999_94,
-                0.333_333_31,
+                0.333_333_3,
             ],
         );
         let f2 = self.b.mul(f, f);
@@ -390,5 +390,4 @@ impl Math<'_> {
 }
 
 #[cfg(test)]
-#[path = "math_tests.rs"]
 mod tests;

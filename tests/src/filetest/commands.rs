@@ -3,13 +3,13 @@
 use super::{Case, Command};
 use crate::differential::{Tolerance, compare};
 use crate::random_values::{Rng, random_value};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tflc::driver::PASSES;
 use tflc::error::CompileError;
 use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::passes;
 use tflc::target::Target;
 use tflc_kir::interp::{self, Arg, Memory};
 use tflc_kir::{Elem, Type};
@@ -46,7 +46,7 @@ fn pass(case: &Case<'_>) -> Result<String> {
         [name, cpu] => (name, *cpu),
         _ => bail!("the header is `test pass NAME [CPU]`"),
     };
-    let (_, run) = passes::ALL.iter().find(|(n, _)| n == name).with_context(|| format!("there is no pass `{name}`"))?;
+    let (_, run) = PASSES.iter().find(|(n, _)| n == name).with_context(|| format!("there is no pass `{name}`"))?;
     let target = Target::new(Target::parse_cpu(cpu).with_context(|| format!("there is no CPU `{cpu}`"))?);
     let before = parse(case.input)?;
     verify(&before)?;
@@ -60,9 +60,9 @@ fn pass(case: &Case<'_>) -> Result<String> {
         }
     }
     let text = print_with(&model, PrintOptions::LIVE);
-    verify(&model).with_context(|| format!("the pass broke the model:\n{text}"))?;
+    verify(&model).map_err(|e| anyhow!("the pass broke the model: {e}\n{text}"))?;
     reads_back(&model)?;
-    same_outputs(&before, &model).with_context(|| format!("the pass changed what the model computes:\n{text}"))?;
+    same_outputs(&before, &model).map_err(|e| anyhow!("the pass changed what the model computes: {e:#}\n{text}"))?;
     if changes == 0 {
         ensure!(print(&model) == print(&before), "the pass reports no change but made one:\n{text}");
         return Ok("unchanged".to_string());

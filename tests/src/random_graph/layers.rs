@@ -62,7 +62,7 @@ fn image(g: &mut Generator) -> Option<TensorId> {
 pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
     let x = image(g)?;
     let ty = g.ty(x).clone();
-    let groups = if ty.shape[3] % 2 == 0 && g.rng.one_in(6) { 2 } else { 1 };
+    let groups = if ty.shape[3].is_multiple_of(2) && g.rng.one_in(6) { 2 } else { 1 };
     let (kh, kw, out) = (1 + g.rng.below(3), 1 + g.rng.below(3), groups * (1 + g.rng.below(10)));
     let w = weights(g, ty.dtype, vec![out, kh, kw, ty.shape[3] / groups], 0);
     let b = bias(g, x, w, out);

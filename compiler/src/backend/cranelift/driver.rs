@@ -77,7 +77,7 @@ impl Compiler {
         let error = |reason: String| BackendError { kernel: name.clone(), reason };
         let compiled = context
             .compile(&*self.isa, &mut ControlPlane::default())
-            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(&e.func, e.inner)))?;
+            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)))?;
         let code = Code { bytes: compiled.buffer.data().to_vec(), align: compiled.buffer.alignment.max(16) };
         let relocs = compiled.buffer.relocs().to_vec();
         let names = context.func.params.user_named_funcs();

@@ -106,7 +106,7 @@ impl Compiler {
         let compiled = self
             .context
             .compile(&*self.isa, &mut ControlPlane::default())
-            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(&e.func, e.inner)))?;
+            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)))?;
         if let Some(r) = compiled.buffer.relocs().first() {
             return Err(error(format!("relocation left at {}: {:?} {:?}", r.offset, r.kind, r.target)));
         }

@@ -5,7 +5,7 @@
 //! between. A user that cannot fold it has it computed on the spot, which is as good.
 
 use std::collections::HashSet;
-use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, UnOp, Value};
+use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, Type, UnOp, Value};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug)]
@@ -265,6 +265,7 @@ impl<'k> Analysis<'k> {
                 Op::LoadSplat(m) => unchanged && m.mem.bytes() * 8 == self.kernel.types[i].elem.bits(),
                 // Their operands are computed here, unless these wait too, which needs memory to be unchanged.
                 Op::Cmp(_) => scalar(inst.args[0]) && unchanged,
+                Op::Reduce(_) => self.kernel.types[i] == Type::BOOL && unchanged,
                 Op::Un(UnOp::Neg) => self.kernel.types[i].elem.is_float() && unchanged,
                 _ => false,
             };
@@ -295,7 +296,11 @@ impl<'k> Analysis<'k> {
         };
         let long = match inst.op {
             Op::Dot4(_) | Op::Table256 => 4,
-            Op::Bin(BinOp::MulHiS | BinOp::MulHiU | BinOp::MulRoundHi) | Op::Shuffle(_) | Op::Gather(_) | Op::Convert(_) | Op::Store(..) => 2,
+            Op::Bin(BinOp::MulHiS | BinOp::MulHiU | BinOp::MulRoundHi)
+            | Op::Shuffle(_)
+            | Op::Gather(_)
+            | Op::Convert(_)
+            | Op::Store(..) => 2,
             _ => 0,
         };
         long.max(inst.args.iter().filter(|v| made_here(v)).count())

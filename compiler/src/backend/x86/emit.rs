@@ -5,7 +5,7 @@
 
 use super::constants::ConstId;
 use super::frame::Frame;
-use super::machine::{BlockId, Base, Cc, GPR, MASK, Opnd, Term, View, Width};
+use super::machine::{Base, BlockId, Cc, GPR, MASK, Opnd, Term, View, Width};
 use super::opcodes::{Vop, code};
 use super::regalloc::{Item, Line};
 use crate::backend::Code as MachineCode;
@@ -301,7 +301,10 @@ impl Emitter {
         let mut i = Instruction::default();
         i.set_code(inst.code);
         let copies = matches!(inst.code, Code::Mov_r64_rm64 | Code::VEX_Vmovaps_xmm_xmmm128 | Code::VEX_Vmovaps_ymm_ymmm256)
-            || matches!(inst.code, Code::EVEX_Vmovaps_xmm_k1z_xmmm128 | Code::EVEX_Vmovaps_ymm_k1z_ymmm256 | Code::EVEX_Vmovaps_zmm_k1z_zmmm512);
+            || matches!(
+                inst.code,
+                Code::EVEX_Vmovaps_xmm_k1z_xmmm128 | Code::EVEX_Vmovaps_ymm_k1z_ymmm256 | Code::EVEX_Vmovaps_zmm_k1z_zmmm512
+            );
         let (mut n, mut constant) = (0, None);
         for o in line.func.operands(inst) {
             let op = match *o {

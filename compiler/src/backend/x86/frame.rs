@@ -38,7 +38,8 @@ impl Frame {
             mark(*to);
         }
         let gprs = abi.saved_gprs().iter().copied().filter(|&r| written.contains(PReg::new(r, RegClass::Int))).collect();
-        let vectors: Vec<usize> = abi.saved_vectors().iter().copied().filter(|&r| written.contains(PReg::new(r, RegClass::Float))).collect();
+        let vectors: Vec<usize> =
+            abi.saved_vectors().iter().copied().filter(|&r| written.contains(PReg::new(r, RegClass::Float))).collect();
         let slot_align = if out.num_spillslots > 0 { func.widest.unwrap_or(Width::X).bytes() } else { 8 };
         let spill_base = func.scratch_bytes.next_multiple_of(slot_align);
         let vectors_base = (spill_base + out.num_spillslots as u32 * 8).next_multiple_of(16);
@@ -60,9 +61,10 @@ impl Frame {
 
     fn saved_vectors(&self) -> impl Iterator<Item = (Register, RawMem)> {
         let base = self.vectors_base;
-        self.saved_vectors.iter().enumerate().map(move |(i, &r)| {
-            (Register::XMM0 + r as u32, RawMem::base(Register::RSP, (base + 16 * i as u32) as i32))
-        })
+        self.saved_vectors
+            .iter()
+            .enumerate()
+            .map(move |(i, &r)| (Register::XMM0 + r as u32, RawMem::base(Register::RSP, (base + 16 * i as u32) as i32)))
     }
 
     /// Emits the entry sequence.

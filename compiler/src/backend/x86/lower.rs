@@ -275,8 +275,8 @@ impl<'k> Lower<'k> {
     /// As `op3_over`, of values; the operands of a commutative operator may change places.
     fn op3_values(&mut self, op: Vop, w: Width, fold: values::Fold, commutes: bool, a: Value, b: Value) -> VReg {
         let better = |s: &Self| {
-            let (fa, fb) = (s.foldable(a), s.foldable(b));
-            fa != fb && fa || fa == fb && !fb && s.dies(b) && !s.dies(a)
+            let (fa, fb) = (s.fold_rank(a), s.fold_rank(b));
+            fa > fb || fa == fb && fb == 0 && s.dies(b) && !s.dies(a)
         };
         let (a, b) = if commutes && better(self) { (b, a) } else { (a, b) };
         let x = self.reg(a);
@@ -304,6 +304,22 @@ impl<'k> Lower<'k> {
     /// `d = op(a)`.
     fn op2(&mut self, op: Vop, w: Width, a: impl Into<Rm>) -> VReg {
         self.op2_from(op, w, w, a)
+    }
+
+    /// `d = op(a)` of a value; in its register where nobody needs that any more, which leaves the allocator fewer decisions.
+    fn op2_value(&mut self, op: Vop, w: Width, fold: values::Fold, a: Value, imm: Option<u8>) -> VReg {
+        let y = self.rm(a, w, fold);
+        let c = self.vcode(op, w);
+        let mut ops = smallvec::SmallVec::<[Opnd; 2]>::new();
+        ops.push(match y {
+            Rm::Reg(_) if self.dies(a) => Opnd::Same(w.view()),
+            y => Opnd::rm(y, w.view()),
+        });
+        ops.extend(imm.map(Opnd::imm8));
+        match y {
+            Rm::Reg(r) if matches!(ops[0], Opnd::Same(_)) => self.modify(c, r, w.view(), &ops),
+            _ => self.def(c, VEC, w.view(), &ops),
+        }
     }
 
     /// `d = op(a, imm)`.

@@ -5,7 +5,9 @@
 
 use super::abi::{Abi, gpr};
 use super::machine::{BlockId, GPR, MASK, MInst, MachineFunction, Opnd, Term, VEC, Width};
-use regalloc2::{Block, Function, Inst, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, PReg, PRegSet, RegClass, VReg};
+use regalloc2::{
+    Block, Function, Inst, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, PReg, PRegSet, RegClass, VReg,
+};
 
 /// What stands at a position of the line.
 #[derive(Clone, Copy, Debug)]

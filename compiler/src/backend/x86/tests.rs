@@ -5,3 +5,4 @@
 mod fuzz;
 mod ops;
 mod run;
+mod shape;

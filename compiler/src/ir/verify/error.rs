@@ -64,7 +64,7 @@ pub enum VerifyCause {
         /// Shape.
         shape: Vec<usize>,
     },
-    /// A scale, by its bits, that is negative or not finite.
+    /// A scale, by its bits, that is not finite.
     Scale(u32),
     /// A zero point outside the range of the element type.
     ZeroPoint {

@@ -37,7 +37,7 @@ fn tensors_are_checked() {
         ("%a: int8[4] signature [4, 1]", "graph @0: tensor %0 (\"a\"): declared dimensions [4, 1] do not fit the shape"),
         ("%0: int8[4] {scale [0.1, 0.2], zero 0, axis 0}", "graph @0: tensor %0 (\"\"): 2 scales do not fit their axis of shape [4]"),
         ("%0: int8[4] {scale [0.1, 0.2], zero [1], axis 0}", "graph @0: tensor %0 (\"\"): 2 scales and 1 zero points"),
-        ("%0: int8[4] {scale -0.1, zero 0}", "graph @0: tensor %0 (\"\"): scale -0.1"),
+        ("%0: int8[4] {scale inf, zero 0}", "graph @0: tensor %0 (\"\"): scale inf"),
         ("%0: int8[4] {scale nan(0x7fc00000), zero 0}", "graph @0: tensor %0 (\"\"): scale NaN"),
         ("%0: uint8[4] {scale 0.1, zero 256}", "graph @0: tensor %0 (\"\"): zero point 256 is outside the range of uint8"),
         ("%0: int4[4] {scales %1, block 0} %1: float16[1]", "graph @0: tensor %0 (\"\"): quantisation blocks of no elements"),
@@ -46,6 +46,7 @@ fn tensors_are_checked() {
             "graph @0: tensor %0 (\"\"): 2 scales do not fit their axis of shape [2, 3]",
         ),
         ("%0: int8[4] {scale 0.0, zero 0}", "valid"),
+        ("%0: int32[4] {scale -0.1, zero 0}", "valid"),
         ("%0: string[4] = const hex \"00\"", "valid"),
         ("%0: int4[3] = const [1, 2, 3]", "valid"),
     ] {

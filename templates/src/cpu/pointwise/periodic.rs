@@ -54,7 +54,7 @@ impl Period {
             self.one_round(b, e, pointers, &repeated, i, round);
             vec![]
         });
-        if total % round != 0 {
+        if !total.is_multiple_of(round) {
             let units = b.i64(self.units(e.spec) as i64);
             let last = b.cmp(CmpOp::Ge, end, units);
             b.if_then(last, |b| self.one_round(b, e, pointers, &repeated, limit, total % round));

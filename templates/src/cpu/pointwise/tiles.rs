@@ -56,7 +56,7 @@ impl Tile {
                     self.column(b, e, pointers, i, self.side);
                     vec![]
                 });
-                if n % self.side != 0 {
+                if !n.is_multiple_of(self.side) {
                     let all = b.i64(n.div_ceil(self.side) as i64);
                     let last = b.cmp(tflc_kir::CmpOp::Ge, end, all);
                     b.if_then(last, |b| {

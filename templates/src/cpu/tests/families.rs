@@ -4,11 +4,13 @@ use super::run::{check, check_close, outcome};
 use super::{Random, f32_bytes, i32_bytes, targets};
 use crate::cpu::arg::ArgSpec;
 use crate::cpu::gather::{GatherNdSpec, GatherSpec, INDEX_OUT_OF_RANGE};
+use crate::cpu::l2_norm::L2NormSpec;
 use crate::cpu::pool::PoolSpec;
 use crate::cpu::reduce::{Combine, ReduceSpec};
 use crate::cpu::resample::{ResampleSpec, Taps, tap_table};
 use crate::cpu::scan::ScanSpec;
 use crate::cpu::softmax::{SoftmaxSpec, SoftmaxTableSpec, TableKind};
+use crate::cpu::window_copy::WindowCopySpec;
 use crate::expr::{Binary, Cast, Expr, ExprBuilder, Storage, Ty, Unary};
 
 /// Output position and elements of each input position of a reduction.
@@ -322,15 +324,18 @@ fn gathering_checks_every_index() {
                     picks[1] = 6;
                     picks[2] = -1;
                 }
-                let bytes: Vec<u8> =
-                    picks.iter().flat_map(|&i| if wide_index { i.to_le_bytes().to_vec() } else { (i as i32).to_le_bytes().to_vec() }).collect();
+                let bytes: Vec<u8> = picks
+                    .iter()
+                    .flat_map(|&i| if wide_index { i.to_le_bytes().to_vec() } else { (i as i32).to_le_bytes().to_vec() })
+                    .collect();
                 let mut expected = vec![super::CANARY; batch * outer * indices * slice_bytes];
                 for b in 0..batch {
                     for o in 0..outer {
                         for i in 0..indices {
                             let Ok(k) = usize::try_from(picks[b * indices + i]) else { continue };
                             if k < axis {
-                                let (to, from) = (((b * outer + o) * indices + i) * slice_bytes, ((b * outer + o) * axis + k) * slice_bytes);
+                                let (to, from) =
+                                    (((b * outer + o) * indices + i) * slice_bytes, ((b * outer + o) * axis + k) * slice_bytes);
                                 expected[to..to + slice_bytes].copy_from_slice(&x[from..from + slice_bytes]);
                             }
                         }
@@ -338,8 +343,15 @@ fn gathering_checks_every_index() {
                 }
                 let s = GatherSpec { batch, outer, axis, indices, slice_bytes, wide_index, wrap_negative: false };
                 for (target, caps) in targets() {
-                    let (got, status) =
-                        outcome(&format!("{s:?} on {target}"), &caps, &s.build(&caps), &[x.clone(), bytes.clone()], expected.len(), &[], s.units());
+                    let (got, status) = outcome(
+                        &format!("{s:?} on {target}"),
+                        &caps,
+                        &s.build(&caps),
+                        &[x.clone(), bytes.clone()],
+                        expected.len(),
+                        &[],
+                        s.units(),
+                    );
                     assert_eq!((&got, status), (&expected, if bad { INDEX_OUT_OF_RANGE } else { 0 }), "{s:?} on {target}");
                 }
             }
@@ -437,4 +449,93 @@ fn a_root_of_squares_is_element_and_epilogue() {
     let y: Vec<f64> = x.chunks(30).map(|r| r.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()).collect();
     let spec = ReduceSpec::new(&[4, 30], &[false, true], Combine::Sum, element, epilogue);
     check_close("norm", &|caps| (spec.build(caps), spec.units(caps)), &[f32_bytes(&x)], &[], &y, 1e-6);
+}
+
+#[test]
+fn windows_at_run_time_are_clamped_or_checked() {
+    for (shape, window) in [
+        (vec![5], vec![2]),
+        (vec![4, 5], vec![2, 3]),
+        (vec![3, 4, 6], vec![2, 4, 6]),
+        (vec![3, 4, 6], vec![1, 2, 6]),
+        (vec![2, 3], vec![2, 3]),
+    ] {
+        let count = |s: &[usize]| s.iter().product::<usize>();
+        let (bytes, tensor, part) = (2, Random::new(1).bytes(count(&shape) * 2), Random::new(2).bytes(count(&window) * 2));
+        for starts in [vec![0i64; shape.len()], vec![1; shape.len()], vec![-3; shape.len()], vec![100; shape.len()]] {
+            let fits = starts.iter().zip(&shape).zip(&window).all(|((s, n), w)| *s >= 0 && *s as usize + w <= *n);
+            let clamped: Vec<usize> =
+                starts.iter().zip(&shape).zip(&window).map(|((s, n), w)| (*s).clamp(0, (n - w) as i64) as usize).collect();
+            // Element of the tensor under each element of the window.
+            let places: Vec<usize> = (0..count(&window))
+                .map(|mut i| {
+                    let (mut at, mut stride) = (0, 1);
+                    for d in (0..shape.len()).rev() {
+                        at += (i % window[d] + clamped[d]) * stride;
+                        stride *= shape[d];
+                        i /= window[d];
+                    }
+                    at
+                })
+                .collect();
+            let picked: Vec<u8> = places.iter().flat_map(|p| tensor[p * bytes..][..bytes].to_vec()).collect();
+            let index: Vec<u8> = starts.iter().flat_map(|s| s.to_le_bytes()).collect();
+            for clamp in [true, false] {
+                let s = WindowCopySpec {
+                    shape: shape.clone(),
+                    window: window.clone(),
+                    element_bytes: bytes,
+                    write: false,
+                    clamp,
+                    wide_index: true,
+                };
+                let expected = if clamp || fits { (picked.clone(), 0) } else { (vec![super::CANARY; picked.len()], INDEX_OUT_OF_RANGE) };
+                for (target, caps) in targets() {
+                    let name = format!("{s:?} at {starts:?} on {target}");
+                    let got = outcome(&name, &caps, &s.build(&caps), &[tensor.clone(), index.clone()], picked.len(), &[], s.units());
+                    assert_eq!(got, expected, "{name}");
+                    let s = WindowCopySpec { write: true, ..s.clone() };
+                    let (got, status) =
+                        outcome(&name, &caps, &s.build(&caps), &[part.clone(), index.clone()], tensor.len(), &[], s.units());
+                    let mut whole = vec![super::CANARY; tensor.len()];
+                    if clamp || fits {
+                        places
+                            .iter()
+                            .enumerate()
+                            .for_each(|(i, p)| whole[p * bytes..][..bytes].copy_from_slice(&part[i * bytes..][..bytes]));
+                    }
+                    assert_eq!((got, status), (whole, expected.1), "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_are_normalised_to_length_one() {
+    for (storage, zero_point) in [(Storage::I8, 0), (Storage::I8, -7), (Storage::U8, 128), (Storage::U8, 3)] {
+        for n in [1, 3, 16, 50] {
+            let mut x = Random::new(n as u64).bytes(n * 3);
+            // A row of zeros and one of ones.
+            x[..n].fill(zero_point as u8);
+            x[n..2 * n].fill((zero_point + 1) as u8);
+            let value = |q: u8| (if storage == Storage::I8 { i32::from(q as i8) } else { i32::from(q) }) - zero_point;
+            let s = L2NormSpec { rows: 3, n, storage, zero_point };
+            for (target, caps) in targets() {
+                let (got, _) = outcome(target, &caps, &s.build(&caps), &[x.clone()], x.len(), &[], s.units());
+                for (row, out) in x.chunks(n).zip(got.chunks(n)) {
+                    let norm = row.iter().map(|q| f64::from(value(*q)).powi(2)).sum::<f64>().sqrt().max(1e-9);
+                    for (q, y) in row.iter().zip(out) {
+                        let exact = (128.0 * f64::from(value(*q)) / norm).round();
+                        let (y, lo, hi) = if storage == Storage::I8 {
+                            (f64::from(*y as i8), -128.0, 127.0)
+                        } else {
+                            (f64::from(*y) - 128.0, -128.0, 127.0)
+                        };
+                        assert!((y - exact.clamp(lo, hi)).abs() <= 1.0, "{s:?} on {target}: {y} instead of {exact}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -101,7 +101,8 @@ fn transposes_run_in_tiles_and_at_their_edges() {
         }
         // NCHW to NHWC and back, a transposition inside a batch, and one of three dimensions that keeps none in place.
         let nchw = row_major(&[2, 3, 2, 5]);
-        Copy { dims: vec![2, 2, 5, 3], from: (0, vec![nchw[0], nchw[2], nchw[3], nchw[1]]), to: (0, row_major(&[2, 2, 5, 3])) }.run(storage);
+        Copy { dims: vec![2, 2, 5, 3], from: (0, vec![nchw[0], nchw[2], nchw[3], nchw[1]]), to: (0, row_major(&[2, 2, 5, 3])) }
+            .run(storage);
         let s = row_major(&[4, 5, 6]);
         Copy { dims: vec![6, 5, 4], from: (0, vec![s[2], s[1], s[0]]), to: (0, row_major(&[6, 5, 4])) }.run(storage);
         Copy { dims: vec![5, 4, 6], from: (0, vec![s[1], s[0], s[2]]), to: (0, row_major(&[5, 4, 6])) }.run(storage);
@@ -281,7 +282,8 @@ fn tables_look_bytes_up() {
 
 #[test]
 fn conversions_saturate_and_nan_becomes_zero() {
-    let x = [0.5f32, -0.5, 2.5, 3.5, -2.5, 1e10, -1e10, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2147483520.0, -2147483648.0, 1e-40, -0.0];
+    let x =
+        [0.5f32, -0.5, 2.5, 3.5, -2.5, 1e10, -1e10, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2147483520.0, -2147483648.0, 1e-40, -0.0];
     for to in [Ty::I32, Ty::I64] {
         let mut b = ExprBuilder::new([Storage::F32]);
         let v = b.input(0);

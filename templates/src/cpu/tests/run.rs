@@ -50,13 +50,7 @@ pub(super) fn outcome(
 }
 
 /// Checks `build` for every target: bytes of the output must equal `expected`.
-pub(super) fn check(
-    name: &str,
-    build: &dyn Fn(&Caps) -> (Kernel, u64),
-    inputs: &[Vec<u8>],
-    tables: &[Vec<u8>],
-    expected: &[u8],
-) {
+pub(super) fn check(name: &str, build: &dyn Fn(&Caps) -> (Kernel, u64), inputs: &[Vec<u8>], tables: &[Vec<u8>], expected: &[u8]) {
     for (target, caps) in targets() {
         let (kernel, units) = build(&caps);
         let name = format!("{name} on {target}");
@@ -85,7 +79,11 @@ pub(super) fn check_close(
         assert_eq!(status, 0, "{name}");
         for (i, (c, &want)) in got.as_chunks::<4>().0.iter().zip(expected).enumerate() {
             let y = f64::from(f32::from_le_bytes(*c));
-            let fine = if want.is_finite() { (y - want).abs() <= tolerance * want.abs().max(1.0) } else { y == want || (y.is_nan() && want.is_nan()) };
+            let fine = if want.is_finite() {
+                (y - want).abs() <= tolerance * want.abs().max(1.0)
+            } else {
+                y == want || (y.is_nan() && want.is_nan())
+            };
             assert!(fine, "{name}: element {i} is {y} instead of {want}");
         }
     }

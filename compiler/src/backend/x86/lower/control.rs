@@ -208,7 +208,9 @@ impl<'k> Lower<'k> {
     /// `cmp r, v` of 64 bits, with the value as immediate where it fits.
     fn cmp_int(&mut self, r: VReg, v: Value) {
         match self.int(v) {
-            Some(c) if i8::try_from(c).is_ok() => self.emit(Code::Cmp_rm64_imm8, &[Opnd::Use(r, View::Q), Opnd::Imm(OpKind::Immediate8to64, c)]),
+            Some(c) if i8::try_from(c).is_ok() => {
+                self.emit(Code::Cmp_rm64_imm8, &[Opnd::Use(r, View::Q), Opnd::Imm(OpKind::Immediate8to64, c)])
+            }
             Some(c) if i32::try_from(c).is_ok() => {
                 self.emit(Code::Cmp_rm64_imm32, &[Opnd::Use(r, View::Q), Opnd::Imm(OpKind::Immediate32to64, c)]);
             }

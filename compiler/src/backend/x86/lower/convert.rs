@@ -77,6 +77,9 @@ impl Lower<'_> {
             (FloatToIntEven, ..) => Vop::Cvtpd2qq,
             _ => Vop::Cvttpd2qq,
         };
+        if from.bits() == to.bits() {
+            return self.op2_value(vop, w, Fold::Whole, a, None);
+        }
         let x = self.rm(a, wf, Fold::Whole);
         let d = self.new(VEC);
         // Two 64-bit lanes become 64 bits of an xmm register.

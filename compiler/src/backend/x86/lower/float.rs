@@ -72,7 +72,9 @@ impl Lower<'_> {
             UnOp::Trunc => 11,
             UnOp::Neg | UnOp::Abs => {
                 let sign = Self::sign_lanes(ty.elem);
-                let bits = if op == UnOp::Neg { sign } else { Lanes::splat(u64::MAX >> (65 - ty.elem.bits()), ty.elem.bits() as usize / 8) };
+                let bits =
+                    if op == UnOp::Neg { sign } else { Lanes::splat(u64::MAX >> (65 - ty.elem.bits()), ty.elem.bits() as usize / 8) };
+                let over = self.dies(a);
                 let x = self.reg(a);
                 let vop = match (op, double) {
                     (UnOp::Neg, false) => Vop::Xorps,
@@ -81,20 +83,23 @@ impl Lower<'_> {
                     (_, true) => Vop::Andpd,
                 };
                 let bits = self.konst(bits, w, Fold::of(ty.elem));
-                return self.op3(vop, w, x, bits);
+                return self.op3_over(vop, w, over, x, bits);
             }
             UnOp::Sqrt => {
-                let y = self.rm(a, w, float_fold(ty));
                 let vop = [Vop::Sqrtps, Vop::Sqrtpd, Vop::Sqrtss, Vop::Sqrtsd][column(ty)];
-                return if ty.is_vector() { self.op2(vop, w, y) } else { self.scalar_from(vop, y) };
+                if ty.is_vector() {
+                    return self.op2_value(vop, w, float_fold(ty), a, None);
+                }
+                let y = self.rm(a, w, float_fold(ty));
+                return self.scalar_from(vop, y);
             }
             UnOp::Not | UnOp::LeadingZeros => return self.fail("integer operator on floats"),
         };
-        let y = self.rm(a, w, float_fold(ty));
         let vop = [Vop::Roundps, Vop::Roundpd, Vop::Roundss, Vop::Roundsd][column(ty)];
         if ty.is_vector() {
-            return self.op2i(vop, w, y, rounding);
+            return self.op2_value(vop, w, float_fold(ty), a, Some(rounding));
         }
+        let y = self.rm(a, w, float_fold(ty));
         let low = self.low_source(y);
         self.op3i(vop, w, low, y, rounding)
     }

@@ -145,11 +145,7 @@ impl Lower<'_> {
         let (x, r) = (self.reg(a), self.reg(s));
         let wide = if ty.elem.is_float() { self.splat_low(ty, r) } else { self.splat_gpr(ty, r) };
         let lanes: Vec<bool> = (0..ty.lanes).map(|l| l == i).collect();
-        let m = if self.isa.evex {
-            self.make(super::values::Key::Mask(1 << i))
-        } else {
-            self.mask_pattern(ty.elem.bits(), &lanes)
-        };
+        let m = if self.isa.evex { self.make(super::values::Key::Mask(1 << i)) } else { self.mask_pattern(ty.elem.bits(), &lanes) };
         self.blend_lanes(ty.elem.bits(), w, m, wide, x)
     }
 

@@ -207,25 +207,33 @@ impl Lower<'_> {
     }
 
     pub(super) fn reduce_mask(&mut self, op: ReduceOp, a: Value) -> VReg {
+        let cc = self.test_mask(op, a);
+        self.set(cc)
+    }
+
+    /// Sets the flags for whether any or all lanes hold; gives the condition under which that is so.
+    pub(super) fn test_mask(&mut self, op: ReduceOp, a: Value) -> Cc {
         let lanes = self.ty(a).lanes;
         let bits = self.mask_to_gpr(a);
-        let (wide, full) = (lanes > 32, if lanes == 64 { -1 } else { (1i64 << lanes) - 1 });
+        let wide = lanes > 32;
         match op {
             ReduceOp::Or => {
-                let code = if wide { Code::Test_rm64_r64 } else { Code::Test_rm32_r32 };
-                let view = if wide { View::Q } else { View::D };
+                let (code, view) = if wide { (Code::Test_rm64_r64, View::Q) } else { (Code::Test_rm32_r32, View::D) };
                 self.emit(code, &[Opnd::Use(bits, view), Opnd::Use(bits, view)]);
-                self.set(Cc::Ne)
+                Cc::Ne
+            }
+            ReduceOp::And if wide => {
+                self.emit(Code::Cmp_rm64_imm8, &[Opnd::Use(bits, View::Q), Opnd::Imm(OpKind::Immediate8to64, -1)]);
+                Cc::E
             }
             ReduceOp::And => {
-                if wide {
-                    self.emit(Code::Cmp_rm64_imm8, &[Opnd::Use(bits, View::Q), Opnd::Imm(OpKind::Immediate8to64, full)]);
-                } else {
-                    self.emit(Code::Cmp_rm32_imm32, &[Opnd::Use(bits, View::D), Opnd::Imm(OpKind::Immediate32, full)]);
-                }
-                self.set(Cc::E)
+                self.emit(Code::Cmp_rm32_imm32, &[Opnd::Use(bits, View::D), Opnd::Imm(OpKind::Immediate32, (1i64 << lanes) - 1)]);
+                Cc::E
             }
-            _ => self.fail("arithmetic reduction of truth values"),
+            _ => {
+                self.fail("arithmetic reduction of truth values");
+                Cc::E
+            }
         }
     }
 

@@ -18,12 +18,18 @@ enum Rmi {
 /// Two-operand arithmetic: 32-bit register, immediates of 8 and 32 bits; the same of 64 bits.
 struct Alu([Code; 6]);
 
-const ADD: Alu = Alu([Code::Add_r32_rm32, Code::Add_rm32_imm8, Code::Add_rm32_imm32, Code::Add_r64_rm64, Code::Add_rm64_imm8, Code::Add_rm64_imm32]);
-const SUB: Alu = Alu([Code::Sub_r32_rm32, Code::Sub_rm32_imm8, Code::Sub_rm32_imm32, Code::Sub_r64_rm64, Code::Sub_rm64_imm8, Code::Sub_rm64_imm32]);
-const AND: Alu = Alu([Code::And_r32_rm32, Code::And_rm32_imm8, Code::And_rm32_imm32, Code::And_r64_rm64, Code::And_rm64_imm8, Code::And_rm64_imm32]);
-const OR: Alu = Alu([Code::Or_r32_rm32, Code::Or_rm32_imm8, Code::Or_rm32_imm32, Code::Or_r64_rm64, Code::Or_rm64_imm8, Code::Or_rm64_imm32]);
-const XOR: Alu = Alu([Code::Xor_r32_rm32, Code::Xor_rm32_imm8, Code::Xor_rm32_imm32, Code::Xor_r64_rm64, Code::Xor_rm64_imm8, Code::Xor_rm64_imm32]);
-const CMP: Alu = Alu([Code::Cmp_r32_rm32, Code::Cmp_rm32_imm8, Code::Cmp_rm32_imm32, Code::Cmp_r64_rm64, Code::Cmp_rm64_imm8, Code::Cmp_rm64_imm32]);
+const ADD: Alu =
+    Alu([Code::Add_r32_rm32, Code::Add_rm32_imm8, Code::Add_rm32_imm32, Code::Add_r64_rm64, Code::Add_rm64_imm8, Code::Add_rm64_imm32]);
+const SUB: Alu =
+    Alu([Code::Sub_r32_rm32, Code::Sub_rm32_imm8, Code::Sub_rm32_imm32, Code::Sub_r64_rm64, Code::Sub_rm64_imm8, Code::Sub_rm64_imm32]);
+const AND: Alu =
+    Alu([Code::And_r32_rm32, Code::And_rm32_imm8, Code::And_rm32_imm32, Code::And_r64_rm64, Code::And_rm64_imm8, Code::And_rm64_imm32]);
+const OR: Alu =
+    Alu([Code::Or_r32_rm32, Code::Or_rm32_imm8, Code::Or_rm32_imm32, Code::Or_r64_rm64, Code::Or_rm64_imm8, Code::Or_rm64_imm32]);
+const XOR: Alu =
+    Alu([Code::Xor_r32_rm32, Code::Xor_rm32_imm8, Code::Xor_rm32_imm32, Code::Xor_r64_rm64, Code::Xor_rm64_imm8, Code::Xor_rm64_imm32]);
+const CMP: Alu =
+    Alu([Code::Cmp_r32_rm32, Code::Cmp_rm32_imm8, Code::Cmp_rm32_imm32, Code::Cmp_r64_rm64, Code::Cmp_rm64_imm8, Code::Cmp_rm64_imm32]);
 
 /// Conditional moves of 32 and 64 bits.
 fn cmov(cc: Cc, wide: bool) -> Code {
@@ -97,7 +103,9 @@ impl Lower<'_> {
         let codes = &alu.0[if wide { 3 } else { 0 }..];
         match b {
             Rmi::Rm(b) => (codes[0], Opnd::rm(b, view)),
-            Rmi::Imm(c) if i8::try_from(c).is_ok() => (codes[1], Opnd::Imm(if wide { OpKind::Immediate8to64 } else { OpKind::Immediate8to32 }, c)),
+            Rmi::Imm(c) if i8::try_from(c).is_ok() => {
+                (codes[1], Opnd::Imm(if wide { OpKind::Immediate8to64 } else { OpKind::Immediate8to32 }, c))
+            }
             Rmi::Imm(c) => (codes[2], Opnd::Imm(if wide { OpKind::Immediate32to64 } else { OpKind::Immediate32 }, c)),
         }
     }
@@ -105,7 +113,9 @@ impl Lower<'_> {
     /// The register of a scalar for an instruction that overwrites it: its own, or a copy where it is still needed.
     pub(super) fn gpr_over(&mut self, v: Value) -> VReg {
         let r = self.reg(v);
-        if self.dies(v) || self.homeless(v) && !matches!(self.an.inst(self.an.root(v)).map(|i| &i.op), Some(Op::Scratch { .. } | Op::PtrAdd)) {
+        if self.dies(v)
+            || self.homeless(v) && !matches!(self.an.inst(self.an.root(v)).map(|i| &i.op), Some(Op::Scratch { .. } | Op::PtrAdd))
+        {
             return r;
         }
         self.def(Code::Mov_r64_rm64, GPR, View::Q, &[Opnd::Use(r, View::Q)])
@@ -145,10 +155,13 @@ impl Lower<'_> {
         let v = self.an.root(v);
         if self.vals[v.index()].is_none()
             && let Some(inst) = self.an.inst(v)
-            && let Op::Cmp(op) = inst.op
             && self.an.deferred(v)
         {
-            return self.compare(op, inst.args[0], inst.args[1]);
+            match inst.op {
+                Op::Cmp(op) => return self.compare(op, inst.args[0], inst.args[1]),
+                Op::Reduce(op) => return self.test_mask(op, inst.args[0]),
+                _ => {}
+            }
         }
         let r = self.reg(v);
         self.emit(Code::Test_rm32_r32, &[Opnd::Use(r, View::D), Opnd::Use(r, View::D)]);

@@ -39,7 +39,8 @@ impl Lower<'_> {
         let mut index = x;
         let mut result = None;
         for row in 0..16 {
-            let t = if w == Width::X { self.op2(Vop::MovupsL, w, at.offset(row * 16)) } else { self.broadcast_block(w, at.offset(row * 16)) };
+            let t =
+                if w == Width::X { self.op2(Vop::MovupsL, w, at.offset(row * 16)) } else { self.broadcast_block(w, at.offset(row * 16)) };
             if row > 0 {
                 let step = self.konst(Lanes::splat(16, 1), w, Fold::Whole);
                 index = self.op3(Vop::Psubb, w, index, step);

@@ -166,7 +166,9 @@ impl<'k> Lower<'k> {
     pub(super) fn splat_bits(&self, v: Value) -> Option<u64> {
         let lane = self.ty(v).elem.bits();
         match self.lanes(v)? {
-            Lanes::Splat32(bits) if lane <= 32 => Some(u64::from(bits) & (u64::MAX >> (64 - lane))).filter(|&b| Lanes::splat(b, lane as usize / 8) == Lanes::Splat32(bits)),
+            Lanes::Splat32(bits) if lane <= 32 => {
+                Some(u64::from(bits) & (u64::MAX >> (64 - lane))).filter(|&b| Lanes::splat(b, lane as usize / 8) == Lanes::Splat32(bits))
+            }
             Lanes::Splat32(bits) => Some(u64::from(bits) << 32 | u64::from(bits)),
             Lanes::Splat64(bits) if lane == 64 => Some(bits),
             _ => None,
@@ -299,10 +301,21 @@ impl<'k> Lower<'k> {
         }
     }
 
-    /// Whether a value would rather be the operand that may be memory.
-    pub(super) fn foldable(&self, v: Value) -> bool {
+    /// How much a value would rather be the operand that may be memory or an immediate: a load that waits most, then what is made anew, unless
+    /// the loop keeps it in a register.
+    pub(super) fn fold_rank(&self, v: Value) -> u8 {
         let v = self.an.root(v);
-        self.vals[v.index()].is_none() && (self.an.deferred(v) || self.homeless(v))
+        match self.vals[v.index()] {
+            Some(_) => 0,
+            None if self.an.deferred(v) => 2,
+            None if !self.homeless(v) => 0,
+            None => u8::from(self.in_gpr(v) || !self.room()),
+        }
+    }
+
+    /// Whether a value would rather be the operand that may be memory or an immediate.
+    pub(super) fn foldable(&self, v: Value) -> bool {
+        self.fold_rank(v) > 0
     }
 
     // ---- things made anew ----

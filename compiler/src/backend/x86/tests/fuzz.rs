@@ -24,9 +24,13 @@ fn check(seed: u64, level: X86Level, size: u32) {
     }
     let status = call(&code, &slots, case.begin, case.end);
     let after: Vec<Vec<u8>> = buffers.iter().map(Guarded::bytes).collect();
-    let differs = after.iter().zip(&expected.1).enumerate().find_map(|(i, (a, e))| a.iter().zip(e).position(|(a, e)| a != e).map(|at| (i, at)));
+    let differs =
+        after.iter().zip(&expected.1).enumerate().find_map(|(i, (a, e))| a.iter().zip(e).position(|(a, e)| a != e).map(|at| (i, at)));
     if (status, &after) != (expected.0, &expected.1) {
-        panic!("seed {seed} {level:?} size {size}: status {status} for {}, first difference (buffer, byte) {differs:?}\n{}", expected.0, case.kernel);
+        panic!(
+            "seed {seed} {level:?} size {size}: status {status} for {}, first difference (buffer, byte) {differs:?}\n{}",
+            expected.0, case.kernel
+        );
     }
 }
 

@@ -258,10 +258,7 @@ fn probe(seed: u64, level: X86Level, op: &Op, ty: Type, args: &[Type]) {
 /// Whether the verifier takes an operator with these types.
 fn takes(op: &Op, ty: Type, args: &[Type]) -> bool {
     let mut b = Builder::new("takes");
-    let args: Vec<Value> = args
-        .iter()
-        .map(|&t| if t == Type::PTR { b.ptr_param("p") } else { b.inst(Op::Const(0), t, &[]) })
-        .collect();
+    let args: Vec<Value> = args.iter().map(|&t| if t == Type::PTR { b.ptr_param("p") } else { b.inst(Op::Const(0), t, &[]) }).collect();
     b.inst(op.clone(), ty, &args);
     verify(&b.finish()).is_ok()
 }
@@ -620,7 +617,11 @@ fn store_first(level: X86Level, ty: Type, mem: Mem, narrow: Narrow) {
         p.output_bytes(5);
         let at = p.output_bytes(usize::from(first) * mem.bytes() as usize);
         note_floats(&mut p, mem, at.disp as usize, usize::from(first));
-        if first == ty.lanes { p.b.store(mem, narrow, at, v) } else { p.b.store_first(mem, narrow, at, v, first) }
+        if first == ty.lanes {
+            p.b.store(mem, narrow, at, v)
+        } else {
+            p.b.store_first(mem, narrow, at, v, first)
+        }
         p.check(level, &format!("store {} {narrow:?} {ty} first {first}", mem.name()));
     }
 }

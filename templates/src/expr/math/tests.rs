@@ -51,7 +51,13 @@ fn ulps(got: f32, exact: f64) -> f64 {
         return if got.is_infinite() { 0.0 } else { (f64::from(got) - exact).abs() / ulp(exact) };
     }
     // Overflow counts from the largest finite number.
-    let near = |v: f32| if v.is_infinite() { f64::from(f32::MAX).copysign(f64::from(v)) + ulp(f64::from(f32::MAX)).copysign(f64::from(v)) } else { f64::from(v) };
+    let near = |v: f32| {
+        if v.is_infinite() {
+            f64::from(f32::MAX).copysign(f64::from(v)) + ulp(f64::from(f32::MAX)).copysign(f64::from(v))
+        } else {
+            f64::from(v)
+        }
+    };
     (near(got) - if rounded.is_infinite() { near(rounded) } else { exact }).abs() / ulp(exact)
 }
 
@@ -134,7 +140,24 @@ fn sine_and_cosine() {
 /// Pairs of all specials, and pseudo-random ones.
 fn pairs() -> (Vec<f32>, Vec<f32>) {
     let specials = [
-        0.0f32, 1.0, 2.0, 3.0, 0.5, 1.5, 1e-45, 1e-38, 1e38, f32::MAX, f32::INFINITY, f32::NAN, 16777215.0, 16777216.0, 4.0, 0.9999999, 1.0000001, 65.0,
+        0.0f32,
+        1.0,
+        2.0,
+        3.0,
+        0.5,
+        1.5,
+        1e-45,
+        1e-38,
+        1e38,
+        f32::MAX,
+        f32::INFINITY,
+        f32::NAN,
+        16777215.0,
+        16777216.0,
+        4.0,
+        0.9999999,
+        1.0000001,
+        65.0,
     ];
     let all: Vec<f32> = specials.iter().flat_map(|v| [*v, -*v]).collect();
     let mut x = vec![];
