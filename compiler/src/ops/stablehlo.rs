@@ -14,11 +14,11 @@ use crate::ops::storage::{over_operands, storage_of};
 use tflc_templates::expr::{Binary, Expr};
 
 /// The elementwise ones.
-pub const BINARY: Operator = Operator::new(infer, Eval::Pointwise(build));
+pub(super) const BINARY: Operator = Operator::new(infer, Eval::Pointwise(build));
 /// STABLEHLO_PAD.
-pub const PAD: Operator = Operator::new(infer_pad, Eval::Direct(pad));
+pub(super) const PAD: Operator = Operator::new(infer_pad, Eval::Direct(pad));
 /// STABLEHLO_REDUCE_WINDOW, with one of the operators of [`reducer`] as its body.
-pub const REDUCE_WINDOW: Operator = Operator::new(infer_window, Eval::Direct(window));
+pub(super) const REDUCE_WINDOW: Operator = Operator::new(infer_window, Eval::Direct(window));
 
 const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64];
 

@@ -13,9 +13,9 @@ use crate::ops::stablehlo::reducer;
 use tflc_templates::expr::Binary;
 
 /// STABLEHLO_GATHER.
-pub const GATHER: Operator = Operator::new(infer_gather, Eval::Direct(gather));
+pub(super) const GATHER: Operator = Operator::new(infer_gather, Eval::Direct(gather));
 /// STABLEHLO_SCATTER.
-pub const SCATTER: Operator = Operator::new(infer_scatter, Eval::Direct(scatter));
+pub(super) const SCATTER: Operator = Operator::new(infer_scatter, Eval::Direct(scatter));
 
 /// Axes from an attribute, each below `rank`, none twice.
 fn axes(call: &Call<'_>, name: &str, rank: usize) -> Result<Vec<usize>, CompileError> {

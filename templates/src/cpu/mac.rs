@@ -245,17 +245,17 @@ impl Scheme {
         let steps = self.steps(k);
         let from = out.len();
         out.resize(from + steps * nr * G, 0);
-        for (s, step) in out[from..].chunks_exact_mut(nr * G).enumerate() {
-            let start = self.step_start(s, k);
-            let whole = start == s * kr && start + kr <= k;
-            for (n, group) in step.as_chunks_mut::<G>().0.iter_mut().enumerate() {
-                let first = if whole { index(n, start) } else { None };
-                let adjacent = first.filter(|i| kr == 1 || index(n, start + kr - 1) == Some(i + kr - 1));
-                if let Some(run) = adjacent.and_then(|i| weights.get(i * bytes..)?.first_chunk::<G>()) {
-                    *group = run.map(|w| w ^ flip);
-                    continue;
-                }
-                for (j, to) in (start..start + kr).zip(group.chunks_exact_mut(bytes)) {
+        let groups = out[from..].as_chunks_mut::<G>().0;
+        for n in 0..nr {
+            // A column whose elements lie side by side goes group by group; what remains, element by element.
+            let row = (k > 0).then(|| index(n, 0)).flatten().filter(|i| index(n, k - 1) == Some(i + k - 1)).and_then(|i| weights.get(i * bytes..(i + k) * bytes));
+            let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
+            for (to, group) in groups[n..].iter_mut().step_by(nr).zip(row) {
+                *to = group.map(|w| w ^ flip);
+            }
+            for s in row.len()..steps {
+                let start = self.step_start(s, k);
+                for (j, to) in (start..start + kr).zip(groups[s * nr + n].chunks_exact_mut(bytes)) {
                     if let Some(i) = if j < k && j >= s * kr { index(n, j) } else { None } {
                         to.iter_mut().zip(&weights[i * bytes..]).for_each(|(t, w)| *t = w ^ flip);
                     }
