@@ -5,10 +5,12 @@
 
 mod constants;
 pub mod context;
+mod control;
 mod conv;
 mod epilogue;
 mod gather;
 mod grain;
+mod graphs;
 pub mod interpret;
 mod matmul;
 mod movement;
@@ -23,6 +25,7 @@ mod slice;
 mod softmax;
 mod space;
 mod storage;
+mod variables;
 pub mod view;
 
 use crate::error::{CompileError, Unsupported};
@@ -32,7 +35,7 @@ use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
 use program::{ARENA_ALIGN, Call, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
-use storage::{Slot, SlotId, SlotRegion};
+use storage::SlotRegion;
 
 /// Lowers the graph `entry` of `model` for `target`.
 ///
@@ -57,63 +60,13 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
         now: 0,
         inputs: graph.inputs.iter().map(port).collect(),
         outputs: graph.outputs.iter().map(port).collect(),
+        variables: HashMap::new(),
+        first_values: vec![],
+        active: vec![],
+        graphs: 0,
     };
-    let steps = lower_entry(&mut shared, entry)?;
+    let steps = graphs::lower_entry(&mut shared, entry)?;
     finish(shared, steps)
-}
-
-/// Lowers the entry graph: the caller owns inputs and outputs, variables lie in the state.
-fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>, CompileError> {
-    let graph = &shared.model.graphs[id.index()];
-    let pinned = |t: TensorId| {
-        let index = |list: &[TensorId]| list.iter().position(|&u| u == t).map(|i| i as u32);
-        if graph.tensor(t).data.is_some() {
-            None
-        } else if let Some(i) = index(&graph.inputs) {
-            Some(SlotRegion::Input(i))
-        } else if graph.tensor(t).variable {
-            Some(SlotRegion::State)
-        } else {
-            index(&graph.outputs).map(SlotRegion::Output)
-        }
-    };
-    let storage = storage::assign(graph, &pinned);
-    let base = shared.slots.len() as u32;
-    shared.slots.extend(storage.slots);
-    let of = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId(base + slot as u32), at))).collect();
-    let mut cx = Cx { shared, graph_id: id, graph, storage: of, steps: vec![], node: None };
-    let mut missing = vec![];
-    for node in &graph.nodes {
-        cx.node = Some(node);
-        match lower_node(&mut cx, node) {
-            Ok(()) => {}
-            Err(CompileError::Unsupported(list)) => missing.extend(list),
-            Err(e) => return Err(e),
-        }
-        cx.shared.now += 1;
-    }
-    if !missing.is_empty() {
-        return Err(CompileError::Unsupported(missing));
-    }
-    cx.node = None;
-    copy_outputs(&mut cx)?;
-    Ok(cx.steps)
-}
-
-/// Copies outputs that are inputs, constants, variables or other outputs at the same time.
-fn copy_outputs(cx: &mut Cx<'_, '_>) -> Result<(), CompileError> {
-    for (i, &t) in cx.graph.outputs.iter().enumerate() {
-        let region = cx.storage[t.index()].map(|(s, _)| cx.shared.slots[s.index()].region);
-        if region == Some(SlotRegion::Output(i as u32)) {
-            continue;
-        }
-        let bytes = cx.ty(t).bytes();
-        let now = cx.shared.now;
-        let slot = cx.shared.add_slot(Slot { bytes, region: SlotRegion::Output(i as u32), first: now, last: now });
-        let from = cx.operand(t)?;
-        movement::copy(cx, from, Operand::Slot(slot, 0), bytes);
-    }
-    Ok(())
 }
 
 /// Plans the arena and turns symbolic addresses into places.
@@ -134,6 +87,7 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
                 places[i] = Place { region: Region::State, offset: state_bytes as u64 };
                 state_bytes += slot.bytes.next_multiple_of(ARENA_ALIGN);
             }
+            SlotRegion::Alias(_) | SlotRegion::Variable(_) => {}
             SlotRegion::Input(k) => places[i].region = Region::Input(k),
             SlotRegion::Output(k) => places[i].region = Region::Output(k),
         }
@@ -143,10 +97,17 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
     for (&slot, &offset) in in_arena.iter().zip(&plan.offsets) {
         places[slot].offset = offset as u64;
     }
-    let resolve = |o: Operand| match o {
+    let resolve = |places: &[Place], o: Operand| match o {
         Operand::Slot(s, at) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
         Operand::Weights(at) => Place { region: Region::Weights, offset: at as u64 },
     };
+    // An alias names a slot in front of it.
+    for (i, slot) in shared.slots.iter().enumerate() {
+        if let SlotRegion::Alias(to) | SlotRegion::Variable(to) = slot.region {
+            places[i] = resolve(&places, to);
+        }
+    }
+    let resolve = |o: Operand| resolve(&places, o);
     Ok(Program {
         steps: resolve_steps(steps, &resolve),
         kernels: shared.kernels,
@@ -180,6 +141,16 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    match node.op {
+        OpKind::If
+        | OpKind::While
+        | OpKind::Call
+        | OpKind::CallOnce
+        | OpKind::StablehloComposite
+        | OpKind::StablehloCase => return control::lower(cx, node),
+        OpKind::VarHandle | OpKind::ReadVariable | OpKind::AssignVariable => return variables::lower(cx, node),
+        _ => {}
+    }
     // Where no result has an element there is nothing to compute.
     if !node.outputs.is_empty() && node.outputs.iter().all(|t| cx.ty(*t).elements() == 0) {
         return Ok(());

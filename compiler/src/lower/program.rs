@@ -194,6 +194,27 @@ impl Program {
         out
     }
 
+    /// Bounds the iterations of every loop.
+    pub fn limit_loops(&mut self, most: u64) {
+        fn walk(steps: &mut [Step], most: u64) {
+            for s in steps {
+                match s {
+                    Step::Call(_) => {}
+                    Step::If { then, otherwise, .. } => {
+                        walk(then, most);
+                        walk(otherwise, most);
+                    }
+                    Step::While { test, body, limit, .. } => {
+                        *limit = most;
+                        walk(test, most);
+                        walk(body, most);
+                    }
+                }
+            }
+        }
+        walk(&mut self.steps, most);
+    }
+
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.
     pub fn write_weights(&self, blob: &mut [u8]) {
         let mut rest = blob;

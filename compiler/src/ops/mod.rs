@@ -74,6 +74,7 @@ mod variable;
 pub mod window;
 
 pub use call::{Call, Operand};
+pub use control::{called_graphs, callees};
 pub use eval::Evaluator;
 pub use operator::{Args, EvalError};
 pub use pointwise::pointwise;
