@@ -17,15 +17,26 @@ use tflc_kir::{Caps, Kernel};
 pub enum Operand {
     /// In a slot, some bytes in.
     Slot(SlotId, usize),
+    /// In a slot, some bytes in, and so many bytes further on in each iteration of the repetition around it.
+    Moving(SlotId, usize, i64),
     /// In the weights.
     Weights(usize),
 }
 
 impl Operand {
+    /// The operand, `bytes` bytes further on in each iteration of a repetition; constants stay where they are.
+    pub fn moving(self, bytes: i64) -> Operand {
+        match self {
+            Operand::Slot(s, at) | Operand::Moving(s, at, _) => Operand::Moving(s, at, bytes),
+            Operand::Weights(_) => self,
+        }
+    }
+
     /// The operand `bytes` further on.
     pub fn offset(self, bytes: usize) -> Operand {
         match self {
             Operand::Slot(s, at) => Operand::Slot(s, at + bytes),
+            Operand::Moving(s, at, step) => Operand::Moving(s, at + bytes, step),
             Operand::Weights(at) => Operand::Weights(at + bytes),
         }
     }
@@ -38,6 +49,8 @@ pub(super) enum SymbolicStep {
     Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
     /// Conditional.
     If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
+    /// The body so many times.
+    Repeat { count: u64, body: Vec<SymbolicStep> },
     /// Loop.
     While { test: Vec<SymbolicStep>, condition: Operand, body: Vec<SymbolicStep> },
 }
@@ -227,6 +240,18 @@ impl<'a> Cx<'a, '_> {
         }
         let node = self.node_ref();
         self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });
+    }
+
+    /// Appends the steps that `body` appends, `count` times; operands that move take their next place each time.
+    pub(super) fn repeat<E>(&mut self, count: usize, body: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        if count <= 1 {
+            return if count == 1 { body(self) } else { Ok(()) };
+        }
+        let outer = std::mem::take(&mut self.steps);
+        let result = body(self);
+        let body = std::mem::replace(&mut self.steps, outer);
+        self.steps.push(SymbolicStep::Repeat { count: count as u64, body });
+        result
     }
 
     fn node_ref(&self) -> NodeRef {

@@ -101,7 +101,9 @@ fn branch(cx: &mut Cx<'_, '_>, node: &Node, id: GraphId, first: usize) -> Result
     })?;
     for (&out, resource) in node.outputs.iter().zip(given) {
         match (resource, cx.resources.get(&out)) {
-            (Some(r), Some(other)) if *other != r => return Err(cx.unsupported(Unsupported::Types("a resource that depends on a value".into()))),
+            (Some(r), Some(other)) if *other != r => {
+                return Err(cx.unsupported(Unsupported::Types("a resource that depends on a value".into())));
+            }
             (Some(r), _) => drop(cx.resources.insert(out, r)),
             (None, _) => {}
         }
@@ -261,7 +263,7 @@ fn root(cx: &Cx<'_, '_>, mut operand: Operand) -> Option<SlotId> {
     loop {
         match operand {
             Operand::Weights(_) => return None,
-            Operand::Slot(s, _) => match cx.shared.slots[s.index()].region {
+            Operand::Slot(s, _) | Operand::Moving(s, ..) => match cx.shared.slots[s.index()].region {
                 SlotRegion::Alias(to) | SlotRegion::Variable(to) => operand = to,
                 _ => return Some(s),
             },

@@ -98,7 +98,7 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
         places[slot].offset = offset as u64;
     }
     let resolve = |places: &[Place], o: Operand| match o {
-        Operand::Slot(s, at) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
+        Operand::Slot(s, at) | Operand::Moving(s, at, _) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
         Operand::Weights(at) => Place { region: Region::Weights, offset: at as u64 },
     };
     // An alias names a slot in front of it.
@@ -124,11 +124,14 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
 fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -> Vec<Step> {
     let one = |s| match s {
         SymbolicStep::Call { kernel, args, units, grain, node: NodeRef { location, label } } => {
-            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), units, grain, location, label })
+            let step = |o: &Operand| if let Operand::Moving(_, _, step) = o { *step } else { 0 };
+            let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
+            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
         SymbolicStep::If { condition, then, otherwise } => {
             Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
         }
+        SymbolicStep::Repeat { count, body } => Step::Repeat { count, body: resolve_steps(body, resolve) },
         SymbolicStep::While { test, condition, body } => Step::While {
             test: resolve_steps(test, resolve),
             condition: resolve(condition),
@@ -142,12 +145,9 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
-        OpKind::If
-        | OpKind::While
-        | OpKind::Call
-        | OpKind::CallOnce
-        | OpKind::StablehloComposite
-        | OpKind::StablehloCase => return control::lower(cx, node),
+        OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
+            return control::lower(cx, node);
+        }
         OpKind::VarHandle | OpKind::ReadVariable | OpKind::AssignVariable => return variables::lower(cx, node),
         _ => {}
     }

@@ -140,7 +140,10 @@ pub(super) fn overwrites(graph: &Graph, node: &Node, t: TensorId, shares: &dyn F
         OpKind::Pointwise => same(t) && node.reads().all(|u| !shares(u) || same(u)),
         // The rest of the operand stays, the window is written last.
         OpKind::DynamicUpdateSlice => {
-            node.tail.is_none() && same(t) && node.inputs.iter().flatten().filter(|&&u| u == t || shares(u)).count() == 1 && node.inputs[0] == Some(t)
+            node.tail.is_none()
+                && same(t)
+                && node.inputs.iter().flatten().filter(|&&u| u == t || shares(u)).count() == 1
+                && node.inputs[0] == Some(t)
         }
         _ => false,
     }

@@ -29,6 +29,7 @@ mod flex_map;
 pub mod fully_connected;
 pub mod gather;
 pub mod gemmlowp;
+pub mod gemmlowp_expr;
 mod logical;
 pub mod lstm;
 pub mod lstm_integer;

@@ -171,7 +171,9 @@ fn run_compiled(case: &Case<'_>) -> Result<String> {
     for cpu in levels() {
         let mut compiled = match Options::new().cpu(cpu).compile(model.clone()) {
             Ok(m) => m,
-            Err(JitError::Compile(e @ (CompileError::Unsupported(_) | CompileError::InvalidModel { .. }))) => return Ok(format!("error: {e}")),
+            Err(JitError::Compile(e @ (CompileError::Unsupported(_) | CompileError::InvalidModel { .. }))) => {
+                return Ok(format!("error: {e}"));
+            }
             Err(e) => return Err(e.into()),
         };
         state_bytes = compiled.program().state_bytes;
