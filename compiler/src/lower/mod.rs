@@ -11,7 +11,9 @@ mod epilogue;
 mod gather;
 mod grain;
 mod graphs;
+mod hybrid;
 pub mod interpret;
+mod mac;
 mod matmul;
 mod movement;
 mod pad;
@@ -27,6 +29,7 @@ mod space;
 mod storage;
 mod variables;
 pub mod view;
+mod wide;
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};

@@ -23,15 +23,20 @@ pub const BIDIRECTIONAL: Operator = Operator::new(infer_both, Eval::Stateful(eva
 pub const SVDF: Operator = Operator::new(infer_svdf, Eval::Stateful(eval_svdf));
 
 /// Operand numbers of one direction: weights, recurrent weights, bias, state, auxiliary weights.
-struct Layout {
-    operands: [usize; 5],
-    backward: bool,
+/// Operand numbers of one direction.
+pub struct Layout {
+    /// Weights, recurrent weights, bias, state, auxiliary weights.
+    pub operands: [usize; 5],
+    /// From the last step to the first.
+    pub backward: bool,
 }
 
-const ONE: Layout = Layout { operands: [1, 2, 3, 4, usize::MAX], backward: false };
+/// Operands of RNN and UNIDIRECTIONAL_SEQUENCE_RNN.
+pub const ONE: Layout = Layout { operands: [1, 2, 3, 4, usize::MAX], backward: false };
 /// Operands: input, forward (weights, recurrent, bias, state), backward likewise, auxiliary input, its two weights.
-const BOTH: [Layout; 2] = [Layout { operands: [1, 2, 3, 4, 10], backward: false }, Layout { operands: [5, 6, 7, 8, 11], backward: true }];
-const AUX: usize = 9;
+pub const BOTH: [Layout; 2] = [Layout { operands: [1, 2, 3, 4, 10], backward: false }, Layout { operands: [5, 6, 7, 8, 11], backward: true }];
+/// The auxiliary input.
+pub const AUX: usize = 9;
 
 impl Layout {
     fn check(&self, call: &Call<'_>) -> Result<usize, CompileError> {
