@@ -19,6 +19,8 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("bind-constants", passes::bind_constants::run),
     // Everything after it sees constants where the model computes them from constants, shapes above all.
     ("fold-constants", passes::fold_constants::run),
+    // While slices, sums and concatenations are still there by name; what it leaves without readers goes at the end.
+    ("fuse-list-update", passes::fuse_list_update::run),
     // Before fusion, so that producers and consumers meet.
     ("remove-identities", passes::remove_identities::run),
     // While padding is still its own node next to the convolution that can take it over.

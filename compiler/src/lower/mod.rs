@@ -20,6 +20,7 @@ mod pad;
 mod pointwise;
 mod pool;
 pub mod program;
+mod recurrent;
 mod reduce;
 mod resize;
 mod rounding;
@@ -151,6 +152,13 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
             return control::lower(cx, node);
         }
+        OpKind::Lstm
+        | OpKind::UnidirectionalSequenceLstm
+        | OpKind::BidirectionalSequenceLstm
+        | OpKind::Rnn
+        | OpKind::UnidirectionalSequenceRnn
+        | OpKind::BidirectionalSequenceRnn
+        | OpKind::Svdf => return recurrent::lower(cx, node),
         OpKind::VarHandle | OpKind::ReadVariable | OpKind::AssignVariable => return variables::lower(cx, node),
         _ => {}
     }

@@ -51,7 +51,7 @@ fn minus_magnitude(b: &mut ExprBuilder, a: Id) -> Id {
 }
 
 /// To 16 bits, as sums of raw numbers do.
-fn wrap(b: &mut ExprBuilder, v: Id) -> Id {
+pub fn wrap(b: &mut ExprBuilder, v: Id) -> Id {
     let bits = b.i32(16);
     let up = b.binary(Binary::Shl, v, bits);
     b.binary(Binary::Shr, up, bits)
@@ -75,7 +75,7 @@ fn shl(b: &mut ExprBuilder, v: Id, by: u32) -> Id {
 }
 
 /// Right shift, half away from zero.
-fn shr(b: &mut ExprBuilder, v: Id, by: u32) -> Id {
+pub fn shift_half_away(b: &mut ExprBuilder, v: Id, by: u32) -> Id {
     let (sign, half, by) = (b.i32(31), b.i32(1 << (by - 1)), b.i32(by as i32));
     let sign = b.binary(Binary::Shr, v, sign);
     let nudge = b.add(half, sign);
@@ -93,11 +93,11 @@ fn exp_quarter(b: &mut ExprBuilder, a: Id) -> Id {
     let x2 = mul(b, x, x);
     let x3 = mul(b, x2, x);
     let x4 = mul(b, x2, x2);
-    let x4 = shr(b, x4, 2);
+    let x4 = shift_half_away(b, x4, 2);
     let sum = b.add(x4, x3);
     let sum = mul(b, sum, third);
     let sum = b.add(sum, x2);
-    let sum = shr(b, sum, 1);
+    let sum = shift_half_away(b, sum, 1);
     let sum = b.add(x, sum);
     let sum = wrap(b, sum);
     let product = mul(b, constant_term, sum);

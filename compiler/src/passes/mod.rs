@@ -5,6 +5,7 @@
 pub mod bind_constants;
 pub mod fold_constants;
 pub mod fold_pad;
+pub mod fuse_list_update;
 pub mod fuse_pointwise;
 pub mod fuse_tail;
 pub mod inline_calls;
