@@ -1,8 +1,8 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
-use super::{host_target, runs_here};
 use super::memory::CodeMemory;
+use super::{host_target, runs_here};
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};
@@ -81,6 +81,7 @@ pub struct Options {
     signature: Option<String>,
     shapes: Vec<(String, Vec<usize>)>,
     perf_map: bool,
+    loop_limit: Option<u64>,
 }
 
 impl Options {
@@ -121,6 +122,13 @@ impl Options {
     #[must_use]
     pub fn perf_map(mut self, on: bool) -> Options {
         self.perf_map = on;
+        self
+    }
+
+    /// Ends a run with [`Status::IterationLimit`] where a WHILE runs for more iterations; without a limit, one without end never returns.
+    #[must_use]
+    pub fn loop_limit(mut self, iterations: u64) -> Options {
+        self.loop_limit = Some(iterations);
         self
     }
 
@@ -203,7 +211,10 @@ impl Code {
             driver::resize(&mut model, entry, &shapes)?;
         }
         driver::optimize(&mut model, entry, &target, &mut |_, _| {})?;
-        let program = crate::lower::lower(&model, entry, &target)?;
+        let mut program = crate::lower::lower(&model, entry, &target)?;
+        if let Some(most) = options.loop_limit {
+            program.limit_loops(most);
+        }
         drop(model);
         let mut weights = Buffer::zeroed(program.weights_bytes)?;
         // Packing weights and generating code are independent.

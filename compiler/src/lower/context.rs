@@ -6,7 +6,7 @@
 use super::program::{Content, Piece, Port, Recipe};
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
-use crate::ir::{Bytes, Graph, GraphId, Model, Node, TensorId, TensorType};
+use crate::ir::{Bytes, DType, Graph, GraphId, Model, Node, TensorId, TensorType};
 use crate::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +17,26 @@ use tflc_kir::{Caps, Kernel};
 pub enum Operand {
     /// In a slot, some bytes in.
     Slot(SlotId, usize),
+    /// In a slot, some bytes in, and so many bytes further on in each iteration of the repetition around it.
+    Moving(SlotId, usize, i64),
     /// In the weights.
     Weights(usize),
 }
 
 impl Operand {
+    /// The operand, `bytes` bytes further on in each iteration of a repetition; constants stay where they are.
+    pub fn moving(self, bytes: i64) -> Operand {
+        match self {
+            Operand::Slot(s, at) | Operand::Moving(s, at, _) => Operand::Moving(s, at, bytes),
+            Operand::Weights(_) => self,
+        }
+    }
+
     /// The operand `bytes` further on.
     pub fn offset(self, bytes: usize) -> Operand {
         match self {
             Operand::Slot(s, at) => Operand::Slot(s, at + bytes),
+            Operand::Moving(s, at, step) => Operand::Moving(s, at + bytes, step),
             Operand::Weights(at) => Operand::Weights(at + bytes),
         }
     }
@@ -38,6 +49,8 @@ pub(super) enum SymbolicStep {
     Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
     /// Conditional.
     If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
+    /// The body so many times.
+    Repeat { count: u64, body: Vec<SymbolicStep> },
     /// Loop.
     While { test: Vec<SymbolicStep>, condition: Operand, body: Vec<SymbolicStep> },
 }
@@ -58,6 +71,26 @@ pub(super) enum PieceKey {
     Bytes(Bytes),
 }
 
+/// What a tensor of type resource stands for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Resource {
+    /// A variable, by container and name.
+    Variable(String, String),
+}
+
+/// What tells parts of the state apart.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum VariableKey {
+    /// A variable tensor.
+    Tensor(GraphId, TensorId),
+    /// A resource variable, by container and name.
+    Named(String, String),
+    /// Whether a graph that runs once has run.
+    Flag(GraphId),
+    /// Whether variables have their first values.
+    Started,
+}
+
 /// Everything that all graphs of a lowering share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
@@ -74,6 +107,14 @@ pub(super) struct Shared<'a> {
     pub(super) now: usize,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
+    /// Parts of the state so far.
+    pub(super) variables: HashMap<VariableKey, (SlotId, usize)>,
+    /// Parts of the state that do not start as zeros: place, bytes, and the value of each byte.
+    pub(super) first_values: Vec<(Operand, usize, u8)>,
+    /// Graphs being lowered, outermost first.
+    pub(super) active: Vec<GraphId>,
+    /// Graphs lowered so far, each as often as it is called.
+    pub(super) graphs: usize,
 }
 
 /// Lowering of one graph, at one of its nodes.
@@ -84,6 +125,8 @@ pub struct Cx<'a, 'b> {
     pub(super) graph: &'a Graph,
     /// Storage of each tensor of the graph that has any.
     pub(super) storage: Vec<Option<(SlotId, usize)>>,
+    /// What tensors of type resource stand for.
+    pub(super) resources: HashMap<TensorId, Resource>,
     pub(super) steps: Vec<SymbolicStep>,
     pub(super) node: Option<&'a Node>,
 }
@@ -142,6 +185,7 @@ impl<'a> Cx<'a, '_> {
         }
         match self.storage[t.index()] {
             Some((slot, at)) => Ok(Operand::Slot(slot, at)),
+            None if self.ty(t).bytes() == 0 => Ok(Operand::Weights(0)),
             None => Err(self.internal(format!("tensor {t} has no storage"))),
         }
     }
@@ -198,6 +242,18 @@ impl<'a> Cx<'a, '_> {
         self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });
     }
 
+    /// Appends the steps that `body` appends, `count` times; operands that move take their next place each time.
+    pub(super) fn repeat<E>(&mut self, count: usize, body: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        if count <= 1 {
+            return if count == 1 { body(self) } else { Ok(()) };
+        }
+        let outer = std::mem::take(&mut self.steps);
+        let result = body(self);
+        let body = std::mem::replace(&mut self.steps, outer);
+        self.steps.push(SymbolicStep::Repeat { count: count as u64, body });
+        result
+    }
+
     fn node_ref(&self) -> NodeRef {
         match self.node {
             Some(n) => {
@@ -241,5 +297,29 @@ impl Shared<'_> {
     pub(super) fn add_slot(&mut self, slot: Slot) -> SlotId {
         self.slots.push(slot);
         SlotId(self.slots.len() as u32 - 1)
+    }
+
+    /// The part of the state that `key` names, of `bytes` bytes; `None` where it has another size.
+    pub(super) fn variable(&mut self, key: VariableKey, bytes: usize) -> Option<Operand> {
+        if let Some(&(slot, size)) = self.variables.get(&key) {
+            return (size == bytes).then_some(Operand::Slot(slot, 0));
+        }
+        let slot = self.add_slot(Slot { bytes, region: SlotRegion::State, first: 0, last: 0 });
+        self.variables.insert(key, (slot, bytes));
+        Some(Operand::Slot(slot, 0))
+    }
+
+    /// State of a variable tensor; one of int8 starts as its zero point, like LiteRT's.
+    pub(super) fn variable_tensor(&mut self, graph: GraphId, t: TensorId) -> Operand {
+        let ty = self.model.graphs[graph.index()].ty(t);
+        let key = VariableKey::Tensor(graph, t);
+        let known = self.variables.contains_key(&key);
+        let at = self.variable(key, ty.bytes()).unwrap_or(Operand::Weights(0));
+        if let (DType::Int8, Some((_, zero)), false) = (ty.dtype, ty.quant.per_tensor(), known)
+            && zero != 0
+        {
+            self.first_values.push((at, ty.bytes(), zero as u8));
+        }
+        at
     }
 }

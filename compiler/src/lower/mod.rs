@@ -5,10 +5,12 @@
 
 mod constants;
 pub mod context;
+mod control;
 mod conv;
 mod epilogue;
 mod gather;
 mod grain;
+mod graphs;
 mod hybrid;
 pub mod interpret;
 mod lut;
@@ -20,6 +22,7 @@ mod pointwise;
 mod pool;
 mod product;
 pub mod program;
+mod recurrent;
 mod reduce;
 mod resize;
 mod rounding;
@@ -28,6 +31,7 @@ mod slice;
 mod softmax;
 mod space;
 mod storage;
+mod variables;
 pub mod view;
 mod wide;
 
@@ -38,7 +42,7 @@ use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
 use program::{ARENA_ALIGN, Call, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
-use storage::{Slot, SlotId, SlotRegion};
+use storage::SlotRegion;
 
 /// Lowers the graph `entry` of `model` for `target`.
 ///
@@ -63,63 +67,13 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
         now: 0,
         inputs: graph.inputs.iter().map(port).collect(),
         outputs: graph.outputs.iter().map(port).collect(),
+        variables: HashMap::new(),
+        first_values: vec![],
+        active: vec![],
+        graphs: 0,
     };
-    let steps = lower_entry(&mut shared, entry)?;
+    let steps = graphs::lower_entry(&mut shared, entry)?;
     finish(shared, steps)
-}
-
-/// Lowers the entry graph: the caller owns inputs and outputs, variables lie in the state.
-fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>, CompileError> {
-    let graph = &shared.model.graphs[id.index()];
-    let pinned = |t: TensorId| {
-        let index = |list: &[TensorId]| list.iter().position(|&u| u == t).map(|i| i as u32);
-        if graph.tensor(t).data.is_some() {
-            None
-        } else if let Some(i) = index(&graph.inputs) {
-            Some(SlotRegion::Input(i))
-        } else if graph.tensor(t).variable {
-            Some(SlotRegion::State)
-        } else {
-            index(&graph.outputs).map(SlotRegion::Output)
-        }
-    };
-    let storage = storage::assign(graph, &pinned);
-    let base = shared.slots.len() as u32;
-    shared.slots.extend(storage.slots);
-    let of = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId(base + slot as u32), at))).collect();
-    let mut cx = Cx { shared, graph_id: id, graph, storage: of, steps: vec![], node: None };
-    let mut missing = vec![];
-    for node in &graph.nodes {
-        cx.node = Some(node);
-        match lower_node(&mut cx, node) {
-            Ok(()) => {}
-            Err(CompileError::Unsupported(list)) => missing.extend(list),
-            Err(e) => return Err(e),
-        }
-        cx.shared.now += 1;
-    }
-    if !missing.is_empty() {
-        return Err(CompileError::Unsupported(missing));
-    }
-    cx.node = None;
-    copy_outputs(&mut cx)?;
-    Ok(cx.steps)
-}
-
-/// Copies outputs that are inputs, constants, variables or other outputs at the same time.
-fn copy_outputs(cx: &mut Cx<'_, '_>) -> Result<(), CompileError> {
-    for (i, &t) in cx.graph.outputs.iter().enumerate() {
-        let region = cx.storage[t.index()].map(|(s, _)| cx.shared.slots[s.index()].region);
-        if region == Some(SlotRegion::Output(i as u32)) {
-            continue;
-        }
-        let bytes = cx.ty(t).bytes();
-        let now = cx.shared.now;
-        let slot = cx.shared.add_slot(Slot { bytes, region: SlotRegion::Output(i as u32), first: now, last: now });
-        let from = cx.operand(t)?;
-        movement::copy(cx, from, Operand::Slot(slot, 0), bytes);
-    }
-    Ok(())
 }
 
 /// Plans the arena and turns symbolic addresses into places.
@@ -140,6 +94,7 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
                 places[i] = Place { region: Region::State, offset: state_bytes as u64 };
                 state_bytes += slot.bytes.next_multiple_of(ARENA_ALIGN);
             }
+            SlotRegion::Alias(_) | SlotRegion::Variable(_) => {}
             SlotRegion::Input(k) => places[i].region = Region::Input(k),
             SlotRegion::Output(k) => places[i].region = Region::Output(k),
         }
@@ -149,10 +104,17 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
     for (&slot, &offset) in in_arena.iter().zip(&plan.offsets) {
         places[slot].offset = offset as u64;
     }
-    let resolve = |o: Operand| match o {
-        Operand::Slot(s, at) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
+    let resolve = |places: &[Place], o: Operand| match o {
+        Operand::Slot(s, at) | Operand::Moving(s, at, _) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
         Operand::Weights(at) => Place { region: Region::Weights, offset: at as u64 },
     };
+    // An alias names a slot in front of it.
+    for (i, slot) in shared.slots.iter().enumerate() {
+        if let SlotRegion::Alias(to) | SlotRegion::Variable(to) = slot.region {
+            places[i] = resolve(&places, to);
+        }
+    }
+    let resolve = |o: Operand| resolve(&places, o);
     Ok(Program {
         steps: resolve_steps(steps, &resolve),
         kernels: shared.kernels,
@@ -169,11 +131,14 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
 fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -> Vec<Step> {
     let one = |s| match s {
         SymbolicStep::Call { kernel, args, units, grain, node: NodeRef { location, label } } => {
-            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), units, grain, location, label })
+            let step = |o: &Operand| if let Operand::Moving(_, _, step) = o { *step } else { 0 };
+            let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
+            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
         SymbolicStep::If { condition, then, otherwise } => {
             Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
         }
+        SymbolicStep::Repeat { count, body } => Step::Repeat { count, body: resolve_steps(body, resolve) },
         SymbolicStep::While { test, condition, body } => Step::While {
             test: resolve_steps(test, resolve),
             condition: resolve(condition),
@@ -186,6 +151,20 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    match node.op {
+        OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
+            return control::lower(cx, node);
+        }
+        OpKind::Lstm
+        | OpKind::UnidirectionalSequenceLstm
+        | OpKind::BidirectionalSequenceLstm
+        | OpKind::Rnn
+        | OpKind::UnidirectionalSequenceRnn
+        | OpKind::BidirectionalSequenceRnn
+        | OpKind::Svdf => return recurrent::lower(cx, node),
+        OpKind::VarHandle | OpKind::ReadVariable | OpKind::AssignVariable => return variables::lower(cx, node),
+        _ => {}
+    }
     // Where no result has an element there is nothing to compute.
     if !node.outputs.is_empty() && node.outputs.iter().all(|t| cx.ty(*t).elements() == 0) {
         return Ok(());

@@ -29,6 +29,7 @@ mod flex_map;
 pub mod fully_connected;
 pub mod gather;
 pub mod gemmlowp;
+pub mod gemmlowp_expr;
 mod logical;
 pub mod lstm;
 pub mod lstm_integer;
@@ -76,6 +77,7 @@ mod variable;
 pub mod window;
 
 pub use call::{Call, Operand};
+pub use control::{called_graphs, callees};
 pub use eval::Evaluator;
 pub use operator::{Args, EvalError};
 pub use pointwise::pointwise;

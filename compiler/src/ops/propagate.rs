@@ -5,8 +5,9 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, OpKind, TensorId, TensorType};
+use crate::ir::{GraphId, Model, OpKind, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
+use crate::ops::control::callees;
 use crate::ops::eval::is_control;
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
@@ -88,7 +89,7 @@ impl Pass {
             return Ok(());
         }
         let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
-        let targets = targets(node);
+        let targets = callees(node);
         let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
         for target in targets {
             if target.index() >= model.graphs.len() || self.done.contains(&target) {
@@ -146,7 +147,7 @@ impl Pass {
     /// Whether the node calls a graph whose results have shapes known only at run time.
     fn calls_dynamic(&self, model: &Model, node: &crate::ir::Node) -> bool {
         is_control(node.op)
-            && targets(node)
+            && callees(node)
                 .into_iter()
                 .filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph)))
                 .any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
@@ -177,21 +178,6 @@ impl Pass {
         let values: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
         evaluate(call, &values, types, &mut State::default()).unwrap_or_default()
     }
-}
-
-/// The graphs that a node calls.
-fn targets(node: &crate::ir::Node) -> Vec<GraphId> {
-    let mut targets = vec![];
-    for (_, value) in node.attrs.iter() {
-        match value {
-            AttrValue::Graph(g) => targets.push(*g),
-            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => {
-                targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId))
-            }
-            _ => {}
-        }
-    }
-    targets
 }
 
 /// Whether the result's shape comes from a value that is known, whatever the operands' shapes are.

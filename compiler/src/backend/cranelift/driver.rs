@@ -111,6 +111,7 @@ fn parts(steps: &[Step]) -> Vec<&[Step]> {
         match s {
             Step::Call(_) => 1,
             Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
+            Step::Repeat { body, .. } => sum(body),
             Step::While { test, body, .. } => sum(test) + sum(body),
         }
     }
@@ -244,6 +245,8 @@ struct Part<'a, 'b, 'f> {
     context: StackSlot,
     tasks: &'a HashMap<usize, usize>,
     functions: HashMap<usize, FuncRef>,
+    /// Number of the iteration of the innermost repetition.
+    iteration: Option<Val>,
 }
 
 impl Part<'_, '_, '_> {
@@ -251,7 +254,7 @@ impl Part<'_, '_, '_> {
         let args = enter(b, invoke_signature());
         let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
         let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
-        let mut part = Part { b, args, slots, context, tasks, functions: HashMap::new() };
+        let mut part = Part { b, args, slots, context, tasks, functions: HashMap::new(), iteration: None };
         part.steps(steps);
         let ok = part.b.ins().iconst(I32, 0);
         part.b.ins().return_(&[ok]);
@@ -262,6 +265,7 @@ impl Part<'_, '_, '_> {
             match s {
                 Step::Call(c) => self.call(c),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
+                Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
             }
         }
@@ -300,7 +304,11 @@ impl Part<'_, '_, '_> {
         let slots = self.b.ins().stack_addr(I64, self.slots, 0);
         for (i, place) in call.args.iter().enumerate() {
             let (base, offset) = self.place(place);
-            let address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            let mut address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            if let (Some(&step), Some(iteration)) = (call.advance.get(i).filter(|s| **s != 0), self.iteration) {
+                let moved = self.b.ins().imul_imm_s(iteration, step);
+                address = self.b.ins().iadd(address, moved);
+            }
             self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
         }
         let status = if is_split(call) { self.call_split(call, slots) } else { self.call_serial(call, slots) };
@@ -362,6 +370,22 @@ impl Part<'_, '_, '_> {
             self.b.ins().jump(join, &[]);
         }
         self.b.switch_to_block(join);
+    }
+
+    fn repeat(&mut self, count: u64, body: &[Step]) {
+        let (inner, exit) = (self.b.create_block(), self.b.create_block());
+        let i = self.b.append_block_param(inner, I64);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().jump(inner, &[BlockArg::Value(zero)]);
+        self.b.switch_to_block(inner);
+        let outer = self.iteration.replace(i);
+        self.steps(body);
+        self.iteration = outer;
+        let next = self.b.ins().iadd_imm_s(i, 1);
+        let count = self.b.ins().iconst(I64, count as i64);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, count);
+        self.b.ins().brif(more, inner, &[BlockArg::Value(next)], exit, &[]);
+        self.b.switch_to_block(exit);
     }
 
     fn while_loop(&mut self, test: &[Step], condition: &Place, body: &[Step], limit: u64) {
