@@ -1,8 +1,8 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
-use super::{host_target, runs_here};
 use super::memory::CodeMemory;
+use super::{host_target, runs_here};
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};

@@ -17,8 +17,12 @@ mod pointwise;
 mod pool;
 pub mod program;
 mod reduce;
+mod reorder;
 mod resize;
 mod rounding;
+mod scatter;
+mod search;
+mod signal;
 mod slice;
 mod softmax;
 mod space;
@@ -228,6 +232,16 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::ScatterNd
+        | OpKind::SparseToDense
+        | OpKind::SegmentSum
+        | OpKind::UnsortedSegmentProd
+        | OpKind::UnsortedSegmentMax
+        | OpKind::UnsortedSegmentSum
+        | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
+        OpKind::TopkV2 | OpKind::Bucketize => search::lower(cx, node),
+        OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
+        OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Custom => {

@@ -5,13 +5,16 @@
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
 pub mod arg;
+pub mod bucketize;
 pub mod conv;
 pub mod depthwise;
 mod depthwise_dot;
 mod depthwise_tap;
 pub mod epilogue;
+pub mod fft;
 pub mod gather;
 pub mod gemm;
+mod heap;
 pub(crate) mod implicit;
 pub mod l2_norm;
 pub mod mac;
@@ -20,10 +23,14 @@ pub mod pointwise;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod reverse_sequence;
+mod scalar;
 pub mod scan;
+pub mod scatter;
 pub mod softmax;
 pub mod table;
 pub(crate) mod tiling;
+pub mod top_k;
 pub mod transpose_conv;
 mod units;
 pub mod window;
