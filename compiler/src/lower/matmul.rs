@@ -73,14 +73,14 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     Ok(())
 }
 
-fn call_gemm(cx: &mut Cx<'_, '_>, spec: GemmSpec, args: Vec<Operand>) {
+pub(super) fn call_gemm(cx: &mut Cx<'_, '_>, spec: GemmSpec, args: Vec<Operand>) {
     let caps = cx.caps().clone();
     let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
     cx.call(format!("{spec:?}"), move || gemm::build(&spec, &caps), args, units as u64, grain as u64);
 }
 
 /// Copies an f32 matrix `[k, n]` with these strides (of k and n, in elements) into the kernel's panels in a workspace.
-fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strides: [i64; 2]) -> Operand {
+pub(super) fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strides: [i64; 2]) -> Operand {
     let caps = cx.caps().clone();
     let panels = gemm::panels(spec, &caps);
     let workspace = cx.workspace(gemm::packed_bytes(spec, &caps));

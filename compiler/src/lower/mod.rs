@@ -3,9 +3,13 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
+mod boxes;
 mod constants;
 pub mod context;
 mod conv;
+mod conv_3d;
+mod custom;
+mod embedding;
 mod epilogue;
 mod gather;
 mod grain;
@@ -16,6 +20,7 @@ mod pad;
 mod pointwise;
 mod pool;
 pub mod program;
+mod random;
 mod reduce;
 mod reorder;
 mod resize;
@@ -30,7 +35,7 @@ mod storage;
 pub mod view;
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{GraphId, Model, Node, OpKind, TensorId};
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
@@ -244,13 +249,11 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
-        OpKind::Custom => {
-            let name = match node.attrs.get("custom_code") {
-                Some(AttrValue::Str(s)) => s.clone(),
-                _ => String::new(),
-            };
-            Err(cx.unsupported(Unsupported::CustomOperator(name)))
-        }
+        OpKind::EmbeddingLookupSparse | OpKind::HashtableLookup => embedding::lower(cx, node),
+        OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
+        OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
+        OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
+        OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }

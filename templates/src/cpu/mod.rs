@@ -5,11 +5,13 @@
 //! [`epilogue`]. [`table`] has a row for each family, from which tests and benchmarks expand.
 
 pub mod arg;
+pub mod arg_pool;
 pub mod bucketize;
 pub mod conv;
 pub mod depthwise;
 mod depthwise_dot;
 mod depthwise_tap;
+pub mod detection;
 pub mod epilogue;
 pub mod fft;
 pub mod gather;
@@ -17,17 +19,21 @@ pub mod gemm;
 mod heap;
 pub(crate) mod implicit;
 pub mod l2_norm;
+pub mod lookup;
 pub mod mac;
 pub mod peak;
 pub mod pointwise;
 pub mod pool;
+pub mod random;
 pub mod reduce;
 pub mod resample;
+pub mod resampler;
 pub mod reverse_sequence;
 mod scalar;
 pub mod scan;
 pub mod scatter;
 pub mod softmax;
+pub mod suppress;
 pub mod table;
 pub(crate) mod tiling;
 pub mod top_k;

@@ -78,8 +78,86 @@ def bucketize(dtype, boundaries):
     return one("BUCKETIZE", (3, 17), "BucketizeOptions", dtype, "i32", boundaries=boundaries)
 
 
+def suppression(version, boxes, most, overlap, least, sigma=0.5):
+    """NON_MAX_SUPPRESSION over boxes (two corners in any order) and scores that are inputs."""
+    def make(net):
+        numbers = [overlap, least] + ([sigma] if version == 5 else [])
+        # Scores that are all different: LiteRT does not say which of equal ones comes first.
+        scores = net.op("ADD", [x(net, (boxes,)), net.const([i / 9999 for i in range(boxes)], "f32")], ("f32", None), "AddOptions")
+        parts = [x(net, (boxes, 4)), scores, net.const(most, "i32")] + [net.const(n, "f32") for n in numbers]
+        results = [("i32", None)] + [("f32", None)] * (version == 5) + [("i32", None)]
+        net.outputs(*net.op(f"NON_MAX_SUPPRESSION_V{version}", parts, results, f"NonMaxSuppressionV{version}Options"))
+    return make
+
+
+def random(code, shape, seed, seed2):
+    def make(net):
+        net.outputs(net.op(code, [net.const(shape, "i32")], ("f32", None), "RandomOptions", seed=seed, seed2=seed2))
+    return make
+
+
+def multinomial(shape, samples, dtype):
+    def make(net):
+        parts = [x(net, shape), net.const(samples, "i32")]
+        net.outputs(net.op("MULTINOMIAL", parts, (dtype, None), "RandomOptions", seed=12345, seed2=678))
+    return make
+
+
+def conv_3d(code, shape, kernel, stride, padding, out=None, bias=True):
+    """CONV_3D, or CONV_3D_TRANSPOSE to the shape `out`."""
+    def make(net):
+        w = net.const(net.rng.normal(0, 0.2, kernel), "f32")
+        count = kernel[-1] if out is None else kernel[-2]
+        last = [net.const(net.rng.normal(0, 1, (count,)), "f32")] if bias else []
+        parts = [x(net, shape), w] + last if out is None else [net.const(out, "i32"), w, x(net, shape)] + last
+        fields = {"strideD": stride[0], "strideH": stride[1], "strideW": stride[2], "padding": padding}
+        fields.update(dilationDFactor=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=1)
+        net.outputs(net.op(code, parts, ("f32", None), "Conv3DOptions", **fields))
+    return make
+
+
+def embedding(dtype, scales):
+    """EMBEDDING_LOOKUP of a quantised table with f32 results."""
+    def make(net):
+        q = (scales, [0] * len(scales), 0)
+        table = net.const(net.rng.integers(-7, 8, (10, 12)), dtype, q)
+        net.outputs(net.op("EMBEDDING_LOOKUP", [net.input("i32", (6,)), table], ("f32", None)))
+    return make
+
+
+def embedding_sparse(combiner):
+    def make(net):
+        ids, places = net.const([1, 3, 0], "i32"), net.const([[0, 0], [2, 0], [2, 1]], "i32")
+        parts = [ids, places, net.const([3, 2], "i32"), net.input("f32", (3,)), x(net, (4, 3, 2))]
+        net.outputs(net.op("EMBEDDING_LOOKUP_SPARSE", parts, ("f32", None), "EmbeddingLookupSparseOptions", combiner=combiner))
+    return make
+
+
+def by_key(net):
+    parts = [net.const([1234, -292, -11, 0], "i32"), net.const([-11, 0, 1234], "i32"), x(net, (3, 5))]
+    net.outputs(*net.op("HASHTABLE_LOOKUP", parts, [("f32", None), ("u8", None)]))
+
+
 def models():
     """Pairs of name and maker."""
+    yield "non_max_suppression_v4", suppression(4, 60, 12, 0.4, -0.5)
+    yield "non_max_suppression_v4_few", suppression(4, 9, 20, 0.1, 0.6)
+    yield "non_max_suppression_v5", suppression(5, 60, 12, 0.5, 0.1)
+    yield "non_max_suppression_v5_hard", suppression(5, 40, 6, 0.3, -9.0, 0.0)
+    yield "random_uniform", random("RANDOM_UNIFORM", [3, 7], 1234, 99)
+    yield "random_standard_normal", random("RANDOM_STANDARD_NORMAL", [5, 5], 1234, 99)
+    yield "multinomial_i32", multinomial((3, 7), 9, "i32")
+    yield "multinomial_i64", multinomial((1, 20), 30, "i64")
+    yield "conv_3d_f32", conv_3d("CONV_3D", (1, 4, 5, 6, 3), (2, 3, 3, 3, 4), (1, 1, 1), 0)
+    yield "conv_3d_f32_s2_valid", conv_3d("CONV_3D", (2, 6, 7, 8, 2), (3, 2, 3, 2, 18), (2, 1, 2), 1, bias=False)
+    yield "conv_3d_transpose_f32", conv_3d("CONV_3D_TRANSPOSE", (1, 2, 3, 4, 3), (2, 3, 3, 4, 3), (2, 2, 2), 0, [1, 4, 6, 8, 4])
+    yield "conv_3d_transpose_f32_valid", conv_3d("CONV_3D_TRANSPOSE", (2, 2, 2, 3, 5), (3, 2, 2, 2, 5), (1, 2, 1), 1, [2, 4, 4, 4, 2], False)
+    yield "embedding_lookup_i8", embedding("i8", [0.05])
+    yield "embedding_lookup_i8_rows", embedding("i8", [0.01 * (i + 1) for i in range(10)])
+    yield "embedding_lookup_i4_rows", embedding("i4", [0.01 * (i + 1) for i in range(10)])
+    for combiner, name in enumerate(("sum", "mean", "sqrtn")):
+        yield f"embedding_lookup_sparse_{name}", embedding_sparse(combiner)
+    yield "hashtable_lookup_f32", by_key
     yield "topk_v2_f32", top_k((4, 40), 5)
     yield "topk_v2_f32_all", top_k((3, 2, 33), 33)
     yield "topk_v2_f32_one", top_k((5, 17), 1)
