@@ -1,9 +1,9 @@
 //! CONV_3D and CONV_3D_TRANSPOSE: the windows as rows of a matrix, then one matrix product; the transposed operator the other way round.
 
 use super::context::{Cx, Operand};
-use super::conv::arguments;
-use super::epilogue::compose;
-use super::matmul::{call_gemm, pack_at_run_time};
+use super::epilogue::{Composed, Correction, Sources, compose};
+use super::mac::Mac;
+use super::matmul::pack_at_run_time;
 use super::movement::{Part, copy_strided, fill, result};
 use super::pointwise::emit;
 use crate::error::CompileError;
@@ -71,7 +71,7 @@ fn panels(cx: &mut Cx<'_, '_>, spec: &GemmSpec, w: TensorId, strides: [i64; 2]) 
 fn convolution(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let call = cx.as_call()?;
     let (g, ci, co) = forward(&call)?;
-    let composed = compose(cx, node, &epilogue(&call, 2)?, Storage::F32, false)?;
+    let composed = compose(cx, node, &epilogue(&call, 2)?, Storage::F32, Correction::None)?;
     let (x, w, bias) = (cx.input(node, 0)?, cx.input(node, 1)?, cx.optional_input(node, 2));
     let (y, _) = result(cx, node, 0)?;
     let rows = g.batch * g.output.iter().product::<usize>();
@@ -88,8 +88,9 @@ fn convolution(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let spec = GemmSpec { m: rows, n: co, k, lda: k, ldc: co, a_storage, weights, epilogue: composed.epilogue.clone() };
     let packed = panels(cx, &spec, w, [co as i64, 1])?;
     let out = cx.operand(y)?;
-    let args = arguments(cx, &composed, [windows, packed, out], bias, None)?;
-    call_gemm(cx, spec, args);
+    let mut args = vec![windows, packed, out];
+    args.extend(operands(cx, &composed, bias)?);
+    Mac::Gemm(spec, 0).call(cx, args);
     Ok(())
 }
 
@@ -107,7 +108,7 @@ fn transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let packed = panels(cx, &spec, w, [1, ci as i64])?;
     let (windows, out) = (cx.workspace(rows * n * 4), cx.operand(y)?);
     let source = cx.operand(x)?;
-    call_gemm(cx, spec, vec![source, packed, windows]);
+    Mac::Gemm(spec, 0).call(cx, vec![source, packed, windows]);
     // Sums of what lands on each element, from the bias on.
     fill(cx, &ty.shape, Part::dense(out, &ty.shape), 4, 0);
     let mut b = ExprBuilder::new([Storage::F32, Storage::F32]);
@@ -124,15 +125,21 @@ fn transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     finish(cx, node, bias, out, &ty.shape)
 }
 
+/// Addresses of the operands of an epilogue.
+fn operands(cx: &mut Cx<'_, '_>, composed: &Composed, bias: Option<TensorId>) -> Result<Vec<Operand>, CompileError> {
+    let bias = bias.map(|t| cx.operand(t)).transpose()?;
+    composed.operands(cx, &Sources { bias, ..Sources::default() })
+}
+
 /// Bias, activation and tail on the sums, in place.
 fn finish(cx: &mut Cx<'_, '_>, node: &Node, bias: Option<TensorId>, out: Operand, shape: &[usize]) -> Result<(), CompileError> {
     let call = cx.as_call()?;
-    let composed = compose(cx, node, &epilogue(&call, 3)?, Storage::F32, false)?;
-    let args = arguments(cx, &composed, [out, out, out], bias, None)?;
+    let composed = compose(cx, node, &epilogue(&call, 3)?, Storage::F32, Correction::None)?;
+    let args = operands(cx, &composed, bias)?;
     let own = row_major(shape);
     let mut strides = vec![own.clone()];
     let mut operands = vec![out];
-    for (access, operand) in composed.epilogue.operands.iter().zip(&args[3..]) {
+    for (access, operand) in composed.epilogue.operands.iter().zip(&args) {
         if *access != OperandAccess::PerColumn {
             return Err(cx.internal("a tail that no loop can address"));
         }

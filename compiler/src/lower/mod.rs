@@ -13,7 +13,9 @@ mod embedding;
 mod epilogue;
 mod gather;
 mod grain;
+mod hybrid;
 pub mod interpret;
+mod mac;
 mod matmul;
 mod movement;
 mod pad;
@@ -33,6 +35,7 @@ mod softmax;
 mod space;
 mod storage;
 pub mod view;
+mod wide;
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{GraphId, Model, Node, OpKind, TensorId};

@@ -24,6 +24,7 @@ pub mod mac;
 pub mod peak;
 pub mod pointwise;
 pub mod pool;
+pub mod quantize_rows;
 pub mod random;
 pub mod reduce;
 pub mod resample;
