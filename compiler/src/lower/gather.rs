@@ -1,7 +1,7 @@
 //! GATHER, GATHER_ND, EMBEDDING_LOOKUP and ONE_HOT: elements chosen by indices, each checked where it is known only at run time.
 
 use super::constants::{axis, element_bytes, ints};
-use super::context::Cx;
+use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::{Part, copy_strided, raw, result};
 use super::pointwise::emit;
@@ -25,7 +25,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 }
 
 /// Whether indices are 64 bits wide.
-fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
+pub(super) fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
     match cx.ty(t).dtype {
         DType::Int32 => Ok(false),
         DType::Int64 => Ok(true),
@@ -62,6 +62,14 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         wrap_negative: false,
     };
     gather_by(cx, spec, x, index, y)
+}
+
+/// Copies those of `count` rows of `bytes` bytes that `n` indices select, from the first operand by the second to the third.
+pub(super) fn rows(cx: &mut Cx<'_, '_>, [count, n, bytes]: [usize; 3], wide_index: bool, operands: [Operand; 3]) {
+    let spec = GatherSpec { batch: 1, outer: 1, axis: count, indices: n, slice_bytes: bytes, wide_index, wrap_negative: false };
+    let caps = cx.caps().clone();
+    let units = spec.units();
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), operands.to_vec(), units, grain(units, 2.0 + bytes as f64 * 0.1));
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
@@ -121,7 +129,7 @@ fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let (y, ty) = result(cx, node, 0)?;
     let values = cx.ty(x);
     if values.dtype != ty.dtype {
-        return Err(cx.unsupported(Unsupported::Types(format!("{} to {}", values.dtype, ty.dtype))));
+        return super::embedding::lower(cx, node);
     }
     let bytes = element_bytes(cx, ty)?;
     let Some((&rows, rest)) = values.shape.split_first() else { return Err(cx.internal("values without dimensions")) };

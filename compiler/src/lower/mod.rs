@@ -3,10 +3,14 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
+mod boxes;
 mod constants;
 pub mod context;
 mod control;
 mod conv;
+mod conv_3d;
+mod custom;
+mod embedding;
 mod epilogue;
 mod gather;
 mod grain;
@@ -23,10 +27,15 @@ mod pool;
 mod product;
 pub mod program;
 mod recurrent;
+mod random;
 mod reduce;
+mod reorder;
 mod resize;
 mod rounding;
 mod run_time_weights;
+mod scatter;
+mod search;
+mod signal;
 mod slice;
 mod softmax;
 mod space;
@@ -36,7 +45,7 @@ pub mod view;
 mod wide;
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{GraphId, Model, Node, OpKind, TensorId};
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
@@ -213,16 +222,24 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::ScatterNd
+        | OpKind::SparseToDense
+        | OpKind::SegmentSum
+        | OpKind::UnsortedSegmentProd
+        | OpKind::UnsortedSegmentMax
+        | OpKind::UnsortedSegmentSum
+        | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
+        OpKind::TopkV2 | OpKind::Bucketize => search::lower(cx, node),
+        OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
+        OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),
-        OpKind::Custom => {
-            let name = match node.attrs.get("custom_code") {
-                Some(AttrValue::Str(s)) => s.clone(),
-                _ => String::new(),
-            };
-            Err(cx.unsupported(Unsupported::CustomOperator(name)))
-        }
+        OpKind::EmbeddingLookupSparse | OpKind::HashtableLookup => embedding::lower(cx, node),
+        OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
+        OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
+        OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
+        OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }
