@@ -63,7 +63,7 @@ fn place(region: Region, offset: u64) -> Place {
 
 fn call(kernel: usize, args: &[Place], units: u64, grain: u64) -> Step {
     let location = Location::default();
-    Step::Call(Call { kernel, args: args.to_vec(), units, grain, location, label: String::new() })
+    Step::Call(Call { kernel, args: args.to_vec(), units, grain, location, label: String::new(), advance: vec![] })
 }
 
 fn program(steps: Vec<Step>) -> Program {
