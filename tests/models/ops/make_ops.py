@@ -17,13 +17,14 @@ import linear
 import movement
 import networks
 import pointwise
+import quantized
 import rare
 from net import Net
 
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks):
+    for family in (linear, pointwise, movement, rare, networks, quantized):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make
