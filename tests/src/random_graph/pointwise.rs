@@ -65,7 +65,8 @@ pub(super) fn unary(g: &mut Generator) -> Option<Planned> {
     };
     let fixed = |scale, int8, uint8| Quantization::Affine(Affine::per_tensor(scale, if dtype == DType::UInt8 { uint8 } else { int8 }));
     let quant = match op {
-        _ if !matches!(dtype, DType::Int8 | DType::UInt8) => Quantization::None,
+        Logistic | Tanh if dtype == DType::Int16 => fixed(1.0 / 32768.0, 0, 0),
+        _ if !matches!(dtype, DType::Int8 | DType::UInt8 | DType::Int16) => Quantization::None,
         Logistic => fixed(1.0 / 256.0, -128, 0),
         Tanh => fixed(1.0 / 128.0, 0, 128),
         Abs | Neg => g.ty(x).quant.clone(),
