@@ -14,6 +14,7 @@ pub mod labels;
 pub mod list;
 pub mod npy;
 pub mod npz;
+pub mod per_op;
 pub mod random;
 pub mod run;
 pub mod tensor;

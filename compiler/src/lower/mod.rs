@@ -13,6 +13,7 @@ mod grain;
 mod graphs;
 mod hybrid;
 pub mod interpret;
+mod lookup;
 mod lut;
 mod mac;
 mod matmul;
@@ -35,8 +36,9 @@ mod variables;
 pub mod view;
 mod wide;
 
-use crate::error::{CompileError, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};
+use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
+use crate::ir::{AttrValue, DType, GraphId, Model, Node, OpKind, TensorId};
+use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
@@ -49,6 +51,7 @@ use storage::SlotRegion;
 /// # Errors
 /// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
 pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, CompileError> {
+    refuse_strings(model, entry)?;
     let graph = &model.graphs[entry.index()];
     let port = |t: &TensorId| {
         let t = graph.tensor(*t);
@@ -74,6 +77,24 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
     };
     let steps = graphs::lower_entry(&mut shared, entry)?;
     finish(shared, steps)
+}
+
+/// Strings have no fixed size and no kernels: the first tensor of them that a node touches says so for all.
+fn refuse_strings(model: &Model, entry: GraphId) -> Result<(), CompileError> {
+    for id in called_graphs(model, entry) {
+        let graph = &model.graphs[id.index()];
+        let ports = graph.inputs.iter().chain(&graph.outputs).copied().map(|t| (None, t));
+        let nodes = graph.nodes.iter().flat_map(|n| n.reads().chain(n.outputs.iter().copied()).map(move |t| (Some(n), t)));
+        if let Some((node, t)) = ports.chain(nodes).find(|(_, t)| graph.ty(*t).dtype == DType::String) {
+            let place = ErrorPlace {
+                subgraph: Some(node.map_or(id.0, |n| n.location.subgraph)),
+                operator: node.map(|n| (n.location.operator, n.op.name().to_string())),
+                tensor: Some((t.0, graph.tensor(t).name.clone())),
+            };
+            return Err(CompileError::unsupported(place, Unsupported::Strings));
+        }
+    }
+    Ok(())
 }
 
 /// Plans the arena and turns symbolic addresses into places.
@@ -213,6 +234,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::HashtableLookup => lookup::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),

@@ -30,6 +30,7 @@ pub mod fully_connected;
 pub mod gather;
 pub mod gemmlowp;
 pub mod gemmlowp_expr;
+pub mod list_update;
 mod logical;
 pub mod lstm;
 pub mod lstm_integer;
