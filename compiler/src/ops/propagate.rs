@@ -198,7 +198,8 @@ impl Pass {
 fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
     let graph = &mut model.graphs[id.index()];
     let node = &graph.nodes[index];
-    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some()
+    {
         return;
     }
     if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {

@@ -27,6 +27,11 @@ use std::collections::{BTreeSet, HashMap};
 /// Name of the entry point in the image.
 pub const ENTRY: &str = "invoke";
 
+/// Name of a further entry point in the image.
+pub fn entry_name(key: &str) -> String {
+    format!("{ENTRY}:{key}")
+}
+
 /// Status for a null or misaligned argument.
 const STATUS_INVALID_ARGUMENT: i64 = 1;
 
@@ -56,12 +61,22 @@ impl Compiler {
         let tasks: HashMap<usize, usize> = split.iter().enumerate().map(|(i, &k)| (k, first_part + parts.len() + i)).collect();
         let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
 
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, program, first_part..first_part + parts.len()))?];
+        let ports = [program.inputs.len(), program.outputs.len()];
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, program, ports, first_part..first_part + parts.len()))?];
         for (i, steps) in parts.into_iter().enumerate() {
             functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, steps, slots, &tasks))?);
         }
         for kernel in split {
             functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, kernel))?);
+        }
+        for other in &program.others {
+            let parts = self::parts(&other.steps);
+            let first = kernels + functions.len() + 1;
+            let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
+            functions.push(self.define(name.clone(), |b| emit_entry(b, program, ports, first..first + parts.len()))?);
+            for (i, steps) in parts.into_iter().enumerate() {
+                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, steps, slots, &tasks))?);
+            }
         }
         Ok(functions)
     }
@@ -178,7 +193,7 @@ fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
 }
 
 /// Checks the arguments, then runs the parts.
-fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::Range<usize>) {
+fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, ports: [usize; 2], parts: std::ops::Range<usize>) {
     let args = enter(b, invoke_signature());
     let mut invalid = b.ins().iconst(I8, 0);
     let mut refuse = |b: &mut FunctionBuilder<'_>, bad: Val| invalid = b.ins().bor(invalid, bad);
@@ -194,7 +209,7 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::R
             refuse(b, bad);
         }
     }
-    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in args[3..].iter().zip(ports) {
         for i in 0..count {
             let pointer = b.ins().load(I64, mem_flags(), list, i as i32 * 8);
             let zero = b.ins().iconst(I64, 0);

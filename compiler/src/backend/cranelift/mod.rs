@@ -24,7 +24,7 @@ mod shift;
 mod shuffle;
 mod store;
 
-pub use driver::ENTRY;
+pub use driver::{ENTRY, entry_name};
 
 use super::{BackendError, Code};
 use crate::target::{Arch, Cpu, Target};
