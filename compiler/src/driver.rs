@@ -64,8 +64,19 @@ pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>
 /// # Errors
 /// Those of the passes, and `Internal` where a pass leaves an invalid graph behind.
 pub fn optimize(model: &mut Model, entry: GraphId, target: &Target, watch: Watch<'_>) -> Result<(), CompileError> {
+    optimize_entries(model, &[entry], target, watch)
+}
+
+/// Runs all passes over several graphs and those that they call.
+///
+/// # Errors
+/// As [`optimize`].
+pub fn optimize_entries(model: &mut Model, entries: &[GraphId], target: &Target, watch: Watch<'_>) -> Result<(), CompileError> {
     for (name, pass) in PASSES {
-        for graph in ops::called_graphs(model, entry) {
+        let mut graphs: Vec<GraphId> = entries.iter().flat_map(|e| ops::called_graphs(model, *e)).collect();
+        let mut seen = std::collections::HashSet::new();
+        graphs.retain(|g| seen.insert(*g));
+        for graph in graphs {
             pass(model, graph, target)?;
         }
         if cfg!(debug_assertions) {

@@ -3,10 +3,10 @@
 //! Families of operators see a [`Cx`]: they ask for operands, packed weights and workspaces, and append calls. Addresses are
 //! symbolic ([`Operand`]) until all graphs are lowered and the memory plan is made.
 
-use super::program::{Content, Piece, Port, Recipe};
+use super::program::{Content, Piece, Recipe};
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
-use crate::ir::{Bytes, DType, Graph, GraphId, Model, Node, TensorId, TensorType};
+use crate::ir::{Bytes, DType, Graph, GraphId, Model, Node, Quantization, TensorId, TensorType};
 use crate::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,6 +78,15 @@ pub(super) enum Resource {
     Variable(String, String),
 }
 
+/// A variable whose bytes start as `value`; `flag` says whether they have been set.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct FirstValue {
+    pub(super) at: Operand,
+    pub(super) bytes: usize,
+    pub(super) value: u8,
+    pub(super) flag: Operand,
+}
+
 /// What tells parts of the state apart.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum VariableKey {
@@ -87,8 +96,8 @@ pub(super) enum VariableKey {
     Named(String, String),
     /// Whether a graph that runs once has run.
     Flag(GraphId),
-    /// Whether variables have their first values.
-    Started,
+    /// Whether a variable tensor has its first value.
+    Started(GraphId, TensorId),
 }
 
 /// Everything that all graphs of a lowering share.
@@ -105,16 +114,16 @@ pub(super) struct Shared<'a> {
     pub(super) slots: Vec<Slot>,
     /// Time: increases by one for each node.
     pub(super) now: usize,
-    pub(super) inputs: Vec<Port>,
-    pub(super) outputs: Vec<Port>,
     /// Parts of the state so far.
     pub(super) variables: HashMap<VariableKey, (SlotId, usize)>,
-    /// Parts of the state that do not start as zeros: place, bytes, and the value of each byte.
-    pub(super) first_values: Vec<(Operand, usize, u8)>,
+    /// Variables of the entry point being lowered that do not start as zeros.
+    pub(super) first_values: Vec<FirstValue>,
     /// Graphs being lowered, outermost first.
     pub(super) active: Vec<GraphId>,
     /// Graphs lowered so far, each as often as it is called.
     pub(super) graphs: usize,
+    /// Names of constants by their data, with their types.
+    pub(super) names: HashMap<(usize, usize), Vec<(TensorType, String)>>,
 }
 
 /// Lowering of one graph, at one of its nodes.
@@ -179,7 +188,7 @@ impl<'a> Cx<'a, '_> {
     /// `Internal` where the tensor has no storage.
     pub fn operand(&mut self, t: TensorId) -> Result<Operand, CompileError> {
         if let Some(data) = self.constant(t) {
-            let key = format!("raw {} {}", self.graph_id, t);
+            let key = format!("raw {}", self.name(t));
             let data = data.clone();
             return Ok(self.weights(key, data.len(), Content::Bytes(data)));
         }
@@ -213,8 +222,27 @@ impl<'a> Cx<'a, '_> {
     ///
     /// `what` says how the tensor `t` is packed; together they are the key.
     pub fn packed(&mut self, t: TensorId, what: &str, bytes: usize, pack: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Operand {
-        let key = format!("{what} {} {t}", self.graph_id);
+        let key = format!("{what} {}", self.name(t));
         self.weights(key, bytes, Content::Packed(Arc::new(pack)))
+    }
+
+    /// Name of a constant tensor in keys: the same for tensors of several graphs that have one type and share their data in the file.
+    pub fn name(&mut self, t: TensorId) -> String {
+        let own = format!("{} {t}", self.graph_id);
+        let tensor = self.graph.tensor(t);
+        let Some(data) = tensor.data.as_ref().filter(|d| !d.is_empty()) else { return own };
+        // Scales of blocks are tensors of the graph, and not told by the type alone.
+        if matches!(tensor.ty.quant, Quantization::Blockwise { .. }) {
+            return own;
+        }
+        let known = self.shared.names.entry((data.as_ptr() as usize, data.len())).or_default();
+        match known.iter().find(|(ty, _)| *ty == tensor.ty) {
+            Some((_, name)) => name.clone(),
+            None => {
+                known.push((tensor.ty.clone(), own.clone()));
+                own
+            }
+        }
     }
 
     /// Adds constant bytes that are identified by their content.
@@ -312,13 +340,15 @@ impl Shared<'_> {
     /// State of a variable tensor; one of int8 starts as its zero point, like LiteRT's.
     pub(super) fn variable_tensor(&mut self, graph: GraphId, t: TensorId) -> Operand {
         let ty = self.model.graphs[graph.index()].ty(t);
-        let key = VariableKey::Tensor(graph, t);
-        let known = self.variables.contains_key(&key);
-        let at = self.variable(key, ty.bytes()).unwrap_or(Operand::Weights(0));
-        if let (DType::Int8, Some((_, zero)), false) = (ty.dtype, ty.quant.per_tensor(), known)
+        let at = self.variable(VariableKey::Tensor(graph, t), ty.bytes()).unwrap_or(Operand::Weights(0));
+        if let (DType::Int8, Some((_, zero))) = (ty.dtype, ty.quant.per_tensor())
             && zero != 0
+            && let Some(flag) = self.variable(VariableKey::Started(graph, t), 1)
         {
-            self.first_values.push((at, ty.bytes(), zero as u8));
+            let first = FirstValue { at, bytes: ty.bytes(), value: zero as u8, flag };
+            if !self.first_values.contains(&first) {
+                self.first_values.push(first);
+            }
         }
         at
     }

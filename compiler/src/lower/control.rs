@@ -328,20 +328,17 @@ fn call_once(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Puts steps in front that give variables their first value, where that is not all zeros.
+/// Puts steps in front that give variables their first value, where that is not all zeros and they do not have it yet.
 pub(super) fn initialize(cx: &mut Cx<'_, '_>) {
-    let first_values = std::mem::take(&mut cx.shared.first_values);
-    if first_values.is_empty() {
-        return;
-    }
-    let Some(flag) = cx.shared.variable(VariableKey::Started, 1) else { return };
     let steps = std::mem::take(&mut cx.steps);
-    for (at, bytes, value) in first_values {
-        movement::fill(cx, &[bytes], movement::Part::dense(at, &[bytes]), 1, u64::from(value));
+    let mut first = vec![];
+    for v in std::mem::take(&mut cx.shared.first_values) {
+        movement::fill(cx, &[v.bytes], movement::Part::dense(v.at, &[v.bytes]), 1, u64::from(v.value));
+        let one = cx.bytes(vec![1]);
+        copy(cx, one, v.flag, 1);
+        let otherwise = std::mem::take(&mut cx.steps);
+        first.push(SymbolicStep::If { condition: v.flag, then: vec![], otherwise });
     }
-    let one = cx.bytes(vec![1]);
-    copy(cx, one, flag, 1);
-    let otherwise = std::mem::replace(&mut cx.steps, vec![]);
-    cx.steps.push(SymbolicStep::If { condition: flag, then: vec![], otherwise });
+    cx.steps = first;
     cx.steps.extend(steps);
 }

@@ -183,7 +183,8 @@ impl Mac {
     pub(super) fn compensated(&self, cx: &mut Cx<'_, '_>, w: &Weights, bias: Option<TensorId>) -> Result<Operand, CompileError> {
         let values = int_bias(cx, bias)?;
         let (mac, caps) = (self.clone(), cx.caps().clone());
-        Ok(self.per_column(cx, w, &format!("bias {bias:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
+        let name = bias.map(|t| cx.name(t));
+        Ok(self.per_column(cx, w, &format!("bias {name:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
     }
 
     /// Sums of the weights.

@@ -45,25 +45,32 @@ mod variables;
 pub mod view;
 mod wide;
 
-use crate::error::{CompileError, Unsupported};
-use crate::ir::{GraphId, Model, Node, OpKind, TensorId};
+use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
+use crate::ir::{DType, GraphId, Model, Node, OpKind, TensorId};
+use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, Place, Port, Program, Region, Step};
+use program::{ARENA_ALIGN, Call, EntryPoint, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
 use storage::SlotRegion;
 
 /// Lowers the graph `entry` of `model` for `target`.
 ///
 /// # Errors
-/// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
+/// As [`lower_entries`].
 pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, CompileError> {
-    let graph = &model.graphs[entry.index()];
-    let port = |t: &TensorId| {
-        let t = graph.tensor(*t);
-        Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }
-    };
+    lower_entries(model, entry, &[], target)
+}
+
+/// Lowers the graph `entry` and further entry points, by key, which share kernels, weights, arena and state.
+///
+/// # Errors
+/// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
+pub fn lower_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)], target: &Target) -> Result<Program, CompileError> {
+    for id in std::iter::once(entry).chain(others.iter().map(|o| o.1)) {
+        refuse_strings(model, id)?;
+    }
     let mut shared = Shared {
         model,
         target,
@@ -75,19 +82,55 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
         weights_bytes: 0,
         slots: vec![],
         now: 0,
-        inputs: graph.inputs.iter().map(port).collect(),
-        outputs: graph.outputs.iter().map(port).collect(),
         variables: HashMap::new(),
         first_values: vec![],
         active: vec![],
         graphs: 0,
+        names: HashMap::new(),
     };
     let steps = graphs::lower_entry(&mut shared, entry)?;
-    finish(shared, steps)
+    let mut further = vec![];
+    for (key, id) in others {
+        further.push((key.clone(), *id, graphs::lower_entry(&mut shared, *id)?));
+    }
+    finish(shared, entry, steps, further)
+}
+
+/// Inputs and outputs of a graph.
+fn ports(model: &Model, id: GraphId) -> [Vec<Port>; 2] {
+    let graph = &model.graphs[id.index()];
+    let port = |t: &TensorId| {
+        let t = graph.tensor(*t);
+        Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }
+    };
+    [&graph.inputs, &graph.outputs].map(|list| list.iter().map(port).collect())
+}
+
+/// Strings have no fixed size and no kernels: the first tensor of them that a node touches says so for all.
+fn refuse_strings(model: &Model, entry: GraphId) -> Result<(), CompileError> {
+    for id in called_graphs(model, entry) {
+        let graph = &model.graphs[id.index()];
+        let ports = graph.inputs.iter().chain(&graph.outputs).copied().map(|t| (None, t));
+        let nodes = graph.nodes.iter().flat_map(|n| n.reads().chain(n.outputs.iter().copied()).map(move |t| (Some(n), t)));
+        if let Some((node, t)) = ports.chain(nodes).find(|(_, t)| graph.ty(*t).dtype == DType::String) {
+            let place = ErrorPlace {
+                subgraph: Some(node.map_or(id.0, |n| n.location.subgraph)),
+                operator: node.map(|n| (n.location.operator, n.op.name().to_string())),
+                tensor: Some((t.0, graph.tensor(t).name.clone())),
+            };
+            return Err(CompileError::unsupported(place, Unsupported::Strings));
+        }
+    }
+    Ok(())
 }
 
 /// Plans the arena and turns symbolic addresses into places.
-fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, CompileError> {
+fn finish(
+    shared: Shared<'_>,
+    entry: GraphId,
+    steps: Vec<SymbolicStep>,
+    others: Vec<(String, GraphId, Vec<SymbolicStep>)>,
+) -> Result<Program, CompileError> {
     let mut buffers = vec![];
     let mut places = vec![Place { region: Region::Arena, offset: 0 }; shared.slots.len()];
     let mut in_arena = vec![];
@@ -125,7 +168,13 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
         }
     }
     let resolve = |o: Operand| resolve(&places, o);
+    let [inputs, outputs] = ports(shared.model, entry);
+    let others = others.into_iter().map(|(key, id, steps)| {
+        let [inputs, outputs] = ports(shared.model, id);
+        EntryPoint { key, steps: resolve_steps(steps, &resolve), inputs, outputs }
+    });
     Ok(Program {
+        others: others.collect(),
         steps: resolve_steps(steps, &resolve),
         kernels: shared.kernels,
         pieces: shared.pieces,
@@ -133,8 +182,8 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
         arena_bytes: plan.arena_bytes,
         arena_lower_bound: plan.lower_bound,
         state_bytes,
-        inputs: shared.inputs,
-        outputs: shared.outputs,
+        inputs,
+        outputs,
     })
 }
 

@@ -175,13 +175,28 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// Outputs, in the order of the graph.
     pub outputs: Vec<Port>,
+    /// Further entry points, which share kernels, weights, arena and state.
+    pub others: Vec<EntryPoint>,
+}
+
+/// A further entry point of a program.
+#[derive(Clone, Debug, Default)]
+pub struct EntryPoint {
+    /// Name by which callers choose it: the key of a signature.
+    pub key: String,
+    /// What it does.
+    pub steps: Vec<Step>,
+    /// Inputs, in the order of its graph.
+    pub inputs: Vec<Port>,
+    /// Outputs, in the order of its graph.
+    pub outputs: Vec<Port>,
 }
 
 /// Alignment of arena, state and weights in bytes.
 pub const ARENA_ALIGN: usize = 64;
 
 impl Program {
-    /// All calls, in program order, inner steps included.
+    /// All calls, in program order, inner steps and all entry points included.
     pub fn calls(&self) -> Vec<&Call> {
         fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a Call>) {
             for s in steps {
@@ -201,6 +216,7 @@ impl Program {
         }
         let mut out = vec![];
         walk(&self.steps, &mut out);
+        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
         out
     }
 
@@ -224,6 +240,7 @@ impl Program {
             }
         }
         walk(&mut self.steps, most);
+        self.others.iter_mut().for_each(|e| walk(&mut e.steps, most));
     }
 
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.

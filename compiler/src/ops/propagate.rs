@@ -5,10 +5,11 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{GraphId, Model, OpKind, TensorId, TensorType};
+use crate::ir::{Graph, GraphId, Model, Node, OpKind, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::control::callees;
 use crate::ops::eval::is_control;
+use crate::ops::list_update::list_update;
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer, operator};
@@ -120,6 +121,9 @@ impl Pass {
     ) -> Result<Vec<TensorType>, CompileError> {
         let graph = &model.graphs[id.index()];
         let node = &graph.nodes[index];
+        if let Some(ty) = self.updated_list(id, graph, node) {
+            return Ok(vec![ty]);
+        }
         let (types, values) = {
             let call = Call::with(model, id, node, index, |t| {
                 let tensor = graph.tensor(t);
@@ -143,6 +147,14 @@ impl Pass {
             known.insert(*tensor, value);
         }
         Ok(types)
+    }
+
+    /// The type of a list with an item replaced, where both are known: the parts between which it stands are not.
+    fn updated_list(&self, id: GraphId, graph: &Graph, node: &Node) -> Option<TensorType> {
+        let u = list_update(graph, node).filter(|u| [u.list, u.item].iter().all(|t| !self.out.dynamic.contains(&(id, *t))))?;
+        let declared = graph.ty(*node.outputs.first()?);
+        let ty = graph.ty(u.list);
+        (declared.dtype == ty.dtype).then(|| TensorType { quant: declared.quant.clone(), ..ty.clone() })
     }
 
     /// Whether the node calls a graph whose results have shapes known only at run time.
@@ -186,7 +198,8 @@ impl Pass {
 fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
     let graph = &mut model.graphs[id.index()];
     let node = &graph.nodes[index];
-    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some()
+    {
         return;
     }
     if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {

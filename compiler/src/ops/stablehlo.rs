@@ -108,7 +108,7 @@ fn pad(args: &Args<'_>) -> Results {
 }
 
 /// The one operator of a reduction's body: ADD, MULTIPLY, MAXIMUM or MINIMUM, of StableHLO or TFLite.
-pub fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
+pub(super) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
     let graph = target(call, name)?;
     match (&graph.nodes[..], &graph.inputs[..]) {
         ([node], [_, _]) if node.tail.is_none() => match node.op {

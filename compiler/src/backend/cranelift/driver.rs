@@ -21,6 +21,11 @@ use std::collections::{BTreeSet, HashMap};
 /// Name of the entry point in the image.
 pub const ENTRY: &str = "invoke";
 
+/// Name of a further entry point in the image.
+pub fn entry_name(key: &str) -> String {
+    format!("{ENTRY}:{key}")
+}
+
 /// Status for a null or misaligned argument.
 const STATUS_INVALID_ARGUMENT: i64 = 1;
 
@@ -51,12 +56,22 @@ impl Compiler {
         let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
 
         let c = self.conventions;
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, first_part..first_part + parts.len()))?];
+        let ports = [program.inputs.len(), program.outputs.len()];
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..first_part + parts.len()))?];
         for (i, steps) in parts.into_iter().enumerate() {
             functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
         }
         for kernel in split {
             functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, c, kernel))?);
+        }
+        for other in &program.others {
+            let parts = self::parts(&other.steps);
+            let first = kernels + functions.len() + 1;
+            let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
+            functions.push(self.define(name.clone(), |b| emit_entry(b, c, program, ports, first..first + parts.len()))?);
+            for (i, steps) in parts.into_iter().enumerate() {
+                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
+            }
         }
         Ok(functions)
     }
@@ -104,10 +119,10 @@ fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
 }
 
 /// Checks the arguments, then runs the parts.
-fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, parts: std::ops::Range<usize>) {
+fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, ports: [usize; 2], parts: std::ops::Range<usize>) {
     let args = enter(b, c.invoke());
     // The lists themselves, before anything is read from them.
-    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in args[3..].iter().zip(ports) {
         if count > 0 {
             let zero = b.ins().iconst(I64, 0);
             let bad = b.ins().icmp(IntCC::Equal, list, zero);
@@ -130,7 +145,7 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, pa
             refuse(b, bad);
         }
     }
-    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in args[3..].iter().zip(ports) {
         for i in 0..count {
             let pointer = b.ins().load(I64, mem_flags(), list, i as i32 * 8);
             let zero = b.ins().iconst(I64, 0);

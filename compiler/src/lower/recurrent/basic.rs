@@ -4,7 +4,7 @@
 
 use super::product::{Addend, Stack, product};
 use super::{Rows, copy_rows, rows_loop};
-use crate::error::CompileError;
+use crate::error::{CompileError, Unsupported};
 use crate::ir::Node;
 use crate::lower::context::Cx;
 use crate::ops::recurrent::Inputs;
@@ -14,6 +14,9 @@ use tflc_templates::expr::{ExprBuilder, Storage, Unary};
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let call = cx.as_call()?;
     let ([batch, n], [_, units]) = (call.dims::<2>(0)?, call.dims::<2>(1)?);
+    if batch == 0 || n == 0 || units == 0 {
+        return Err(cx.unsupported(Unsupported::Shape("a cell without elements".into())));
+    }
     let mut operands = vec![];
     for i in [0, 1, 3, 4] {
         operands.push(cx.operand(cx.input(node, i)?)?);

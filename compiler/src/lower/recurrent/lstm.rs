@@ -65,7 +65,7 @@ impl<'n> Direction<'n> {
         Ok(Direction { node, layout, sizes, sequence, gates, inputs: Inputs::parse(&call) })
     }
 
-    fn stack(&self, cx: &Cx<'_, '_>, operands: &[usize; 4], k: usize) -> Result<Stack, CompileError> {
+    fn stack(&self, cx: &mut Cx<'_, '_>, operands: &[usize; 4], k: usize) -> Result<Stack, CompileError> {
         let tensors = self.gates.iter().map(|&g| cx.input(self.node, operands[g])).collect::<Result<Vec<TensorId>, _>>()?;
         Stack::new(cx, &tensors, self.sizes.cell, k)
     }

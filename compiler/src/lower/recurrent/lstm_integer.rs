@@ -2,6 +2,7 @@
 //!
 //! The arithmetic is that of the evaluator, [`crate::ops::lstm_integer`], bit for bit. Source: TFLite `kernels/lstm_eval.cc`.
 
+use super::norm_integer::normalize;
 use super::product::{Stack, compensation, ints, multiply};
 use super::{Rows, Sequence, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
@@ -21,15 +22,13 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let call = cx.as_call()?;
     let sizes = ONE.check(&call)?;
     let params = Params::new(&call, &sizes)?;
-    if cx.optional_input(node, ONE.norm[1]).is_some() {
-        return Err(
-            cx.unsupported(Unsupported::Quantization("layer normalisation of 8-bit cells; use float activations for this cell".into()))
-        );
-    }
     let time_major = node.attrs.bool("time_major", false) && node.op != OpKind::Lstm;
     let sequence = Sequence { batch: sizes.batch, time: sizes.time, time_major, backward: false };
     let gates: Vec<usize> = (0..4).filter(|&g| cx.optional_input(node, ONE.input[g]).is_some()).collect();
     let cell = Cell { node, s: sizes, sequence, gates, p: params };
+    if cell.p.gates.iter().any(|g| g.norm.0.e > 18) {
+        return Err(cx.unsupported(Unsupported::Quantization("coefficients of normalisation with a scale of 2^18 and more".into())));
+    }
     if cell.sequence.rows() == 0 || sizes.cell == 0 || sizes.output == 0 || sizes.input == 0 {
         return Err(cx.unsupported(Unsupported::Shape("a cell without elements".into())));
     }
@@ -50,7 +49,7 @@ fn sat16(b: &mut ExprBuilder, v: Id) -> Id {
 }
 
 impl Cell<'_> {
-    fn stack(&self, cx: &Cx<'_, '_>, operands: &[usize; 4], k: usize) -> Result<Stack, CompileError> {
+    fn stack(&self, cx: &mut Cx<'_, '_>, operands: &[usize; 4], k: usize) -> Result<Stack, CompileError> {
         let tensors = self.gates.iter().map(|&g| cx.input(self.node, operands[g])).collect::<Result<Vec<TensorId>, _>>()?;
         Stack::new(cx, &tensors, self.s.cell, k)
     }
@@ -69,8 +68,9 @@ impl Cell<'_> {
         let x = cx.operand(cx.input(self.node, 0)?)?;
         let sums = cx.workspace(rows * width * 2);
         let weights = self.stack(cx, &ONE.input, s.input)?;
-        let bias = self.biases(cx)?;
-        let centre = compensation(cx, &weights, rows, width, Some(bias), self.p.input_zero);
+        // Where sums are normalised, the bias comes after that.
+        let bias = if cx.optional_input(self.node, ONE.norm[1]).is_some() { None } else { Some(self.biases(cx)?) };
+        let centre = compensation(cx, &weights, rows, width, bias, self.p.input_zero);
         let scales = self.multipliers(cx, |g| self.p.gates[g].input);
         self.accumulate(cx, &weights, rows, (Rows::new(x, s.input), Rows::new(sums, width)), centre, scales, None);
 
@@ -141,7 +141,7 @@ impl Cell<'_> {
         self.gates.iter().position(|&i| i == g).map(|i| gates.columns(i * self.s.cell, 2))
     }
 
-    /// Replaces a gate's sums by its activation; a peephole is added first.
+    /// Replaces a gate's sums by its activation; a peephole is added first, then they are normalised.
     fn activate(&self, cx: &mut Cx<'_, '_>, gates: Rows, g: usize, c: Rows) -> Result<Option<Rows>, CompileError> {
         let Some(sums) = self.gate(gates, g) else { return Ok(None) };
         let peephole = match g {
@@ -161,6 +161,16 @@ impl Cell<'_> {
             let product = self.p.gates[g].peephole.emit(&mut b, product, Rounding::HalfAway);
             v = b.add(v, product);
             v = sat16(&mut b, v);
+        }
+        if let Some(norm) = cx.optional_input(self.node, ONE.norm[g]) {
+            let dense = cx.workspace(self.s.batch * self.s.cell * 2);
+            rows_loop(cx, [self.s.batch, self.s.cell], &inputs, Rows::new(dense, self.s.cell), b.finish(v, Storage::I16));
+            let bias = cx.input(self.node, ONE.bias[g])?;
+            let vectors = (cx.operand(norm)?, cx.operand(bias)?);
+            normalize(cx, [self.s.batch, self.s.cell], dense, sums, vectors, self.p.gates[g].norm);
+            inputs = vec![sums];
+            b = ExprBuilder::new([Storage::I16]);
+            v = b.input(0);
         }
         let v = if g == 2 { tanh(&mut b, v, 3) } else { logistic(&mut b, v, 3) };
         rows_loop(cx, [self.s.batch, self.s.cell], &inputs, sums, b.finish(v, Storage::I16));

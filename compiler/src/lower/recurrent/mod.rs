@@ -6,6 +6,7 @@
 mod basic;
 mod lstm;
 mod lstm_integer;
+mod norm_integer;
 mod product;
 mod rnn;
 mod svdf;

@@ -29,7 +29,7 @@ pub(super) struct Stack {
 
 impl Stack {
     /// The matrices `tensors`, each of `rows` rows; a vector stands for a diagonal.
-    pub(super) fn new(cx: &Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize) -> Result<Stack, CompileError> {
+    pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize) -> Result<Stack, CompileError> {
         let mut parts: Vec<(Bytes, bool)> = vec![];
         let mut scales = vec![];
         let float = tensors.first().is_some_and(|t| cx.ty(*t).dtype == DType::Float32);
@@ -60,8 +60,9 @@ impl Stack {
             }
             out
         };
+        let names: Vec<String> = tensors.iter().map(|t| cx.name(*t)).collect();
         Ok(Stack {
-            key: format!("stack {} {tensors:?}", cx.graph_id),
+            key: format!("stack {names:?}"),
             n: rows * tensors.len(),
             k,
             format: if float { WeightFormat::F32 } else { WeightFormat::I8 },

@@ -4,7 +4,7 @@
 
 use super::product::{Addend, Stack, compensation, ints, multiply, product, reduce};
 use super::{Rows, activate, copy_rows, rows_loop, state};
-use crate::error::CompileError;
+use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::movement::{Part, copy, copy_strided, result};
@@ -21,6 +21,9 @@ use tflc_templates::expr::{Expr, ExprBuilder, Storage};
 /// Lowers a node.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let s = Svdf::new(&cx.as_call()?)?;
+    if s.batch == 0 || s.input == 0 || s.filters == 0 {
+        return Err(cx.unsupported(Unsupported::Shape("a cell without elements".into())));
+    }
     if cx.ty(cx.input(node, 0)?).dtype == DType::Int8 { integer(cx, node, &s) } else { float(cx, node, &s) }
 }
 
