@@ -16,9 +16,6 @@ macro_rules! families {
         pub(super) enum Vop { $($name),* }
 
         const TABLE: &[[Code; 5]] = &[$([$vx, $vy, $ex, $ey, $ez]),*];
-
-        #[cfg(test)]
-        pub(super) const ALL: &[Vop] = &[$(Vop::$name),*];
     };
 }
 
