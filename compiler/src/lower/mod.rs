@@ -5,6 +5,7 @@
 
 mod blockwise;
 mod boxes;
+mod computed_filter;
 mod constants;
 pub mod context;
 mod control;
