@@ -4,17 +4,20 @@
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
 mod blockwise;
+mod boxes;
 mod constants;
 pub mod context;
 mod control;
 mod conv;
+mod conv_3d;
+mod custom;
+mod embedding;
 mod epilogue;
 mod gather;
 mod grain;
 mod graphs;
 mod hybrid;
 pub mod interpret;
-mod lookup;
 mod lut;
 mod mac;
 mod matmul;
@@ -25,10 +28,15 @@ mod pool;
 mod product;
 pub mod program;
 mod recurrent;
+mod random;
 mod reduce;
+mod reorder;
 mod resize;
 mod rounding;
 mod run_time_weights;
+mod scatter;
+mod search;
+mod signal;
 mod slice;
 mod softmax;
 mod space;
@@ -38,7 +46,7 @@ pub mod view;
 mod wide;
 
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
-use crate::ir::{AttrValue, DType, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{DType, GraphId, Model, Node, OpKind, TensorId};
 use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
@@ -264,17 +272,24 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
-        OpKind::HashtableLookup => lookup::lower(cx, node),
+        OpKind::ScatterNd
+        | OpKind::SparseToDense
+        | OpKind::SegmentSum
+        | OpKind::UnsortedSegmentProd
+        | OpKind::UnsortedSegmentMax
+        | OpKind::UnsortedSegmentSum
+        | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
+        OpKind::TopkV2 | OpKind::Bucketize => search::lower(cx, node),
+        OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
+        OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),
-        OpKind::Custom => {
-            let name = match node.attrs.get("custom_code") {
-                Some(AttrValue::Str(s)) => s.clone(),
-                _ => String::new(),
-            };
-            Err(cx.unsupported(Unsupported::CustomOperator(name)))
-        }
+        OpKind::EmbeddingLookupSparse | OpKind::HashtableLookup => embedding::lower(cx, node),
+        OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
+        OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
+        OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
+        OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }

@@ -63,6 +63,8 @@ pub mod softmax;
 pub mod softmax_int16;
 pub mod space_depth;
 pub mod split;
+mod stablehlo;
+mod stablehlo_gather;
 pub mod state;
 pub mod storage;
 pub mod strided_slice;
