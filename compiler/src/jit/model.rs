@@ -267,6 +267,21 @@ impl Model {
         &self.code.program.outputs
     }
 
+    /// The shape of output `i` after the last run: that of its type, or a smaller one where the size is known only at run time. The elements are the first
+    /// ones of its buffer.
+    ///
+    /// # Panics
+    /// Where there is no such output.
+    pub fn output_shape(&self, i: usize) -> Vec<usize> {
+        let mut shape = self.outputs()[i].ty.shape.clone();
+        for open in self.code.program.open.iter().filter(|o| o.output == i) {
+            let at = open.extent.offset as usize;
+            let length = self.arena.bytes()[at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
+            shape[open.axis] = shape[open.axis].min(usize::try_from(length).unwrap_or(0));
+        }
+        shape
+    }
+
     /// Size of the arena in bytes.
     pub fn arena_bytes(&self) -> usize {
         self.arena.len()

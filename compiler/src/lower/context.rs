@@ -74,6 +74,8 @@ pub(super) struct Shared<'a> {
     pub(super) now: usize,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
+    /// Outputs whose size is known only at run time: which, along which axis, and where its length is.
+    pub(super) open: Vec<(usize, usize, Operand)>,
 }
 
 /// Lowering of one graph, at one of its nodes.

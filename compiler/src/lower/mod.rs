@@ -18,6 +18,7 @@ pub mod interpret;
 mod mac;
 mod matmul;
 mod movement;
+mod open;
 mod pad;
 mod pointwise;
 mod pool;
@@ -38,11 +39,11 @@ pub mod view;
 mod wide;
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{GraphId, Model, Node, Open, OpKind, TensorId};
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, Place, Port, Program, Region, Step};
+use program::{ARENA_ALIGN, Call, OpenOutput, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
 use storage::{Slot, SlotId, SlotRegion};
 
@@ -69,6 +70,7 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
         now: 0,
         inputs: graph.inputs.iter().map(port).collect(),
         outputs: graph.outputs.iter().map(port).collect(),
+        open: vec![],
     };
     let steps = lower_entry(&mut shared, entry)?;
     finish(shared, steps)
@@ -92,7 +94,8 @@ fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>
     let storage = storage::assign(graph, &pinned);
     let base = shared.slots.len() as u32;
     shared.slots.extend(storage.slots);
-    let of = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId(base + slot as u32), at))).collect();
+    let mut of: Vec<Option<(SlotId, usize)>> = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId(base + slot as u32), at))).collect();
+    open::place_extents(shared, graph, &mut of);
     let mut cx = Cx { shared, graph_id: id, graph, storage: of, steps: vec![], node: None };
     let mut missing = vec![];
     for node in &graph.nodes {
@@ -109,6 +112,7 @@ fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>
     }
     cx.node = None;
     copy_outputs(&mut cx)?;
+    cx.shared.open = open::outputs(&cx)?;
     Ok(cx.steps)
 }
 
@@ -169,6 +173,7 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
         state_bytes,
         inputs: shared.inputs,
         outputs: shared.outputs,
+        open: shared.open.into_iter().map(|(output, axis, at)| OpenOutput { output, axis, extent: resolve(at) }).collect(),
     })
 }
 
@@ -192,6 +197,13 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let touched = || node.reads().chain(node.outputs.iter().copied());
+    if touched().any(|t| cx.graph.open.get(&t) == Some(&Open::Unknown)) {
+        return Err(cx.unsupported(Unsupported::DynamicShape));
+    }
+    if open::is_source(cx, node) {
+        return open::lower(cx, node);
+    }
     // Where no result has an element there is nothing to compute.
     if !node.outputs.is_empty() && node.outputs.iter().all(|t| cx.ty(*t).elements() == 0) {
         return Ok(());

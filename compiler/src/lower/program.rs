@@ -166,6 +166,19 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// Outputs, in the order of the graph.
     pub outputs: Vec<Port>,
+    /// Outputs whose size is known only at run time, and is at most that of their type.
+    pub open: Vec<OpenOutput>,
+}
+
+/// An output whose size is known only at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenOutput {
+    /// Position among the outputs.
+    pub output: usize,
+    /// The axis that may be shorter than the type says; those in front of it are 1.
+    pub axis: usize,
+    /// Where its length is after a run, an `i64`.
+    pub extent: Place,
 }
 
 /// Alignment of arena, state and weights in bytes.

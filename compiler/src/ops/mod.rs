@@ -35,6 +35,7 @@ pub mod lstm_integer;
 mod lstm_step;
 pub mod normalize;
 pub mod operator;
+mod open;
 pub mod pack;
 pub mod pad;
 pub mod pointwise;
