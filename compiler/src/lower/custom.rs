@@ -1,6 +1,6 @@
 //! Custom operators that are built in.
 
-use super::boxes;
+use super::{audio, boxes};
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::{Part, fill, result};
@@ -17,6 +17,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         "MaxPoolingWithArgmax2D" => max_pool(cx, node),
         "MaxUnpooling2D" => max_unpool(cx, node),
         "Resampler" => resampler(cx, node),
+        "AudioSpectrogram" => audio::spectrogram(cx, node),
+        "Mfcc" => audio::mfcc(cx, node),
         other => Err(cx.unsupported(Unsupported::CustomOperator(other.to_string()))),
     }
 }

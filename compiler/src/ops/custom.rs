@@ -1,5 +1,6 @@
 //! CUSTOM: operators known by name. TFLite_Detection_PostProcess is in `boxes.rs`; MediaPipe's Convolution2DTransposeBias becomes a
-//! TRANSPOSE_CONV at import; MaxPoolingWithArgmax2D, MaxUnpooling2D and Resampler are here.
+//! TRANSPOSE_CONV at import; MaxPoolingWithArgmax2D, MaxUnpooling2D and Resampler are here, AudioSpectrogram and Mfcc in
+//! `audio.rs`.
 //!
 //! Options of MediaPipe's operators are C structures; those of others are flexbuffers. Sources: TFLite
 //! `delegates/xnnpack/xnnpack_delegate.cc`, MediaPipe `util/tflite/operations/`.
@@ -7,7 +8,7 @@
 use crate::error::{CompileError, Unsupported};
 use crate::ir::AttrValue;
 use crate::ir::DType::Float32;
-use crate::ops::boxes;
+use crate::ops::{audio, boxes};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::value::Value;
@@ -16,8 +17,15 @@ use crate::ops::value::Value;
 pub const CUSTOM: Operator = Operator::new(infer, Eval::Direct(eval));
 
 /// Custom operators that exist here, by name.
-pub const NAMES: &[&str] =
-    &["TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D", "Resampler"];
+pub const NAMES: &[&str] = &[
+    "TFLite_Detection_PostProcess",
+    "Convolution2DTransposeBias",
+    "MaxPoolingWithArgmax2D",
+    "MaxUnpooling2D",
+    "Resampler",
+    "AudioSpectrogram",
+    "Mfcc",
+];
 
 /// The name of a custom operator.
 pub fn name<'a>(call: &Call<'a>) -> &'a str {
@@ -41,6 +49,8 @@ fn infer(call: &Call<'_>) -> Inferred {
         "MaxPoolingWithArgmax2D" => infer_max_pool(call),
         "MaxUnpooling2D" => infer_unpool(call),
         "Resampler" => infer_resampler(call),
+        "AudioSpectrogram" => audio::infer_spectrogram(call),
+        "Mfcc" => audio::infer_mfcc(call),
         other => Err(call.unsupported(Unsupported::CustomOperator(other.into()))),
     }
 }
@@ -50,6 +60,8 @@ fn eval(args: &Args<'_>) -> Results {
         "TFLite_Detection_PostProcess" => boxes::eval_detection(args, options(args.call)),
         "MaxPoolingWithArgmax2D" => max_pool(args),
         "MaxUnpooling2D" => unpool(args),
+        "AudioSpectrogram" => audio::spectrogram(args),
+        "Mfcc" => audio::mfcc(args),
         _ => resampler(args),
     }
 }

@@ -8,6 +8,7 @@ pub mod activation;
 pub mod arg_extreme;
 mod arithmetic;
 mod arithmetic_quant;
+pub(crate) mod audio;
 pub mod batch_matmul;
 pub mod boxes;
 pub mod broadcast;

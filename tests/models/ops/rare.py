@@ -194,8 +194,45 @@ def top_k_computed(net):
     net.outputs(*net.op("TOPK_V2", [x(net, (20,)), net.input("i32", ())], [("f32", None), ("i32", None)], "TopKV2Options"))
 
 
+def spectrogram(samples, channels, squared):
+    def make(net):
+        sound = x(net, (samples, channels))
+        net.outputs(net.custom("AudioSpectrogram", [sound], ("f32", None), window_size=40, stride=17, magnitude_squared=squared))
+    return make
+
+
+def cepstrum(net):
+    """Mfcc of the power spectrum of a sound."""
+    power = net.custom("AudioSpectrogram", [x(net, (900, 1))], ("f32", None), window_size=256, stride=100, magnitude_squared=True)
+    options = {"upper_frequency_limit": 4000.0, "lower_frequency_limit": 20.0, "filterbank_channel_count": 40, "dct_coefficient_count": 13}
+    net.outputs(net.custom("Mfcc", [power, net.const(16000, "i32")], ("f32", None), **options))
+
+
+def detections(regular, classes_each, dtype="f32"):
+    """TFLite_Detection_PostProcess of boxes around anchors; scores are all different."""
+    def make(net):
+        boxes, classes = 24, 3
+        q = (0.05, 128) if dtype == "u8" else None
+        anchors = net.rng.uniform(0.2, 0.8, (boxes, 4))
+        anchors[:, 2:] = net.rng.uniform(0.1, 0.4, (boxes, 2))
+        order = net.rng.permutation(boxes * (classes + 1)).reshape(1, boxes, classes + 1) / 100
+        scores = net.op("ADD", [net.op("LOGISTIC", [net.op("MUL", [x(net, (1, boxes, classes + 1)), net.const(1e-4, "f32")], ("f32", None),
+                                                           "MulOptions")], ("f32", None)), net.const(order, "f32")], ("f32", None), "AddOptions")
+        parts = [net.input(dtype, (1, boxes, 4), q), scores, net.const(anchors, "f32")]
+        net.outputs(*net.custom("TFLite_Detection_PostProcess", parts, [("f32", None)] * 4, max_detections=10, max_classes_per_detection=classes_each,
+                                detections_per_class=4, use_regular_nms=regular, nms_score_threshold=0.7, nms_iou_threshold=0.4,
+                                num_classes=classes, y_scale=10.0, x_scale=10.0, h_scale=5.0, w_scale=5.0))
+    return make
+
+
 def models():
     """Pairs of name and maker."""
+    yield "custom_audio_spectrogram", spectrogram(150, 2, True)
+    yield "custom_audio_spectrogram_magnitude", spectrogram(120, 1, False)
+    yield "custom_mfcc", cepstrum
+    yield "custom_detection_fast", detections(False, 1)
+    yield "custom_detection_fast_ranked", detections(False, 2)
+    yield "custom_detection_regular", detections(True, 1)
     yield "where_bool", where("bool", (3, 5))
     yield "where_f32_gathered", where("f32", (4, 6), gathered)
     yield "where_f32_rows", where("f32", (9, 5), rows)
