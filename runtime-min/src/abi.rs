@@ -40,6 +40,8 @@ pub enum Status {
     IndexOutOfRange,
     /// A loop ran longer than its limit.
     IterationLimit,
+    /// An operand's value makes no sense for its operator, a divisor of zero for example.
+    InvalidValue,
     /// A status that this version does not know.
     Unknown(i32),
 }
@@ -52,6 +54,7 @@ impl Status {
             1 => Status::InvalidArgument,
             2 => Status::IndexOutOfRange,
             3 => Status::IterationLimit,
+            4 => Status::InvalidValue,
             other => Status::Unknown(other),
         }
     }
@@ -75,6 +78,7 @@ impl fmt::Display for Status {
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
             Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
+            Status::InvalidValue => f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs"),
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

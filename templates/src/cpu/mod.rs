@@ -23,6 +23,7 @@ pub mod l2_norm;
 pub mod limit;
 pub mod lookup;
 pub mod mac;
+pub mod nonzero;
 pub mod peak;
 pub mod places;
 pub mod pointwise;
