@@ -378,6 +378,6 @@ fn cut(site: &Site<'_>) -> Option<Opened> {
     longer.shape[axis] += 1;
     let mut call = site.call.clone();
     call.inputs[0] = Some(Operand { ty: &longer, ..site.call.optional(0)? });
-    whole(&call)?;
+    whole(&call)?.1.ok()?;
     Some(types.ok()?.into_iter().map(|ty| (ty, Opening::Same(at, extent))).collect())
 }
