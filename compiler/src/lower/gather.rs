@@ -8,7 +8,11 @@ use super::open;
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
+<<<<<<< HEAD
 use tflc_kir::Kernel;
+=======
+use crate::ops::value::unpack;
+>>>>>>> main
 use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
 use tflc_templates::cpu::limit::limited;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
@@ -76,12 +80,22 @@ pub(super) fn rows(cx: &mut Cx<'_, '_>, [count, n, bytes]: [usize; 3], wide_inde
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let (x, index, y) = (cx.operand(x)?, cx.operand(index)?, cx.operand(y)?);
+    gather_into(cx, spec, x, index, y);
+    Ok(())
+}
+
+fn gather_into(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: Operand, index: Operand, y: Operand) {
+    let args = vec![x, index, y];
     let caps = cx.caps().clone();
     let units = spec.units();
     let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
     let unit_ns = slices * (2.0 + spec.slice_bytes as f64 * 0.1);
+<<<<<<< HEAD
     call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns))
+=======
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+>>>>>>> main
 }
 
 /// One copy for each run of consecutive constant indices; sizes are those in front of, along and behind the axis.
@@ -149,26 +163,86 @@ fn call_by(
     Ok(())
 }
 
-/// Rows of operand 1 by operand 0.
+/// Rows of operand 1 by operand 0; quantised rows become floats where the result is float.
 fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (index, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, ty) = result(cx, node, 0)?;
     let values = cx.ty(x);
+<<<<<<< HEAD
     if values.dtype != ty.dtype {
         return super::embedding::lower(cx, node);
     }
     let bytes = element_bytes(cx, ty)?;
+=======
+>>>>>>> main
     let Some((&rows, rest)) = values.shape.split_first() else { return Err(cx.internal("values without dimensions")) };
-    let spec = GatherSpec {
+    let inner = rest.iter().product::<usize>();
+    let spec = |slice_bytes, wide_index| GatherSpec {
         batch: 1,
         outer: 1,
         axis: rows,
         indices: cx.ty(index).elements(),
-        slice_bytes: rest.iter().product::<usize>() * bytes,
-        wide_index: wide_index(cx, index)?,
+        slice_bytes,
+        wide_index,
         wrap_negative: false,
     };
-    gather_by(cx, spec, x, index, y)
+    if values.dtype == ty.dtype {
+        let spec = spec(inner * element_bytes(cx, ty)?, wide_index(cx, index)?);
+        return gather_by(cx, spec, x, index, y);
+    }
+    if ty.dtype != DType::Float32 {
+        return Err(cx.unsupported(Unsupported::Types(format!("{} to {}", values.dtype, ty.dtype))));
+    }
+    let storage = match values.dtype {
+        DType::UInt8 => Storage::U8,
+        DType::Int8 | DType::Int4 | DType::Int2 => Storage::I8,
+        other => return Err(cx.unsupported(Unsupported::Types(format!("a table of {other}")))),
+    };
+    let quant = cx.as_call()?.weight_quant(values, 0, rows)?;
+    let wide = wide_index(cx, index)?;
+    let (by_row, by_scale) = (spec(inner, wide), spec(4, wide));
+    let n = by_row.indices;
+    let table = unpacked(cx, x)?;
+    let stored = cx.workspace(n * inner);
+    let (at, to) = (cx.operand(index)?, cx.operand(y)?);
+    gather_into(cx, by_row, table, at, stored);
+    // Rows have scales and zero points of their own, or all the same.
+    let per_row = |cx: &mut Cx<'_, '_>, words: Vec<[u8; 4]>| {
+        let (single, table) = (words.len() == 1, cx.bytes(words.concat()));
+        if single {
+            return (table, vec![0, 0]);
+        }
+        let picked = cx.workspace(n * 4);
+        gather_into(cx, by_scale.clone(), table, at, picked);
+        (picked, vec![1, 0])
+    };
+    let (scales, scale_strides) = per_row(cx, quant.scale.iter().map(|s| s.to_le_bytes()).collect());
+    let (zeros, zero_strides) = per_row(cx, quant.zero_point.iter().map(|z| (*z as i32).to_le_bytes()).collect());
+    let mut b = ExprBuilder::new([storage, Storage::F32, Storage::I32]);
+    let (q, scale, zero) = (b.input(0), b.input(1), b.input(2));
+    let v = b.sub(q, zero);
+    let v = b.cast(Cast::Value, Ty::F32, v);
+    let v = b.mul(v, scale);
+    let expr = b.finish(v, Storage::F32);
+    let dims = [n, inner];
+    let spec = PointwiseSpec::new(&dims, vec![row_major(&dims), scale_strides, zero_strides], row_major(&dims), expr);
+    emit(cx, spec, vec![stored, scales, zeros, to]);
+    Ok(())
+}
+
+/// A table of bytes; smaller elements are unpacked by the compiler.
+fn unpacked(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
+    let ty = cx.ty(t);
+    if ty.dtype.bits() == 8 {
+        return cx.operand(t);
+    }
+    let (dtype, elements) = (ty.dtype, ty.elements());
+    let data = cx.require_constant(t, "table")?.clone();
+    Ok(cx.packed(t, "bytes", elements, move |out| {
+        for (to, v) in out.iter_mut().zip(unpack(dtype, &data, elements)) {
+            *to = v as u8;
+        }
+    }))
 }
 
 /// `index == position ? on : off` along the new axis; an index outside it selects nothing.

@@ -64,6 +64,7 @@ impl Pass {
         }
         for index in 0..model.graphs[id.index()].nodes.len() {
             self.callees(model, id, index, depth)?;
+            adopt_type(model, id, index);
             match self.node(model, id, index, &mut known) {
                 Ok(types) => {
                     let graph = &mut model.graphs[id.index()];
@@ -188,6 +189,7 @@ impl Pass {
     }
 }
 
+<<<<<<< HEAD
 /// Says how the results of a node are open, and gives them their bounds.
 fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<TensorId, Value>, before: &BTreeMap<TensorId, Open>) {
     let opened = {
@@ -223,6 +225,19 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
             }
         };
         graph.open.insert(t, Open::Along { axis: axis as u32, extent });
+=======
+/// Gives the result of arithmetic the element type of its operands, whatever the file says: LiteRT does so (`Prepare` of `kernels/add.cc`
+/// and its kin). The result keeps its scales.
+fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
+    let graph = &mut model.graphs[id.index()];
+    let node = &graph.nodes[index];
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+        return;
+    }
+    if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {
+        let dtype = graph.ty(*x).dtype;
+        graph.tensors[y.index()].ty.dtype = dtype;
+>>>>>>> main
     }
 }
 

@@ -17,13 +17,21 @@ import linear
 import movement
 import networks
 import pointwise
+<<<<<<< HEAD
 import rare
+=======
+import quantized
+>>>>>>> main
 from net import Net
 
 
 def main():
     wanted, makers = sys.argv[1:], {}
+<<<<<<< HEAD
     for family in (linear, pointwise, movement, rare, networks):
+=======
+    for family in (linear, pointwise, movement, networks, quantized):
+>>>>>>> main
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make
