@@ -78,7 +78,9 @@ impl fmt::Display for Status {
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
             Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
-            Status::InvalidValue => f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs"),
+            Status::InvalidValue => {
+                f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs")
+            }
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

@@ -73,9 +73,24 @@ fn refuses(text: &str, good: &[i32], bad: &[&[i32]], status: Status) {
 #[test]
 fn indices_outside_their_tensor_end_the_run() {
     let outside: &[&[i32]] = &[&[0, 5], &[-1, 2], &[i32::MAX, 0], &[i32::MIN, 1]];
-    refuses("graph @0 (%i) -> (%y) { %i: int32[2] %x: float32[5,3] = const splat 1.5 %y: float32[2,3] = GATHER(%x, %i) {axis = 0} }", &[4, 0], outside, Status::IndexOutOfRange);
-    refuses("graph @0 (%i) -> (%y) { %i: int32[2] %x: float32[5,3] = const splat 1.5 %y: float32[2,3] = EMBEDDING_LOOKUP(%i, %x) }", &[4, 0], outside, Status::IndexOutOfRange);
-    refuses("graph @0 (%i) -> (%y) { %i: int32[2,1] %x: int8[5,3] = const splat 3 %y: int8[2,3] = GATHER_ND(%x, %i) }", &[4, 0], outside, Status::IndexOutOfRange);
+    refuses(
+        "graph @0 (%i) -> (%y) { %i: int32[2] %x: float32[5,3] = const splat 1.5 %y: float32[2,3] = GATHER(%x, %i) {axis = 0} }",
+        &[4, 0],
+        outside,
+        Status::IndexOutOfRange,
+    );
+    refuses(
+        "graph @0 (%i) -> (%y) { %i: int32[2] %x: float32[5,3] = const splat 1.5 %y: float32[2,3] = EMBEDDING_LOOKUP(%i, %x) }",
+        &[4, 0],
+        outside,
+        Status::IndexOutOfRange,
+    );
+    refuses(
+        "graph @0 (%i) -> (%y) { %i: int32[2,1] %x: int8[5,3] = const splat 3 %y: int8[2,3] = GATHER_ND(%x, %i) }",
+        &[4, 0],
+        outside,
+        Status::IndexOutOfRange,
+    );
     refuses(
         "graph @0 (%i) -> (%y) { %i: int32[2,1] %x: float32[2,3] = const splat 2.0 %s: int32[2] = const [5, 3] %y: float32[5,3] = SCATTER_ND(%i, %x, %s) }",
         &[4, 0],

@@ -1,9 +1,9 @@
 //! Custom operators that are built in.
 
-use super::{audio, boxes};
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::{Part, fill, result};
+use super::{audio, boxes};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::Node;
 use crate::ops::custom::{Pool, name};

@@ -8,11 +8,8 @@ use super::open;
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
-<<<<<<< HEAD
-use tflc_kir::Kernel;
-=======
 use crate::ops::value::unpack;
->>>>>>> main
+use tflc_kir::Kernel;
 use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
 use tflc_templates::cpu::limit::limited;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
@@ -71,31 +68,23 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     gather_by(cx, spec, x, index, y)
 }
 
-/// Copies those of `count` rows of `bytes` bytes that `n` indices select, from the first operand by the second to the third.
-pub(super) fn rows(cx: &mut Cx<'_, '_>, [count, n, bytes]: [usize; 3], wide_index: bool, operands: [Operand; 3]) {
-    let spec = GatherSpec { batch: 1, outer: 1, axis: count, indices: n, slice_bytes: bytes, wide_index, wrap_negative: false };
-    let caps = cx.caps().clone();
-    let units = spec.units();
-    cx.call(format!("{spec:?}"), move || spec.build(&caps), operands.to_vec(), units, grain(units, 2.0 + bytes as f64 * 0.1));
+fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
+    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
+    call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
 }
 
-fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let (x, index, y) = (cx.operand(x)?, cx.operand(index)?, cx.operand(y)?);
-    gather_into(cx, spec, x, index, y);
-    Ok(())
+/// Units of one task of a gather.
+fn tasks(spec: &GatherSpec) -> u64 {
+    let units = spec.units();
+    let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
+    grain(units, slices * (2.0 + spec.slice_bytes as f64 * 0.1))
 }
 
 fn gather_into(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: Operand, index: Operand, y: Operand) {
     let args = vec![x, index, y];
-    let caps = cx.caps().clone();
-    let units = spec.units();
-    let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
-    let unit_ns = slices * (2.0 + spec.slice_bytes as f64 * 0.1);
-<<<<<<< HEAD
-    call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns))
-=======
-    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
->>>>>>> main
+    let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain);
 }
 
 /// One copy for each run of consecutive constant indices; sizes are those in front of, along and behind the axis.
@@ -168,13 +157,6 @@ fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let (index, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, ty) = result(cx, node, 0)?;
     let values = cx.ty(x);
-<<<<<<< HEAD
-    if values.dtype != ty.dtype {
-        return super::embedding::lower(cx, node);
-    }
-    let bytes = element_bytes(cx, ty)?;
-=======
->>>>>>> main
     let Some((&rows, rest)) = values.shape.split_first() else { return Err(cx.internal("values without dimensions")) };
     let inner = rest.iter().product::<usize>();
     let spec = |slice_bytes, wide_index| GatherSpec {

@@ -3,12 +3,9 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
-<<<<<<< HEAD
 mod audio;
-mod boxes;
-=======
 mod blockwise;
->>>>>>> main
+mod boxes;
 mod constants;
 pub mod context;
 mod conv;
@@ -35,13 +32,10 @@ mod reduce;
 mod reorder;
 mod resize;
 mod rounding;
-<<<<<<< HEAD
+mod run_time_weights;
 mod scatter;
 mod search;
 mod signal;
-=======
-mod run_time_weights;
->>>>>>> main
 mod slice;
 mod softmax;
 mod space;
@@ -50,7 +44,7 @@ pub mod view;
 mod wide;
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{GraphId, Model, Node, Open, OpKind, TensorId};
+use crate::ir::{GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
@@ -275,22 +269,12 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
-<<<<<<< HEAD
         OpKind::EmbeddingLookupSparse | OpKind::HashtableLookup => embedding::lower(cx, node),
         OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
         OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
         OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
         OpKind::Custom => custom::lower(cx, node),
-=======
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),
-        OpKind::Custom => {
-            let name = match node.attrs.get("custom_code") {
-                Some(AttrValue::Str(s)) => s.clone(),
-                _ => String::new(),
-            };
-            Err(cx.unsupported(Unsupported::CustomOperator(name)))
-        }
->>>>>>> main
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }

@@ -8,7 +8,7 @@ use super::movement::{Part, copy_strided, raw, result};
 use super::search;
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Graph, Node, Open, OpKind, TensorId};
+use crate::ir::{DType, Graph, Node, OpKind, Open, TensorId};
 use crate::ops::storage::storage;
 use std::collections::BTreeSet;
 use tflc_templates::cpu::dynamic::{DynamicSliceSpec, SegmentsSpec};
@@ -153,8 +153,13 @@ fn slice(cx: &mut Cx<'_, '_>, node: &Node, number: Operand) -> Result<(), Compil
     if wide_index(cx, begin)? != wide_index(cx, size)? {
         return Err(cx.unsupported(Unsupported::Types("begins and sizes of different types".into())));
     }
-    let spec =
-        DynamicSliceSpec { rank: shape.len(), sizes: [&shape[..], &ty.shape[..]].concat(), axis, wide: wide_index(cx, begin)?, element_bytes };
+    let spec = DynamicSliceSpec {
+        rank: shape.len(),
+        sizes: [&shape[..], &ty.shape[..]].concat(),
+        axis,
+        wide: wide_index(cx, begin)?,
+        element_bytes,
+    };
     let args = vec![cx.operand(x)?, cx.operand(begin)?, cx.operand(size)?, cx.operand(y)?, number];
     cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
     Ok(())

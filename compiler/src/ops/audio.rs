@@ -29,7 +29,11 @@ impl Spectrogram {
             let v = map.int(name).unwrap_or(-1);
             usize::try_from(v).ok().filter(|_| (least..=1 << 20).contains(&v)).ok_or_else(|| call.invalid(format!("{name} = {v}")))
         };
-        Ok(Spectrogram { window: size("window_size", 2)?, stride: size("stride", 1)?, squared: map.int("magnitude_squared").unwrap_or(0) != 0 })
+        Ok(Spectrogram {
+            window: size("window_size", 2)?,
+            stride: size("stride", 1)?,
+            squared: map.int("magnitude_squared").unwrap_or(0) != 0,
+        })
     }
 
     /// Windows of so many samples.
@@ -179,7 +183,9 @@ pub(super) fn mfcc(args: &Args<'_>) -> Results {
             bands.iter_mut().zip(row).filter(|(_, w)| **w != 0.0).for_each(|(b, w)| *b += magnitude * w);
         }
         let logs: Vec<f64> = bands.iter().map(|b| b.max(FLOOR).ln()).collect();
-        out.extend((0..m.coefficients).map(|i| logs.iter().enumerate().map(|(j, l)| l * cosines[j * m.coefficients + i]).sum::<f64>() as f32));
+        out.extend(
+            (0..m.coefficients).map(|i| logs.iter().enumerate().map(|(j, l)| l * cosines[j * m.coefficients + i]).sum::<f64>() as f32),
+        );
     }
     args.result(out)
 }

@@ -8,10 +8,10 @@
 use crate::error::{CompileError, Unsupported};
 use crate::ir::AttrValue;
 use crate::ir::DType::Float32;
-use crate::ops::{audio, boxes};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::value::Value;
+use crate::ops::{audio, boxes};
 
 /// CUSTOM.
 pub const CUSTOM: Operator = Operator::new(infer, Eval::Direct(eval));

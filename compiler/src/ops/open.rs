@@ -6,7 +6,7 @@
 pub(super) mod elements;
 
 use crate::error::CompileError;
-use crate::ir::{DType, Graph, Node, Open, OpKind, TensorId, TensorType};
+use crate::ir::{DType, Graph, Node, OpKind, Open, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::table::{Category, category, infer};
 use crate::ops::{reduce, strided_slice};
@@ -41,7 +41,9 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     // What lies in front of the open axis must not stretch the buffer.
     let packed = |(ty, opening): &(TensorType, Opening)| match opening {
         Opening::Closed => true,
-        Opening::Same(axis, _) | Opening::New(axis) => ty.shape.get(..*axis).is_some_and(|d| d.iter().all(|n| *n == 1)) && *axis < ty.shape.len(),
+        Opening::Same(axis, _) | Opening::New(axis) => {
+            ty.shape.get(..*axis).is_some_and(|d| d.iter().all(|n| *n == 1)) && *axis < ty.shape.len()
+        }
     };
     opened.iter().all(packed).then_some(opened)
 }
@@ -246,7 +248,9 @@ fn follow(site: &Site<'_>) -> Option<Opened> {
             let (axis, extent) = site.along(1)?;
             if axis + 1 == rank(1)? { None } else { site.same(axis, extent) }
         }
-        OpKind::EmbeddingLookup if !site.is_open(1) => site.along(0).and_then(|(axis, extent)| site.same(axis, extent)),
+        OpKind::EmbeddingLookup if !site.is_open(1) && site.call.input(1).ok()?.dtype == site.call.output(0).ok()?.dtype => {
+            site.along(0).and_then(|(axis, extent)| site.same(axis, extent))
+        }
         OpKind::OneHot if only_first() => {
             let (axis, extent) = site.along(0)?;
             let new = site.call.attrs.int("axis", -1);

@@ -8,12 +8,12 @@ use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{AttrValue, DType, GraphId, Model, OpKind, Open, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::eval::is_control;
+use crate::ops::open::elements::Values;
+use crate::ops::open::{self, Opening, Site};
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer, operator};
 use crate::ops::value::Value;
-use crate::ops::open::elements::Values;
-use crate::ops::open::{self, Opening, Site};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What propagation could not settle.
@@ -189,7 +189,6 @@ impl Pass {
     }
 }
 
-<<<<<<< HEAD
 /// Says how the results of a node are open, and gives them their bounds.
 fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<TensorId, Value>, before: &BTreeMap<TensorId, Open>) {
     let opened = {
@@ -225,19 +224,21 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
             }
         };
         graph.open.insert(t, Open::Along { axis: axis as u32, extent });
-=======
+    }
+}
+
 /// Gives the result of arithmetic the element type of its operands, whatever the file says: LiteRT does so (`Prepare` of `kernels/add.cc`
 /// and its kin). The result keeps its scales.
 fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
     let graph = &mut model.graphs[id.index()];
     let node = &graph.nodes[index];
-    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some()
+    {
         return;
     }
     if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {
         let dtype = graph.ty(*x).dtype;
         graph.tensors[y.index()].ty.dtype = dtype;
->>>>>>> main
     }
 }
 

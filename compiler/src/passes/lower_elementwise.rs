@@ -56,12 +56,7 @@ fn to_pointwise(graph: &Graph, node: &Node, expr: &Expr) -> Node {
     if let Some(at) = checked.and_then(|t| inputs.iter().position(|u| *u == t)) {
         attrs.set(DIVISOR, AttrValue::Int(at as i64));
     }
-    Node {
-        op: OpKind::Pointwise,
-        inputs: inputs.into_iter().map(Some).collect(),
-        attrs,
-        ..node.clone()
-    }
+    Node { op: OpKind::Pointwise, inputs: inputs.into_iter().map(Some).collect(), attrs, ..node.clone() }
 }
 
 /// Replaces operands that are constants of one element by constants of the expression; operands that occur twice become one input.

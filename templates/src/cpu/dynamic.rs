@@ -40,7 +40,7 @@ impl DynamicSliceSpec {
             let size = if self.element_bytes == 0 {
                 size
             } else {
-                let rest = s!(b, size == {-1});
+                let rest = s!(b, size == { -1 });
                 b.select(rest, room, size)
             };
             let fits = b.cmp(CmpOp::LeU, size, room);
@@ -66,15 +66,15 @@ impl DynamicSliceSpec {
         let mut first = b.i64(0);
         for (start, n) in starts.iter().zip(shape) {
             let start = *start;
-            first = s!(b, (first * {*n}) + start);
+            first = s!(b, (first * { *n }) + start);
         }
         // Dimensions behind the open one, as nested loops.
         let zero = b.i64(0);
         let inner: usize = result[self.axis + 1..].iter().product();
         b.for_loop(zero, length, 1, &[], |b, row, _| {
             let stride: usize = shape[self.axis + 1..].iter().product();
-            let from = s!(b, first + (row * {stride}));
-            let to = s!(b, row * {inner});
+            let from = s!(b, first + (row * { stride }));
+            let to = s!(b, row * { inner });
             self.nest(b, self.axis + 1, [x, y], from, to);
             vec![]
         });
@@ -98,7 +98,7 @@ impl DynamicSliceSpec {
         }
         let (stride, inner): (usize, usize) = (shape[d + 1..].iter().product(), result[d + 1..].iter().product());
         b.for_const(0, result[d] as i64, 1, &[], |b, i, _| {
-            let (from, to) = (s!(b, from + (i * {stride})), s!(b, to + (i * {inner})));
+            let (from, to) = (s!(b, from + (i * { stride })), s!(b, to + (i * { inner })));
             self.nest(b, d + 1, [x, y], from, to);
             vec![]
         });

@@ -14,22 +14,16 @@ mod depthwise_tap;
 pub mod detection;
 pub mod dynamic;
 pub mod epilogue;
-<<<<<<< HEAD
 pub mod fft;
-=======
 pub mod fold;
->>>>>>> main
 pub mod gather;
 pub mod gemm;
 mod heap;
 pub(crate) mod implicit;
 pub mod l2_norm;
-<<<<<<< HEAD
 pub mod limit;
 pub mod lookup;
-=======
 pub mod lut;
->>>>>>> main
 pub mod mac;
 pub mod nonzero;
 pub mod peak;
@@ -46,11 +40,8 @@ mod scalar;
 pub mod scan;
 pub mod scatter;
 pub mod softmax;
-<<<<<<< HEAD
-pub mod suppress;
-=======
 pub mod softmax_i16;
->>>>>>> main
+pub mod suppress;
 pub mod table;
 pub(crate) mod tiling;
 pub mod top_k;

@@ -17,21 +17,14 @@ import linear
 import movement
 import networks
 import pointwise
-<<<<<<< HEAD
-import rare
-=======
 import quantized
->>>>>>> main
+import rare
 from net import Net
 
 
 def main():
     wanted, makers = sys.argv[1:], {}
-<<<<<<< HEAD
-    for family in (linear, pointwise, movement, rare, networks):
-=======
-    for family in (linear, pointwise, movement, networks, quantized):
->>>>>>> main
+    for family in (linear, pointwise, movement, rare, networks, quantized):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

@@ -116,15 +116,6 @@ def conv_3d(code, shape, kernel, stride, padding, out=None, bias=True):
     return make
 
 
-def embedding(dtype, scales):
-    """EMBEDDING_LOOKUP of a quantised table with f32 results."""
-    def make(net):
-        q = (scales, [0] * len(scales), 0)
-        table = net.const(net.rng.integers(-7, 8, (10, 12)), dtype, q)
-        net.outputs(net.op("EMBEDDING_LOOKUP", [net.input("i32", (6,)), table], ("f32", None)))
-    return make
-
-
 def embedding_sparse(combiner):
     def make(net):
         ids, places = net.const([1, 3, 0], "i32"), net.const([[0, 0], [2, 0], [2, 1]], "i32")
@@ -253,9 +244,6 @@ def models():
     yield "conv_3d_f32_s2_valid", conv_3d("CONV_3D", (2, 6, 7, 8, 2), (3, 2, 3, 2, 18), (2, 1, 2), 1, bias=False)
     yield "conv_3d_transpose_f32", conv_3d("CONV_3D_TRANSPOSE", (1, 2, 3, 4, 3), (2, 3, 3, 4, 3), (2, 2, 2), 0, [1, 4, 6, 8, 4])
     yield "conv_3d_transpose_f32_valid", conv_3d("CONV_3D_TRANSPOSE", (2, 2, 2, 3, 5), (3, 2, 2, 2, 5), (1, 2, 1), 1, [2, 4, 4, 4, 2], False)
-    yield "embedding_lookup_i8", embedding("i8", [0.05])
-    yield "embedding_lookup_i8_rows", embedding("i8", [0.01 * (i + 1) for i in range(10)])
-    yield "embedding_lookup_i4_rows", embedding("i4", [0.01 * (i + 1) for i in range(10)])
     for combiner, name in enumerate(("sum", "mean", "sqrtn")):
         yield f"embedding_lookup_sparse_{name}", embedding_sparse(combiner)
     yield "hashtable_lookup_f32", by_key

@@ -165,7 +165,9 @@ impl fmt::Display for VerifyCause {
         match self {
             VerifyCause::NoGraph => f.write_str("the model has no graph"),
             VerifyCause::NoTensor(t) => write!(f, "tensor {t} does not exist"),
-            VerifyCause::Open(t) => write!(f, "tensor {t} is open along an axis that it lacks, behind others, or by a tensor that is no int64 scalar"),
+            VerifyCause::Open(t) => {
+                write!(f, "tensor {t} is open along an axis that it lacks, behind others, or by a tensor that is no int64 scalar")
+            }
             VerifyCause::NoGraphNumbered(g) => write!(f, "graph {g} does not exist"),
             VerifyCause::Undefined(t) => write!(f, "tensor {t} is read but has no value there"),
             VerifyCause::ConstantVariable(t) => write!(f, "tensor {t} is a constant and a variable"),

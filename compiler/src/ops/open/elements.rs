@@ -1,6 +1,6 @@
 //! Small integer tensors whose elements are known in part: constants, and lengths of open tensors.
 
-use crate::ir::{DType, Graph, GraphId, Model, Node, Open, OpKind, TensorId};
+use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::call::{Call, Operand};
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer};
@@ -80,7 +80,13 @@ impl Values<'_> {
                 let parts = node.inputs.iter().flatten().map(|t| self.follow(*t, depth)).collect::<Option<Vec<_>>>()?;
                 Some(parts.concat())
             }
-            OpKind::Reshape | OpKind::Squeeze | OpKind::ExpandDims | OpKind::StridedSlice | OpKind::Slice | OpKind::Gather | OpKind::ReverseV2 => {
+            OpKind::Reshape
+            | OpKind::Squeeze
+            | OpKind::ExpandDims
+            | OpKind::StridedSlice
+            | OpKind::Slice
+            | OpKind::Gather
+            | OpKind::ReverseV2 => {
                 let from = self.follow(operand(0)?, depth)?;
                 let picks = self.picks(index, node, from.len())?;
                 picks.into_iter().map(|p| from.get(usize::try_from(p).ok()?).copied()).collect()
