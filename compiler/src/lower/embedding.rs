@@ -1,4 +1,4 @@
-//! EMBEDDING_LOOKUP_SPARSE and HASHTABLE_LOOKUP: weighted sums of rows, and rows by key.
+//! EMBEDDING_LOOKUP_SPARSE and HASHTABLE_LOOKUP.
 
 use super::constants::element_bytes;
 use super::context::Cx;

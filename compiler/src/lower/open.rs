@@ -21,11 +21,10 @@ fn extents(graph: &Graph) -> BTreeSet<TensorId> {
     graph.open.values().filter_map(|o| if let Open::Along { extent, .. } = o { Some(*extent) } else { None }).collect()
 }
 
-/// Gives every extent a place that lives for the whole run.
+/// Gives every extent a place that lives as long as the graph; times count its nodes.
 pub(super) fn place_extents(shared: &mut Shared<'_>, graph: &Graph, of: &mut [Option<(SlotId, usize)>]) {
     for t in extents(graph) {
-        let last = shared.now + graph.nodes.len();
-        let slot = shared.add_slot(Slot { bytes: 8, region: SlotRegion::Arena, first: shared.now, last });
+        let slot = shared.add_slot(Slot { bytes: 8, region: SlotRegion::Arena, first: 0, last: graph.nodes.len() });
         of[t.index()] = Some((slot, 0));
     }
 }

@@ -129,7 +129,6 @@ fn eval(args: &Args<'_>) -> Results {
 
 #[cfg(test)]
 mod tests {
-
     use crate::ir::{AttrValue, Attrs, DType, OpKind, TensorType};
     use crate::ops::table::tests::apply;
     use crate::ops::value::Value;
