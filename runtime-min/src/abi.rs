@@ -123,6 +123,8 @@ pub enum Status {
     IterationLimit,
     /// An operand's value makes no sense for its operator, a divisor of zero for example.
     InvalidValue,
+    /// A custom operator that is a function of the caller's failed.
+    CustomOperator,
     /// No descriptor, or one of another version.
     WrongAbi,
     /// The processor lacks what the code was compiled for.
@@ -144,6 +146,7 @@ impl Status {
             2 => Status::IndexOutOfRange,
             3 => Status::IterationLimit,
             4 => Status::InvalidValue,
+            5 => Status::CustomOperator,
             16 => Status::WrongAbi,
             17 => Status::UnsupportedCpu,
             18 => Status::ArenaTooSmall,
@@ -178,6 +181,7 @@ impl fmt::Display for Status {
             Status::UnsupportedCpu => f.write_str("the processor lacks what the model was compiled for"),
             Status::ArenaTooSmall => f.write_str("the arena is smaller than the model needs"),
             Status::StateTooSmall => f.write_str("the state is smaller than the model needs"),
+            Status::CustomOperator => f.write_str("a custom operator of the caller failed"),
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

@@ -53,7 +53,7 @@ use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, EntryPoint, OpenOutput, Place, Port, Program, Region, Step};
+use program::{ARENA_ALIGN, Call, EntryPoint, External, OpenOutput, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
 use storage::SlotRegion;
 
@@ -210,6 +210,12 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
             let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
             Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
+        SymbolicStep::External { name, function, args, node } => Step::External(External {
+            name,
+            function: resolve(function),
+            args: args.into_iter().map(resolve).collect(),
+            location: node.location,
+        }),
         SymbolicStep::If { condition, then, otherwise } => {
             Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
         }

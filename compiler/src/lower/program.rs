@@ -63,11 +63,26 @@ pub struct Call {
     pub label: String,
 }
 
+/// Call of a function that is not part of the program, on one thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct External {
+    /// The custom operator that it computes.
+    pub name: String,
+    /// Where the address of the function and its context stand, eight bytes each, in the weights.
+    pub function: Place,
+    /// Addresses of the operands, then of the results.
+    pub args: Vec<Place>,
+    /// The node that this call belongs to.
+    pub location: Location,
+}
+
 /// One step of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Runs a kernel; a non-zero status ends `invoke` with it.
     Call(Call),
+    /// Calls a function of the caller's; a non-zero status ends `invoke` with it.
+    External(External),
     /// Runs `then` where the byte at `condition` is not zero, else `otherwise`.
     If {
         /// Address of a Bool.
@@ -99,6 +114,8 @@ pub enum Step {
 
 /// Status of `invoke` where a WHILE ran longer than its limit.
 pub const STATUS_ITERATION_LIMIT: i32 = 3;
+/// Status of `invoke` where a function of the caller's failed.
+pub const STATUS_CUSTOM_OPERATOR: i32 = 5;
 /// Status of `invoke` where an index lies outside a tensor.
 pub const STATUS_INDEX_OUT_OF_RANGE: i32 = 2;
 
@@ -217,6 +234,32 @@ impl Program {
             for s in steps {
                 match s {
                     Step::Call(c) => out.push(c),
+                    Step::External(_) => {}
+                    Step::If { then, otherwise, .. } => {
+                        walk(then, out);
+                        walk(otherwise, out);
+                    }
+                    Step::Repeat { body, .. } => walk(body, out),
+                    Step::While { test, body, .. } => {
+                        walk(test, out);
+                        walk(body, out);
+                    }
+                }
+            }
+        }
+        let mut out = vec![];
+        walk(&self.steps, &mut out);
+        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
+        out
+    }
+
+    /// Calls of functions that are not part of the program, in program order, all entry points included.
+    pub fn externals(&self) -> Vec<&External> {
+        fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a External>) {
+            for s in steps {
+                match s {
+                    Step::External(e) => out.push(e),
+                    Step::Call(_) => {}
                     Step::If { then, otherwise, .. } => {
                         walk(then, out);
                         walk(otherwise, out);
@@ -240,7 +283,7 @@ impl Program {
         fn walk(steps: &mut [Step], most: u64) {
             for s in steps {
                 match s {
-                    Step::Call(_) => {}
+                    Step::Call(_) | Step::External(_) => {}
                     Step::If { then, otherwise, .. } => {
                         walk(then, most);
                         walk(otherwise, most);

@@ -180,7 +180,12 @@ fn reshape(site: &Site<'_>, target: &[Element], dtype: DType) -> Option<Opened> 
     let known = |part: &[Element]| -> Option<Vec<usize>> {
         part.iter().map(|e| if let Element::Known(v) = e { usize::try_from(*v).ok() } else { None }).collect()
     };
-    let at = free?;
+    let Some(at) = free else {
+        // A shape without elements is a scalar's, whether it has a value or not.
+        let shape = known(target)?;
+        let fits = !site.is_open(0) && shape.iter().product::<usize>() == x.iter().product::<usize>();
+        return if fits { Some(vec![(site.result(0, dtype, shape)?, Opening::Closed)]) } else { None };
+    };
     let (front, back) = (known(&target[..at])?, known(&target[at + 1..])?);
     let product = |d: &[usize]| d.iter().product::<usize>();
     let (size, opening) = match site.along(0) {
