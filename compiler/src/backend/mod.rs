@@ -6,7 +6,7 @@ pub mod cranelift;
 pub mod image;
 pub mod x86;
 
-pub use cranelift::ENTRY;
+pub use cranelift::{ENTRY, entry_name};
 pub use image::Image;
 
 use crate::lower::program::Program;
