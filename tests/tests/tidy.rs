@@ -85,7 +85,9 @@ fn files() -> Vec<String> {
         for entry in fs::read_dir(folder).unwrap().map(|e| e.unwrap()) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let hidden = name.starts_with('.') && name != ".ci" && name != ".gitignore";
-            if hidden || name == "target" || name == "__pycache__" {
+            // Cargo's folder; a module of that name lies below a `src`.
+            let built = name == "target" && !folder.ends_with("src");
+            if hidden || built || name == "__pycache__" {
                 continue;
             }
             match entry.file_type().unwrap().is_dir() {
