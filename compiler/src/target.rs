@@ -12,6 +12,8 @@ pub enum Arch {
     X86_64,
     /// 64-bit Arm.
     Aarch64,
+    /// WebAssembly with 32-bit addresses.
+    Wasm32,
 }
 
 /// Vector level of an x86-64 processor.
@@ -37,6 +39,11 @@ pub enum Cpu {
         /// The dot product extension is there.
         dotprod: bool,
     },
+    /// WebAssembly with 128-bit vectors.
+    Wasm32 {
+        /// Relaxed SIMD may be used.
+        relaxed: bool,
+    },
 }
 
 /// Target of a compilation.
@@ -55,6 +62,8 @@ impl Target {
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
         ("aarch64", Cpu::Aarch64 { dotprod: false }, "Advanced SIMD"),
         ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
+        ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
+        ("wasm32+relaxed-simd", Cpu::Wasm32 { relaxed: true }, "WebAssembly with relaxed SIMD: fused multiply-add where the processor has it"),
     ];
 
     /// A target with these CPU features.
@@ -72,6 +81,7 @@ impl Target {
         match self.cpu {
             Cpu::X86(_) => Arch::X86_64,
             Cpu::Aarch64 { .. } => Arch::Aarch64,
+            Cpu::Wasm32 { .. } => Arch::Wasm32,
         }
     }
 
@@ -84,6 +94,8 @@ impl Target {
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
             Cpu::Aarch64 { dotprod: false } => Caps::aarch64(),
             Cpu::Aarch64 { dotprod: true } => Caps::aarch64_dotprod(),
+            Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
+            Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs compiled kernels in a process of their own, on this processor or under `qemu-aarch64`.
+//! Runs compiled kernels in a process of their own: on this processor, under an emulator, or as WebAssembly in Node.
 //!
 //! Takes machine code, buffers and argument slots; gives back status and buffers. The loader, a small C program that is compiled
 //! on first use, puts guard pages around every buffer, so a kernel that strays by one byte dies with its case named. No unsafe code is needed here.
@@ -65,13 +65,15 @@ pub enum Machine {
     Sse2,
     /// AArch64 under `qemu-aarch64`.
     Aarch64,
+    /// WebAssembly in Node, with relaxed SIMD; kernels only.
+    Wasm,
 }
 
 impl Machine {
     /// Emulator and its processor model.
     fn emulator(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Machine::Native => None,
+            Machine::Native | Machine::Wasm => None,
             Machine::Sse2 => Some(("qemu-x86_64", "qemu64,-pni,-cx16,-ssse3,-sse4.1,-sse4.2,-popcnt,-avx")),
             Machine::Aarch64 => Some(("qemu-aarch64", "max")),
         }
@@ -92,7 +94,7 @@ impl Runner {
     /// # Errors
     /// Where the compiler for the loader or the emulator is missing, or the processor is another.
     pub fn new(machine: Machine) -> Result<Runner> {
-        if machine != Machine::Aarch64 && !cfg!(target_arch = "x86_64") {
+        if matches!(machine, Machine::Native | Machine::Sse2) && !cfg!(target_arch = "x86_64") {
             bail!("this processor is not x86-64");
         }
         if let Some((emulator, _)) = machine.emulator() {
@@ -106,12 +108,16 @@ impl Runner {
 
     /// Compiles the loader, once per version of its source.
     fn loader(machine: Machine) -> Result<PathBuf> {
+        if machine == Machine::Wasm {
+            Command::new("node").arg("--version").output().context("node is not installed")?;
+            return Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.mjs"));
+        }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.c");
         let mut hasher = DefaultHasher::new();
         std::fs::read(&source)?.hash(&mut hasher);
         let compiler = match machine {
             Machine::Native | Machine::Sse2 => "cc",
-            Machine::Aarch64 => "aarch64-linux-gnu-gcc",
+            Machine::Aarch64 | Machine::Wasm => "aarch64-linux-gnu-gcc",
         };
         let path = std::env::temp_dir().join(format!("tflc-loader-{compiler}-{:016x}", hasher.finish()));
         if path.exists() {
@@ -139,6 +145,11 @@ impl Runner {
         std::fs::write(&input, encode(cases))?;
         let loader = &self.loader;
         let mut command = match self.machine.emulator() {
+            None if self.machine == Machine::Wasm => {
+                let mut c = Command::new("node");
+                c.args(["--experimental-wasm-relaxed-simd"]).arg(loader);
+                c
+            }
             None => Command::new(loader),
             Some((emulator, cpu)) => {
                 let mut c = Command::new(emulator);

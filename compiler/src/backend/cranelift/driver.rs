@@ -9,6 +9,7 @@
 use super::Compiler;
 use super::emit::{Val, mem_flags};
 use crate::backend::image::{Function, Link, LinkKind};
+use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
 use crate::backend::{BackendError, Code};
 use crate::lower::program::{Call, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
 use cranelift_codegen::binemit::Reloc;
@@ -26,12 +27,6 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Name of the entry point in the image.
 pub const ENTRY: &str = "invoke";
-
-/// Status for a null or misaligned argument.
-const STATUS_INVALID_ARGUMENT: i64 = 1;
-
-/// Top-level steps per function, counted in calls.
-const CALLS_PER_PART: usize = 128;
 
 /// Layout of what a task function reads: slots, status, grain, units.
 mod task {
@@ -98,36 +93,6 @@ impl Compiler {
         }
         Ok(Function { name, code, links })
     }
-}
-
-fn is_split(call: &Call) -> bool {
-    call.units > call.grain
-}
-
-/// Cuts the top-level steps into runs of bounded length.
-fn parts(steps: &[Step]) -> Vec<&[Step]> {
-    fn size(s: &Step) -> usize {
-        let sum = |steps: &[Step]| steps.iter().map(size).sum::<usize>();
-        match s {
-            Step::Call(_) => 1,
-            Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
-            Step::While { test, body, .. } => sum(test) + sum(body),
-        }
-    }
-    let mut parts = vec![];
-    let (mut start, mut held) = (0, 0);
-    for (i, s) in steps.iter().enumerate() {
-        let n = size(s);
-        if held > 0 && held + n > CALLS_PER_PART {
-            parts.push(&steps[start..i]);
-            (start, held) = (i, 0);
-        }
-        held += n;
-    }
-    if start < steps.len() {
-        parts.push(&steps[start..]);
-    }
-    parts
 }
 
 /// Convention of functions that C calls or that call C. Kernels use the same one.

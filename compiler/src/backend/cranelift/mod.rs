@@ -56,6 +56,9 @@ impl Compiler {
         let family = match target.cpu {
             Cpu::X86(_) => Family::Sse2,
             Cpu::Aarch64 { dotprod } => Family::Neon { dotprod },
+            Cpu::Wasm32 { .. } => {
+                return Err(BackendError { kernel: "*".into(), reason: "WebAssembly has a backend of its own".into() });
+            }
         };
         let isa = build_isa(target, family).map_err(|reason| BackendError { kernel: "*".into(), reason })?;
         Ok(Compiler { isa, family, context: Context::new(), frontend: FunctionBuilderContext::new() })
@@ -164,6 +167,7 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
     let triple = match target.arch() {
         Arch::X86_64 => "x86_64-unknown-linux-gnu",
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+        Arch::Wasm32 => return Err("WebAssembly has a backend of its own".into()),
     };
     let mut builder = isa::lookup_by_name(triple).map_err(|e| e.to_string())?;
     match family {
