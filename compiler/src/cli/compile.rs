@@ -2,6 +2,7 @@
 
 use crate::backend;
 use crate::cli::args::ModelArgs;
+use crate::cli::compile_wasm;
 use crate::driver;
 use crate::ir::print;
 use crate::lower::program::Program;
@@ -22,6 +23,8 @@ pub enum Emit {
     Clif,
     /// Disassembled machine code.
     Asm,
+    /// A WebAssembly module with its loader and types, in the folder OUT.
+    Wasm,
 }
 
 /// Arguments of `tflc compile`.
@@ -38,6 +41,8 @@ pub struct CompileArgs {
     /// Prints the graph after a pass (`import` for what was read), or after `all`; may be repeated.
     #[arg(long = "print-after", value_name = "PASS")]
     print_after: Vec<String>,
+    #[command(flatten)]
+    wasm: compile_wasm::WasmArgs,
 }
 
 /// Runs the command.
@@ -66,6 +71,11 @@ pub fn run(args: &CompileArgs) -> Result<()> {
             Emit::Kir => ("kir", kernels(&program)),
             Emit::Clif => ("clif", clif(&program, &loaded.target)?),
             Emit::Asm => ("s", assembly(&program, &loaded.target)?),
+            Emit::Wasm => {
+                let out = args.output.as_deref().context("--emit wasm writes a folder: name it with -o OUT")?;
+                compile_wasm::write(&args.wasm, &loaded, &program, &args.model.model, out)?;
+                continue;
+            }
         };
         match &args.output {
             Some(out) => {

@@ -7,9 +7,11 @@
 //! Relaxed SIMD is an option: with it `fma` exists, rounded once or twice as the processor has it, and conversions to integers take one instruction.
 
 mod arith;
+pub mod bindings;
 mod code;
 mod control;
 mod convert;
+mod description;
 mod driver;
 mod emit;
 mod finish;
@@ -21,6 +23,7 @@ mod shift;
 mod store;
 mod tables;
 
+pub use description::{Signature, describe};
 pub use module::{Memory, Module, Options, compile_program, kernel_module};
 
 use super::BackendError;

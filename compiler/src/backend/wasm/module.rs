@@ -244,7 +244,8 @@ impl Writer<'_> {
             match self.options.memory {
                 // Every instance would write an active segment anew.
                 Memory::Shared => data.passive(weights),
-                _ => data.active(0, &ConstExpr::global_get(driver::BASE), weights),
+                Memory::Imported => data.active(0, &ConstExpr::global_get(driver::BASE), weights),
+                Memory::Exported => data.active(0, &ConstExpr::i32_const(OWN_BASE as i32), weights),
             };
             module.section(&data);
         }
