@@ -63,8 +63,12 @@ pub enum Machine {
     Native,
     /// x86-64 without anything newer than SSE2, under `qemu-x86_64`.
     Sse2,
-    /// AArch64 under `qemu-aarch64`.
+    /// AArch64 with every extension, under `qemu-aarch64`.
     Aarch64,
+    /// AArch64 as in a Cortex-A53: Advanced SIMD without dot products.
+    CortexA53,
+    /// AArch64 as in a Neoverse N1: with dot products and half-precision arithmetic.
+    NeoverseN1,
     /// WebAssembly in Node, with relaxed SIMD; kernels only.
     Wasm,
 }
@@ -76,6 +80,8 @@ impl Machine {
             Machine::Native | Machine::Wasm => None,
             Machine::Sse2 => Some(("qemu-x86_64", "qemu64,-pni,-cx16,-ssse3,-sse4.1,-sse4.2,-popcnt,-avx")),
             Machine::Aarch64 => Some(("qemu-aarch64", "max")),
+            Machine::CortexA53 => Some(("qemu-aarch64", "cortex-a53")),
+            Machine::NeoverseN1 => Some(("qemu-aarch64", "neoverse-n1")),
         }
     }
 }
@@ -117,7 +123,7 @@ impl Runner {
         std::fs::read(&source)?.hash(&mut hasher);
         let compiler = match machine {
             Machine::Native | Machine::Sse2 => "cc",
-            Machine::Aarch64 | Machine::Wasm => "aarch64-linux-gnu-gcc",
+            Machine::Aarch64 | Machine::CortexA53 | Machine::NeoverseN1 | Machine::Wasm => "aarch64-linux-gnu-gcc",
         };
         let path = std::env::temp_dir().join(format!("tflc-loader-{compiler}-{:016x}", hasher.finish()));
         if path.exists() {
