@@ -15,8 +15,14 @@ pub(super) enum Source {
     Bytes(Vec<u8>),
     /// The operator's bias, which the family folds compensations into.
     Bias,
+    /// What the kernel must add to an integer accumulator besides the bias.
+    Compensation,
     /// Scale of each row, found at run time by dynamic quantisation.
     RowScale,
+    /// Zero point of each row, found likewise.
+    RowZero,
+    /// Sum of the weights of each column.
+    WeightSums,
     /// A tensor of the graph.
     Tensor(TensorId),
 }
@@ -28,16 +34,36 @@ pub(super) struct Composed {
     pub(super) sources: Vec<Source>,
 }
 
+/// What makes a kernel's accumulator the sum that the operator defines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Correction {
+    /// Nothing.
+    None,
+    /// The zero point of the activations times the weights, folded into the bias, or into a compensation where there is none.
+    Folded,
+    /// The kernel's compensation, and zero points of rows that are known only at run time; scales and zero points are addressed like this.
+    Rows(OperandAccess),
+}
+
+/// Addresses of what an epilogue's sources stand for.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Sources {
+    pub(super) bias: Option<Operand>,
+    pub(super) compensation: Option<Operand>,
+    pub(super) row_scale: Option<Operand>,
+    pub(super) row_zero: Option<Operand>,
+    pub(super) weight_sums: Option<Operand>,
+}
+
 /// How an accumulating operator's result is stored.
 ///
-/// `base` is the operator's own epilogue. `accumulator` is the type that the kernel accumulates in; where the operator has no bias of its own and the kernel
-/// needs one (`needs_bias`: integer kernels fold zero points into it), one is added in front.
+/// `base` is the operator's own epilogue. `accumulator` is the type that the kernel accumulates in; `correction` is applied to it first.
 pub(super) fn compose(
     cx: &Cx<'_, '_>,
     node: &Node,
     base: &requant::Epilogue,
     accumulator: Storage,
-    needs_bias: bool,
+    correction: Correction,
 ) -> Result<Composed, CompileError> {
     let mut storages = vec![accumulator];
     let mut operands = vec![];
@@ -48,8 +74,18 @@ pub(super) fn compose(
         sources.push(source);
         operands.len()
     };
-    let has_bias = base.inputs.contains(&EpilogueInput::Bias);
-    let extra_bias = (needs_bias && !has_bias).then(|| add(Storage::I32, OperandAccess::PerColumn, Source::Bias));
+    let extra = match correction {
+        Correction::None => false,
+        Correction::Folded => !base.inputs.contains(&EpilogueInput::Bias),
+        Correction::Rows(_) => true,
+    };
+    let compensation = extra.then(|| add(Storage::I32, OperandAccess::PerColumn, Source::Compensation));
+    let mut row = OperandAccess::PerRow;
+    let mut zeros = None;
+    if let Correction::Rows(access) = correction {
+        row = access;
+        zeros = Some((add(Storage::I32, row, Source::RowZero), add(Storage::I32, OperandAccess::PerColumn, Source::WeightSums)));
+    }
     let mut positions = vec![];
     for (input, &storage) in base.inputs.iter().zip(&base.expr.inputs) {
         positions.push(match input {
@@ -61,7 +97,7 @@ pub(super) fn compose(
             EpilogueInput::Ints(v) => {
                 add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect()))
             }
-            EpilogueInput::RowScale => add(storage, OperandAccess::PerRow, Source::RowScale),
+            EpilogueInput::RowScale => add(storage, row, Source::RowScale),
         });
     }
     let out = cx.ty(node.outputs[0]);
@@ -81,9 +117,14 @@ pub(super) fn compose(
     }
     let mut b = ExprBuilder::new(storages);
     let mut acc = b.input(0);
-    if let Some(i) = extra_bias {
-        let bias = b.input(i);
-        acc = b.add(acc, bias);
+    if let Some(i) = compensation {
+        let value = b.input(i);
+        acc = b.add(acc, value);
+    }
+    if let Some((zero, sum)) = zeros {
+        let (zero, sum) = (b.input(zero), b.input(sum));
+        let term = b.mul(zero, sum);
+        acc = b.sub(acc, term);
     }
     let inputs: Vec<Id> = positions.iter().map(|&i| if i == 0 { acc } else { b.input(i) }).collect();
     let mut result = b.inline(&base.expr, &inputs);
@@ -97,21 +138,20 @@ pub(super) fn compose(
 }
 
 impl Composed {
-    /// Addresses of the operands and of the tables behind them; `bias` and `row_scale` stand for those sources.
-    pub(super) fn operands(
-        &self,
-        cx: &mut Cx<'_, '_>,
-        bias: Option<Operand>,
-        row_scale: Option<Operand>,
-    ) -> Result<Vec<Operand>, CompileError> {
+    /// Addresses of the operands and of the tables behind them.
+    pub(super) fn operands(&self, cx: &mut Cx<'_, '_>, from: &Sources) -> Result<Vec<Operand>, CompileError> {
         let mut out = vec![];
         for source in &self.sources {
-            out.push(match source {
-                Source::Bytes(b) => cx.bytes(b.clone()),
-                Source::Bias => bias.ok_or_else(|| cx.internal("an epilogue with a bias that the kernel does not have"))?,
-                Source::RowScale => row_scale.ok_or_else(|| cx.internal("an epilogue with row scales that nobody computes"))?,
-                Source::Tensor(t) => cx.operand(*t)?,
-            });
+            let found = match source {
+                Source::Bytes(b) => Some(cx.bytes(b.clone())),
+                Source::Tensor(t) => Some(cx.operand(*t)?),
+                Source::Bias => from.bias,
+                Source::Compensation => from.compensation,
+                Source::RowScale => from.row_scale,
+                Source::RowZero => from.row_zero,
+                Source::WeightSums => from.weight_sums,
+            };
+            out.push(found.ok_or_else(|| cx.internal(format!("an epilogue with {source:?} that nobody provides")))?);
         }
         for table in self.epilogue.tables() {
             let table = table.to_vec();

@@ -3,14 +3,15 @@
 //! A right operand that is computed is copied into the panels of the kernel first; every matrix of a batch is a call of the same kernel.
 
 use super::context::{Cx, Operand};
-use super::conv::{activations, arguments, folded_bias, weights};
-use super::epilogue::compose;
+use super::epilogue::{Correction, Sources, compose};
+use super::mac::{Mac, Product, Weights, activations};
 use super::movement::{Part, copy_strided};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::batch_matmul::BatchMatMul;
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fully_connected::FullyConnected;
+use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
 use tflc_templates::expr::Storage;
@@ -29,54 +30,44 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     let base = fc.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let bias = cx.optional_input(node, 2);
-    if matches!(fc.arithmetic, Arithmetic::Hybrid | Arithmetic::Quantized16) {
-        return Err(cx.unsupported(Unsupported::Types(format!("{} with weights of {}", cx.ty(x).dtype, cx.ty(w).dtype))));
-    }
     let (source, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
-    let integer = fc.arithmetic == Arithmetic::Quantized;
-    let composed = compose(cx, node, &base, if integer { Storage::I32 } else { Storage::F32 }, integer)?;
-    let caps = cx.caps().clone();
     let spec = |weights| GemmSpec {
         m: fc.rows,
         n: fc.outputs,
         k: fc.inputs,
         lda: fc.inputs,
         ldc: fc.outputs,
-        a_storage: if integer { Storage::I8 } else { Storage::F32 },
+        a_storage: Storage::F32,
         weights,
-        epilogue: composed.epilogue.clone(),
+        epilogue: Epilogue::identity(Storage::F32),
     };
     if cx.constant(w).is_none() {
-        if integer || cx.ty(w).dtype != DType::Float32 {
+        if fc.arithmetic != Arithmetic::Float || cx.ty(w).dtype != DType::Float32 {
             return Err(cx.unsupported(Unsupported::Option("weights".into(), "a computed integer tensor".into())));
         }
-        let spec = spec(WeightFormat::F32);
+        let composed = compose(cx, node, &base, Storage::F32, Correction::None)?;
+        let spec = GemmSpec { epilogue: composed.epilogue.clone(), ..spec(WeightFormat::F32) };
         let matrix = cx.operand(w)?;
         let packed = pack_at_run_time(cx, &spec, matrix, [1, fc.inputs as i64]);
-        let args = arguments(cx, &composed, [source, packed, out], bias, None)?;
-        call_gemm(cx, spec, args);
+        let bias = bias.map(|t| cx.operand(t)).transpose()?;
+        let mut args = vec![source, packed, out];
+        args.extend(composed.operands(cx, &Sources { bias, ..Sources::default() })?);
+        Mac::Gemm(spec, 0).call(cx, args);
         return Ok(());
     }
-    let (weights, format) = weights(cx, w, fc.weight_zero_point)?;
-    let spec = GemmSpec { a_storage: activations(cx, x)?, ..spec(format) };
-    let what = format!("gemm {}x{}x{} {:?} {}", spec.m, spec.n, spec.k, spec.a_storage, fc.input_zero_point);
-    let folded = if integer {
-        let (s, c, weights, zero) = (spec.clone(), caps.clone(), weights.clone(), fc.input_zero_point);
-        Some(folded_bias(cx, w, bias, &what, spec.n, move |b| gemm::folded_bias(&s, &c, b, &weights(), zero))?)
-    } else {
-        None
+    let weights = Weights::of(cx, w, fc.weight_zero_point)?;
+    let product = Product {
+        mac: Mac::Gemm(spec(weights.format), 0),
+        weights,
+        base,
+        bias,
+        arithmetic: fc.arithmetic,
+        source,
+        storage: activations(cx, x)?,
+        zero_point: fc.input_zero_point,
+        out,
     };
-    let (s, c) = (spec.clone(), caps.clone());
-    let packed = cx.packed(w, &what, gemm::packed_bytes(&spec, &caps), move |out| out.copy_from_slice(&gemm::pack_b(&s, &c, &weights())));
-    let args = arguments(cx, &composed, [source, packed, out], bias, folded)?;
-    call_gemm(cx, spec, args);
-    Ok(())
-}
-
-fn call_gemm(cx: &mut Cx<'_, '_>, spec: GemmSpec, args: Vec<Operand>) {
-    let caps = cx.caps().clone();
-    let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
-    cx.call(format!("{spec:?}"), move || gemm::build(&spec, &caps), args, units as u64, grain as u64);
+    product.lower(cx, node)
 }
 
 /// Copies an f32 matrix `[k, n]` with these strides (of k and n, in elements) into the kernel's panels in a workspace.
@@ -116,7 +107,7 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         return Err(cx.unsupported(Unsupported::Types(format!("{} with {}", cx.ty(x).dtype, cx.ty(y).dtype))));
     }
     let (a, b, out) = (cx.operand(x)?, cx.operand(y)?, cx.operand(node.outputs[0])?);
-    let composed = compose(cx, node, &base, Storage::F32, false)?;
+    let composed = compose(cx, node, &base, Storage::F32, Correction::None)?;
     let spec = GemmSpec {
         m: p.m,
         n: p.n,
@@ -146,8 +137,9 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             _ => pack_at_run_time(cx, &spec, b.offset(r * p.k * p.n * 4), strides),
         };
         packed = Some((r, panels));
-        let args = arguments(cx, &composed, [rows, panels, out.offset(i * p.m * p.n * 4)], None, None)?;
-        call_gemm(cx, spec.clone(), args);
+        let mut args = vec![rows, panels, out.offset(i * p.m * p.n * 4)];
+        args.extend(composed.operands(cx, &Sources::default())?);
+        Mac::Gemm(spec.clone(), 0).call(cx, args);
     }
     Ok(())
 }

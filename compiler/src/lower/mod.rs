@@ -9,7 +9,9 @@ mod conv;
 mod epilogue;
 mod gather;
 mod grain;
+mod hybrid;
 pub mod interpret;
+mod mac;
 mod matmul;
 mod movement;
 mod pad;
@@ -24,6 +26,7 @@ mod softmax;
 mod space;
 mod storage;
 pub mod view;
+mod wide;
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};

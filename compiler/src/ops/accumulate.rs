@@ -101,7 +101,7 @@ pub struct Quantized {
 pub fn quantize_dynamic(x: &[f32]) -> Quantized {
     let lo = x.iter().fold(0.0f32, |m, &v| m.min(v));
     let hi = x.iter().fold(0.0f32, |m, &v| m.max(v));
-    let k = if lo == hi { 1.0 } else { 255.0 / (hi - lo) };
+    let k = if lo == hi { 1.0 } else { (255.0 / (hi - lo)).min(f32::MAX) };
     let scale = 1.0 / k;
     let (rmin, rmax) = (lo * k, hi * k);
     let zero = if (-128.0 + rmin) + (127.0 + rmax) > 0.0 { -128.0 - rmin } else { 127.0 - rmax };

@@ -112,13 +112,14 @@ pub fn packed_bytes(spec: &ConvSpec, caps: &Caps) -> usize {
 /// kernel adds to activations. Add it to the accumulator first in the epilogue.
 pub fn folded_bias(spec: &ConvSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8]) -> Vec<i32> {
     let offset = spec.a_zero_point + Scheme::new(caps, spec.a_storage, spec.weights).a_shift();
+    let at = |n: usize| bias.map_or(0, |b| b[n]);
+    weight_sums(spec, weights).iter().enumerate().map(|(n, s)| at(n).wrapping_sub(s.wrapping_mul(offset))).collect()
+}
+
+/// Sum of the 8-bit weights of each output channel, less their zero points.
+pub fn weight_sums(spec: &ConvSpec, weights: &[u8]) -> Vec<i32> {
     let taps = spec.taps();
-    (0..spec.output[2])
-        .map(|n| {
-            let sum: i32 = (0..taps).map(|i| spec.weights.centered(weights, n * taps + i)).sum();
-            bias.map_or(0, |b| b[n]).wrapping_sub(sum.wrapping_mul(offset))
-        })
-        .collect()
+    (0..spec.output[2]).map(|n| (0..taps).map(|i| spec.weights.centered(weights, n * taps + i)).sum()).collect()
 }
 
 /// Builds the kernel.

@@ -101,11 +101,17 @@ pub fn pack_b(spec: &DepthwiseSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
 /// The bias that makes the kernel's accumulator exact. Add it to the accumulator first in the epilogue.
 pub fn folded_bias(spec: &DepthwiseSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8]) -> Vec<i32> {
     let offset = DotPath::new(spec, caps).map_or(0, |dot| dot.zero());
+    let at = |n: usize| bias.map_or(0, |b| b[n]);
+    weight_sums(spec, weights).iter().enumerate().map(|(n, s)| at(n).wrapping_sub(s.wrapping_mul(offset))).collect()
+}
+
+/// Sum of the 8-bit weights of each output channel, less their zero points.
+pub fn weight_sums(spec: &DepthwiseSpec, weights: &[u8]) -> Vec<i32> {
     let sum = |n: usize| -> i32 {
         let taps = (0..spec.kernel[0]).flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx)));
         taps.map(|(ky, kx)| spec.weights.centered(weights, spec.weight_index(ky, kx, n))).sum()
     };
-    (0..spec.channels()).map(|n| bias.map_or(0, |b| b[n]).wrapping_sub(sum(n).wrapping_mul(offset))).collect()
+    (0..spec.channels()).map(sum).collect()
 }
 
 /// Builds the kernel.

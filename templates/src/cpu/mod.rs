@@ -18,6 +18,7 @@ pub mod mac;
 pub mod peak;
 pub mod pointwise;
 pub mod pool;
+pub mod quantize_rows;
 pub mod reduce;
 pub mod resample;
 pub mod scan;

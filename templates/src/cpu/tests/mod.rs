@@ -5,6 +5,7 @@ mod depthwise;
 mod families;
 mod gemm;
 mod pointwise;
+mod quantize_rows;
 mod run;
 mod transpose_conv;
 

@@ -1,0 +1,327 @@
+//! Accumulating kernels with constant weights: one face for matrix products, convolutions, depthwise and transposed convolutions.
+//!
+//! In: a kernel's specification with its epilogue left open, weights, and the operator's own epilogue. Out: packed weights and the call of
+//! the kernel. Integer kernels start from a bias that holds the compensation for zero points, or get it as an operand of its own.
+
+use super::context::{Cx, Operand};
+use super::epilogue::{Correction, Sources, compose};
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{Bytes, DType, Node, TensorId};
+use crate::ops::conv_2d::Arithmetic;
+use crate::ops::requant;
+use half::slice::HalfFloatSliceExt;
+use std::sync::Arc;
+use tflc_kir::{Caps, Kernel};
+use tflc_templates::cpu::conv::{self, ConvSpec};
+use tflc_templates::cpu::depthwise::{self, DepthwiseSpec};
+use tflc_templates::cpu::epilogue::Epilogue;
+use tflc_templates::cpu::gemm::{self, GemmSpec};
+use tflc_templates::cpu::mac::WeightFormat;
+use tflc_templates::cpu::transpose_conv::{self, TransposeConvSpec};
+use tflc_templates::expr::Storage;
+
+/// A kernel that multiplies activations with weights.
+#[derive(Clone, Debug)]
+pub(super) enum Mac {
+    /// A matrix product, with the zero point of its activations.
+    Gemm(GemmSpec, i32),
+    /// A convolution.
+    Conv(ConvSpec),
+    /// A depthwise convolution.
+    Depthwise(DepthwiseSpec),
+    /// A transposed convolution.
+    Transposed(TransposeConvSpec),
+}
+
+impl Mac {
+    /// The same kernel on other activations and with another epilogue.
+    pub(super) fn with(&self, storage: Storage, zero_point: i32, with: Epilogue) -> Mac {
+        let mut mac = self.clone();
+        let (a, zero, epilogue) = match &mut mac {
+            Mac::Gemm(s, zero) => (&mut s.a_storage, zero, &mut s.epilogue),
+            Mac::Conv(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
+            Mac::Depthwise(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
+            Mac::Transposed(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
+        };
+        (*a, *zero, *epilogue) = (storage, zero_point, with);
+        mac
+    }
+
+    /// Output channels.
+    pub(super) fn columns(&self) -> usize {
+        match self {
+            Mac::Gemm(s, _) => s.n,
+            Mac::Conv(s) => s.output[2],
+            Mac::Depthwise(s) => s.channels(),
+            Mac::Transposed(s) => s.output[2],
+        }
+    }
+
+    /// Products that are summed for one output, at most.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Mac::Gemm(s, _) => s.k,
+            Mac::Conv(s) => s.kernel[0] * s.kernel[1] * s.input[2] / s.groups,
+            Mac::Depthwise(s) => s.kernel[0] * s.kernel[1],
+            Mac::Transposed(s) => s.kernel[0] * s.kernel[1] * s.input[2],
+        }
+    }
+
+    /// Elements of the activations.
+    pub(super) fn inputs(&self) -> usize {
+        match self {
+            Mac::Gemm(s, _) => s.m * s.k,
+            Mac::Conv(s) => s.batch * s.input.iter().product::<usize>(),
+            Mac::Depthwise(s) => s.batch * s.input.iter().product::<usize>(),
+            Mac::Transposed(s) => s.batch * s.input.iter().product::<usize>(),
+        }
+    }
+
+    /// Whether the kernel subtracts zero points itself.
+    pub(super) fn is_exact(&self) -> bool {
+        matches!(self, Mac::Transposed(_))
+    }
+
+    fn pack(&self, caps: &Caps, weights: &[u8]) -> Vec<u8> {
+        match self {
+            Mac::Gemm(s, _) => gemm::pack_b(s, caps, weights),
+            Mac::Conv(s) => conv::pack_b(s, caps, weights),
+            Mac::Depthwise(s) => depthwise::pack_b(s, caps, weights),
+            Mac::Transposed(s) => transpose_conv::pack_b(s, caps, weights),
+        }
+    }
+
+    /// Size of what `pack` gives, where that is known without packing.
+    fn packed_bytes(&self, caps: &Caps) -> Option<usize> {
+        match self {
+            Mac::Gemm(s, _) => Some(gemm::packed_bytes(s, caps)),
+            Mac::Conv(s) => Some(conv::packed_bytes(s, caps)),
+            Mac::Depthwise(_) => None,
+            Mac::Transposed(s) => Some(transpose_conv::packed_bytes(s, caps)),
+        }
+    }
+
+    fn folded_bias(&self, caps: &Caps, bias: Option<&[i32]>, weights: &[u8]) -> Vec<i32> {
+        match self {
+            Mac::Gemm(s, zero) => gemm::folded_bias(s, caps, bias, weights, *zero),
+            Mac::Conv(s) => conv::folded_bias(s, caps, bias, weights),
+            Mac::Depthwise(s) => depthwise::folded_bias(s, caps, bias, weights),
+            Mac::Transposed(s) => bias.map_or_else(|| vec![0; s.output[2]], <[i32]>::to_vec),
+        }
+    }
+
+    /// Sum of the weights of each column; of kernels that meet all their weights at every output.
+    fn weight_sums(&self, weights: &[u8]) -> Vec<i32> {
+        match self {
+            Mac::Gemm(s, _) => gemm::weight_sums(s, weights),
+            Mac::Conv(s) => conv::weight_sums(s, weights),
+            Mac::Depthwise(s) => depthwise::weight_sums(s, weights),
+            Mac::Transposed(s) => vec![0; s.output[2]],
+        }
+    }
+
+    fn units(&self, caps: &Caps) -> (usize, usize) {
+        match self {
+            Mac::Gemm(s, _) => (gemm::units(s, caps), gemm::grain(s, caps)),
+            Mac::Conv(s) => (conv::units(s, caps), conv::grain(s, caps)),
+            Mac::Depthwise(s) => (depthwise::units(s), depthwise::grain(s)),
+            Mac::Transposed(s) => (transpose_conv::units(s, caps), transpose_conv::grain(s, caps)),
+        }
+    }
+
+    fn key(&self) -> String {
+        match self {
+            Mac::Gemm(s, _) => format!("{s:?}"),
+            Mac::Conv(s) => format!("{s:?}"),
+            Mac::Depthwise(s) => format!("{s:?}"),
+            Mac::Transposed(s) => format!("{s:?}"),
+        }
+    }
+
+    fn build(&self, caps: &Caps) -> Kernel {
+        match self {
+            Mac::Gemm(s, _) => gemm::build(s, caps),
+            Mac::Conv(s) => conv::build(s, caps),
+            Mac::Depthwise(s) => depthwise::build(s, caps),
+            Mac::Transposed(s) => transpose_conv::build(s, caps),
+        }
+    }
+
+    /// What the packing depends on: everything but the epilogue.
+    fn packing(&self) -> String {
+        let bare = Epilogue::identity(Storage::I32);
+        match self {
+            Mac::Gemm(s, zero) => format!("{:?} {zero}", GemmSpec { epilogue: bare, ..s.clone() }),
+            Mac::Conv(s) => format!("{:?}", ConvSpec { epilogue: bare, ..s.clone() }),
+            Mac::Depthwise(s) => format!("{:?}", DepthwiseSpec { epilogue: bare, ..s.clone() }),
+            Mac::Transposed(s) => format!("{:?}", TransposeConvSpec { epilogue: bare, ..s.clone() }),
+        }
+    }
+
+    /// Packs the weights for this kernel.
+    pub(super) fn packed(&self, cx: &mut Cx<'_, '_>, w: &Weights) -> Operand {
+        let caps = cx.caps().clone();
+        let Some(bytes) = self.packed_bytes(&caps) else {
+            let packed = self.pack(&caps, &(w.expand)());
+            return cx.bytes(packed);
+        };
+        let (mac, w) = (self.clone(), w.clone());
+        cx.packed(w.tensor, &format!("{} {}", w.form, self.packing()), bytes, move |out| {
+            out.copy_from_slice(&mac.pack(&caps, &(w.expand)()))
+        })
+    }
+
+    /// The bias `bias` with this kernel's compensation.
+    pub(super) fn compensated(&self, cx: &mut Cx<'_, '_>, w: &Weights, bias: Option<TensorId>) -> Result<Operand, CompileError> {
+        let values = int_bias(cx, bias)?;
+        let (mac, caps) = (self.clone(), cx.caps().clone());
+        Ok(self.per_column(cx, w, &format!("bias {bias:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
+    }
+
+    /// Sums of the weights.
+    pub(super) fn sums(&self, cx: &mut Cx<'_, '_>, w: &Weights) -> Operand {
+        let mac = self.clone();
+        self.per_column(cx, w, "sums", move |w| mac.weight_sums(w))
+    }
+
+    fn per_column(&self, cx: &mut Cx<'_, '_>, w: &Weights, what: &str, of: impl Fn(&[u8]) -> Vec<i32> + Send + Sync + 'static) -> Operand {
+        let w = w.clone();
+        cx.packed(w.tensor, &format!("{what} {} {}", w.form, self.packing()), self.columns() * 4, move |out| {
+            for (to, v) in out.as_chunks_mut().0.iter_mut().zip(of(&(w.expand)())) {
+                *to = v.to_le_bytes();
+            }
+        })
+    }
+
+    /// Appends the call; arguments are activations, packed weights and result, then what the epilogue reads.
+    pub(super) fn call(self, cx: &mut Cx<'_, '_>, args: Vec<Operand>) {
+        let caps = cx.caps().clone();
+        let (units, grain) = self.units(&caps);
+        cx.call(self.key(), move || self.build(&caps), args, units as u64, grain as u64);
+    }
+}
+
+/// An accumulating operator: its kernel and everything around it.
+#[derive(Clone, Debug)]
+pub(super) struct Product {
+    /// The kernel, on the activations as they are stored; its epilogue is not looked at.
+    pub(super) mac: Mac,
+    /// Weights.
+    pub(super) weights: Weights,
+    /// What the operator does with accumulators.
+    pub(super) base: requant::Epilogue,
+    /// Its bias.
+    pub(super) bias: Option<TensorId>,
+    /// Kind of arithmetic.
+    pub(super) arithmetic: Arithmetic,
+    /// Activations.
+    pub(super) source: Operand,
+    /// Their type.
+    pub(super) storage: Storage,
+    /// Their zero point.
+    pub(super) zero_point: i32,
+    /// Result.
+    pub(super) out: Operand,
+}
+
+impl Product {
+    /// Appends the calls.
+    ///
+    /// # Errors
+    /// `Unsupported` for types that no kernel takes.
+    pub(super) fn lower(self, cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+        match self.arithmetic {
+            Arithmetic::Hybrid => super::hybrid::lower(cx, node, self),
+            Arithmetic::Quantized16 => {
+                let source = self.source;
+                super::wide::lower(cx, node, self, source, None)
+            }
+            Arithmetic::Float | Arithmetic::Quantized => {
+                let integer = self.arithmetic == Arithmetic::Quantized;
+                let correction = if integer && !self.mac.is_exact() { Correction::Folded } else { Correction::None };
+                let composed = compose(cx, node, &self.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;
+                let mac = self.mac.with(self.storage, self.zero_point, composed.epilogue.clone());
+                let packed = mac.packed(cx, &self.weights);
+                let mut from = Sources::default();
+                if correction == Correction::Folded {
+                    from.bias = Some(mac.compensated(cx, &self.weights, self.bias)?);
+                    from.compensation = from.bias;
+                } else if let Some(t) = self.bias {
+                    from.bias = Some(cx.operand(t)?);
+                }
+                let mut args = vec![self.source, packed, self.out];
+                args.extend(composed.operands(cx, &from)?);
+                mac.call(cx, args);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Constant weights as kernels pack them: unpacked or widened when asked for.
+#[derive(Clone)]
+pub(super) struct Weights {
+    pub(super) tensor: TensorId,
+    pub(super) format: WeightFormat,
+    /// What tells this form of the tensor from others.
+    pub(super) form: String,
+    pub(super) expand: Arc<dyn Fn() -> Bytes + Send + Sync>,
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Weights").field("tensor", &self.tensor).field("format", &self.format).field("form", &self.form).finish()
+    }
+}
+
+impl Weights {
+    /// The weights in a constant tensor.
+    ///
+    /// # Errors
+    /// `Unsupported` where they are computed, or of a type that no kernel takes.
+    pub(super) fn of(cx: &Cx<'_, '_>, t: TensorId, zero_point: i32) -> Result<Weights, CompileError> {
+        let ty = cx.ty(t);
+        let data = cx.require_constant(t, "weights")?.clone();
+        let (dtype, elements) = (ty.dtype, ty.elements());
+        let format = match dtype {
+            DType::Float32 | DType::Float16 => WeightFormat::F32,
+            DType::Int8 | DType::Int4 | DType::Int2 if zero_point == 0 => WeightFormat::I8,
+            DType::UInt8 => WeightFormat::U8 { zero_point },
+            other => return Err(cx.unsupported(Unsupported::Types(format!("weights of {other} with zero point {zero_point}")))),
+        };
+        let expand = move || match dtype {
+            DType::Float16 => {
+                let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&data);
+                let mut wide = vec![0f32; halves.len()];
+                halves.convert_to_f32_slice(&mut wide);
+                crate::ops::value::bytes_of(wide)
+            }
+            DType::Int4 | DType::Int2 => {
+                Bytes::from(crate::ops::value::unpack(dtype, &data, elements).into_iter().map(|v| v as u8).collect::<Vec<u8>>())
+            }
+            _ => data.clone(),
+        };
+        Ok(Weights { tensor: t, format, form: String::new(), expand: Arc::new(expand) })
+    }
+}
+
+/// Storage of activations that the kernels multiply, or that is made of them.
+pub(super) fn activations(cx: &Cx<'_, '_>, t: TensorId) -> Result<Storage, CompileError> {
+    match cx.ty(t).dtype {
+        DType::Float32 => Ok(Storage::F32),
+        DType::Int8 => Ok(Storage::I8),
+        DType::UInt8 => Ok(Storage::U8),
+        DType::Int16 => Ok(Storage::I16),
+        other => Err(cx.unsupported(Unsupported::Types(other.to_string()))),
+    }
+}
+
+/// Values of an integer bias; `None` inside where there is none.
+fn int_bias(cx: &Cx<'_, '_>, bias: Option<TensorId>) -> Result<Option<Vec<i32>>, CompileError> {
+    let Some(t) = bias else { return Ok(None) };
+    let data = cx.require_constant(t, "bias")?;
+    match cx.ty(t).dtype {
+        DType::Int32 => Ok(Some(data.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b)).collect())),
+        other => Err(cx.unsupported(Unsupported::Types(format!("bias of {other}")))),
+    }
+}
