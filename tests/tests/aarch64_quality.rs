@@ -142,11 +142,11 @@ fn table(dtype: Dtype, cpu: Cpu, wanted: impl Fn(&Row) -> bool) -> Vec<Quality> 
     all
 }
 
-/// Whether the tools are here; a machine that must have them sets `TFLC_REQUIRE_QEMU`.
+/// Whether the tools are here; a machine that must have them sets `TFLC_REQUIRE_ALL`.
 fn tools() -> bool {
     let here = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
     let all = here("aarch64-linux-gnu-objdump") && (here("llvm-mca") || here("llvm-mca-19"));
-    assert!(all || std::env::var_os("TFLC_REQUIRE_QEMU").is_none(), "aarch64-linux-gnu-objdump or llvm-mca is missing");
+    assert!(all || std::env::var_os("TFLC_REQUIRE_ALL").is_none(), "aarch64-linux-gnu-objdump or llvm-mca is missing");
     if !all {
         eprintln!("not run: aarch64-linux-gnu-objdump or llvm-mca is not installed");
     }

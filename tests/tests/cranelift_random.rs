@@ -15,7 +15,7 @@ fn check(cpu: Cpu, machine: Machine, count: u64) {
     let target = Target::new(cpu);
     let caps = target.caps();
     let mut compiler = Compiler::new(&target).expect("target");
-    let runner = Runner::new(machine).map_err(|reason| eprintln!("not run: {reason:#}")).ok();
+    let runner = Runner::find(machine);
     let first = setting("TFLC_RANDOM_SEED", 0);
     let seeds: Vec<u64> = (first..first + setting("TFLC_RANDOM_KERNELS", count)).collect();
     for part in seeds.chunks(200) {

@@ -66,14 +66,7 @@ fn judge(model: &Model, outcome: &Outcome) -> Result<()> {
 }
 
 fn run_all(folder: &Path, cpu: Cpu, machine: Machine, least: usize) {
-    let runner = match Runner::new(machine) {
-        Ok(r) => r,
-        Err(reason) => {
-            assert!(std::env::var_os("TFLC_REQUIRE_QEMU").is_none(), "{reason:#}");
-            eprintln!("not run: {reason:#}");
-            return;
-        }
-    };
+    let Some(runner) = Runner::find(machine) else { return };
     let (mut right, mut refused, mut wrong) = (0, 0, vec![]);
     for part in models(folder).chunks(32) {
         let mut compiled = vec![];
@@ -125,6 +118,25 @@ fn operator_models_are_right_on_neoverse_n1() {
 fn corpus_models_are_right_on_neoverse_n1() {
     if std::env::var_os("TFLC_CORPUS").is_some() {
         run_all(&root().join("../shared/corpus"), DOTPROD, Machine::NeoverseN1, 1);
+    }
+}
+
+/// Instructions of one run with dot products and without, printed; the corpus has the models that are quoted.
+#[test]
+fn dot_products_take_fewer_instructions() {
+    let mut paths = vec![root().join("tests/models/digits/digits_int8.tflite")];
+    if std::env::var_os("TFLC_CORPUS").is_some() {
+        paths.push(root().join("../shared/corpus/mobilenet_v2_1.0_224_quant.tflite"));
+    }
+    let Some(runner) = Runner::find(Machine::NeoverseN1) else { return };
+    for path in paths {
+        let count = |cpu| {
+            let model = compile(&path, cpu).ok().flatten().expect("compiles");
+            runner.instructions(&model.case).unwrap_or_else(|e| panic!("{e:#}"))
+        };
+        let (base, dotprod) = (count(BASE), count(DOTPROD));
+        println!("{}: {base} instructions, {dotprod} with dot products", path.display());
+        assert!(dotprod < base);
     }
 }
 

@@ -9,18 +9,6 @@ use tflc_kir::generate::{self, CaseArg, Options};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Runner, Slot};
 use tflc_tests::op_cases;
 
-/// The runner, or why there is none; a machine that must have one sets `TFLC_REQUIRE_NODE`.
-fn runner() -> Option<Runner> {
-    match Runner::new(Machine::Wasm) {
-        Ok(r) => Some(r),
-        Err(reason) => {
-            assert!(std::env::var_os("TFLC_REQUIRE_NODE").is_none(), "{reason:#}");
-            eprintln!("not run: {reason:#}");
-            None
-        }
-    }
-}
-
 fn every_operator(relaxed: bool) {
     let cases = op_cases::all(&Target::new(Cpu::Wasm32 { relaxed }).caps());
     let mut failures = vec![];
@@ -34,7 +22,7 @@ fn every_operator(relaxed: bool) {
             Err(e) => failures.push(e.to_string()),
         }
     }
-    if let Some(runner) = runner() {
+    if let Some(runner) = Runner::find(Machine::Wasm) {
         for part in compiled.chunks(200) {
             let calls: Vec<Case> = part.iter().map(|p| p.1.clone()).collect();
             match runner.run(&calls) {
@@ -59,7 +47,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 fn random_kernels(relaxed: bool, count: u64) {
     let caps = Target::new(Cpu::Wasm32 { relaxed }).caps();
-    let runner = runner();
+    let runner = Runner::find(Machine::Wasm);
     let first = setting("TFLC_RANDOM_SEED", 0);
     let seeds: Vec<u64> = (first..first + setting("TFLC_RANDOM_KERNELS", count)).collect();
     for part in seeds.chunks(200) {

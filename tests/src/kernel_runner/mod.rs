@@ -112,6 +112,21 @@ impl Runner {
         Ok(Runner { machine, loader, folder })
     }
 
+    /// A runner where there is one here; says so where not, and fails where `TFLC_REQUIRE_ALL` is set, as CI does.
+    ///
+    /// # Panics
+    /// Where there must be one and is none.
+    pub fn find(machine: Machine) -> Option<Runner> {
+        match Runner::new(machine) {
+            Ok(r) => Some(r),
+            Err(reason) => {
+                assert!(std::env::var_os("TFLC_REQUIRE_ALL").is_none(), "{machine:?}: {reason:#}");
+                eprintln!("not run: {reason:#}");
+                None
+            }
+        }
+    }
+
     /// Compiles the loader, once per version of its source.
     fn loader(machine: Machine) -> Result<PathBuf> {
         if machine == Machine::Wasm {
@@ -147,6 +162,33 @@ impl Runner {
     /// # Errors
     /// Where a case crashes; the message has its number.
     pub fn run(&self, cases: &[Case]) -> Result<Vec<Outcome>> {
+        self.execute(cases, None)?;
+        decode(cases, &std::fs::read(self.folder.join("out"))?)
+    }
+
+    /// Instructions that one call takes under the machine's emulator, with what the loader does for it.
+    ///
+    /// # Errors
+    /// Where the machine is not emulated, or the counting plugin of the emulator cannot be compiled or loaded.
+    pub fn instructions(&self, case: &Case) -> Result<u64> {
+        let plugin = self.folder.join("count.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/count.c");
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&plugin).arg(source).output()?;
+        if !built.status.success() {
+            bail!("cc: {}", String::from_utf8_lossy(&built.stderr));
+        }
+        let count = |cases: &[Case]| -> Result<u64> {
+            let text = self.execute(cases, Some(&plugin))?;
+            let number = text.lines().find_map(|l| l.strip_prefix("instructions: ")).context("the emulator counted nothing")?;
+            Ok(number.trim().parse()?)
+        };
+        // What the process itself takes cancels out; every case runs twice.
+        let (one, two) = (count(&[case.clone()])?, count(&[case.clone(), case.clone()])?);
+        Ok((two - one) / 2)
+    }
+
+    /// Runs the loader; gives what it wrote to standard error.
+    fn execute(&self, cases: &[Case], plugin: Option<&Path>) -> Result<String> {
         let (input, output) = (self.folder.join("in"), self.folder.join("out"));
         std::fs::write(&input, encode(cases))?;
         let loader = &self.loader;
@@ -159,15 +201,19 @@ impl Runner {
             None => Command::new(loader),
             Some((emulator, cpu)) => {
                 let mut c = Command::new(emulator);
+                if let Some(plugin) = plugin {
+                    c.arg("-plugin").arg(plugin);
+                }
                 c.args(["-cpu", cpu]).arg(loader);
                 c
             }
         };
         let ran = command.arg(&input).arg(&output).output()?;
+        let text = String::from_utf8_lossy(&ran.stderr).into_owned();
         if !ran.status.success() {
-            bail!("loader: {} {}", ran.status, String::from_utf8_lossy(&ran.stderr));
+            bail!("loader: {} {text}", ran.status);
         }
-        decode(cases, &std::fs::read(&output)?)
+        Ok(text)
     }
 }
 
