@@ -73,12 +73,12 @@ fn hottest_loop(all: &[Instruction]) -> Option<&[Instruction]> {
 /// Cycles that one pass through a loop takes, by `llvm-mca`.
 fn cycles(body: &[Instruction], cpu: &str, name: &str) -> Result<f64> {
     let path = temporary(&format!("{name}-{cpu}.s"));
-    let first = body[0].address;
     let line = |i: &Instruction| match i.target() {
-        Some(t) if t == first => format!("{} {}1b", i.mnemonic, i.operands.rsplit_once(' ').map_or(String::new(), |o| format!("{} ", o.0))),
+        // Where a branch goes does not matter to the model, and labels it does not know.
+        Some(_) => format!("{} {}#0", i.mnemonic, i.operands.rsplit_once(' ').map_or(String::new(), |o| format!("{} ", o.0))),
         _ => format!("{} {}", i.mnemonic, i.operands),
     };
-    let text: Vec<String> = std::iter::once("1:".to_string()).chain(body.iter().map(line)).collect();
+    let text: Vec<String> = body.iter().map(line).collect();
     std::fs::write(&path, text.join("\n") + "\n")?;
     let mca = ["llvm-mca-19", "llvm-mca"].into_iter().find(|m| Command::new(m).arg("--version").output().is_ok());
     let mca = mca.context("llvm-mca is not installed")?;
