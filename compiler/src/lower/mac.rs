@@ -8,6 +8,7 @@ use super::epilogue::{Correction, Sources, compose};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, Node, TensorId};
 use crate::ops::conv_2d::Arithmetic;
+use crate::ops::fully_connected::transposed;
 use crate::ops::requant;
 use half::slice::HalfFloatSliceExt;
 use std::sync::Arc;
@@ -54,6 +55,16 @@ impl Mac {
             Mac::Conv(s) => s.output[2],
             Mac::Depthwise(s) => s.channels(),
             Mac::Transposed(s) => s.output[2],
+        }
+    }
+
+    /// Rows of the result: output pixels of convolutions.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Mac::Gemm(s, _) => s.m,
+            Mac::Conv(s) => s.batch * s.output[0] * s.output[1],
+            Mac::Depthwise(s) => s.batch * s.output[0] * s.output[1],
+            Mac::Transposed(s) => s.batch * s.output[0] * s.output[1],
         }
     }
 
@@ -286,9 +297,12 @@ impl Weights {
         let format = match dtype {
             DType::Float32 | DType::Float16 => WeightFormat::F32,
             DType::Int8 | DType::Int4 | DType::Int2 if zero_point == 0 => WeightFormat::I8,
+            // Bytes are stored 128 higher, so that one format has zero points.
+            DType::Int8 | DType::Int4 | DType::Int2 => WeightFormat::U8 { zero_point: zero_point + 128 },
             DType::UInt8 => WeightFormat::U8 { zero_point },
-            other => return Err(cx.unsupported(Unsupported::Types(format!("weights of {other} with zero point {zero_point}")))),
+            other => return Err(cx.unsupported(Unsupported::Types(format!("weights of {other}")))),
         };
+        let flip = if dtype != DType::UInt8 && matches!(format, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
         let expand = move || match dtype {
             DType::Float16 => {
                 let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&data);
@@ -297,11 +311,24 @@ impl Weights {
                 crate::ops::value::bytes_of(wide)
             }
             DType::Int4 | DType::Int2 => {
-                Bytes::from(crate::ops::value::unpack(dtype, &data, elements).into_iter().map(|v| v as u8).collect::<Vec<u8>>())
+                let values = crate::ops::value::unpack(dtype, &data, elements);
+                Bytes::from(values.into_iter().map(|v| v as u8 ^ flip).collect::<Vec<u8>>())
             }
+            _ if flip != 0 => Bytes::from(data.iter().map(|v| v ^ flip).collect::<Vec<u8>>()),
             _ => data.clone(),
         };
         Ok(Weights { tensor: t, format, form: String::new(), expand: Arc::new(expand) })
+    }
+
+    /// Matrix `i` of a batch of `[k, n]` matrices of bytes, as `[n, k]`.
+    pub(super) fn matrix(&self, i: usize, k: usize, n: usize, turned: bool) -> Weights {
+        let all = self.expand.clone();
+        let expand = move || {
+            let all = all();
+            let matrix = &all[i * k * n..(i + 1) * k * n];
+            if turned { Bytes::from(matrix.to_vec()) } else { Bytes::from(transposed(matrix, k, n)) }
+        };
+        Weights { form: format!("matrix {i} {turned}"), expand: Arc::new(expand), ..self.clone() }
     }
 }
 

@@ -6,8 +6,9 @@ use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::mac::{Mac, Product, Weights, activations};
 use super::movement::{Part, copy_strided};
+use super::run_time_weights::{Matrix, Right, Sizes, prepare, product};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Node, OpKind};
+use crate::ir::{DType, Node, OpKind, TensorId};
 use crate::ops::batch_matmul::BatchMatMul;
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fully_connected::FullyConnected;
@@ -42,8 +43,16 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         epilogue: Epilogue::identity(Storage::F32),
     };
     if cx.constant(w).is_none() {
+        let sizes = Sizes { m: fc.rows, k: fc.inputs, n: fc.outputs };
+        if matches!(fc.arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) {
+            let right = matrix(cx, w, 0, fc.weight_zero_point, [1, fc.inputs as i64])?;
+            let mut right = prepare(cx, right, sizes)?;
+            let left = Matrix { base: source, storage: activations(cx, x)?, zero_point: fc.input_zero_point, strides: [0, 0] };
+            let bias = bias.map(|t| cx.operand(t)).transpose()?;
+            return product(cx, node, &base, bias, left, &mut right, sizes, out);
+        }
         if fc.arithmetic != Arithmetic::Float || cx.ty(w).dtype != DType::Float32 {
-            return Err(cx.unsupported(Unsupported::Option("weights".into(), "a computed integer tensor".into())));
+            return Err(cx.unsupported(Unsupported::Option("weights".into(), format!("a computed tensor of {}", cx.ty(w).dtype))));
         }
         let composed = compose(cx, node, &base, Storage::F32, Correction::None)?;
         let spec = GemmSpec { epilogue: composed.epilogue.clone(), ..spec(WeightFormat::F32) };
@@ -98,48 +107,110 @@ fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strid
     workspace
 }
 
+/// A matrix of integers in a tensor, `elements` in.
+fn matrix(cx: &mut Cx<'_, '_>, t: TensorId, elements: usize, zero_point: i32, strides: [i64; 2]) -> Result<Matrix, CompileError> {
+    let storage = match cx.ty(t).dtype {
+        DType::Int8 => Storage::I8,
+        DType::UInt8 => Storage::U8,
+        DType::Int16 => Storage::I16,
+        other => return Err(cx.unsupported(Unsupported::Types(format!("a computed matrix of {other}")))),
+    };
+    Ok(Matrix { base: cx.operand(t)?.offset(elements * storage.bytes()), storage, zero_point, strides })
+}
+
+/// One product of a batch: which matrices of the operands, and where the result begins, in rows.
+struct Pair {
+    left: usize,
+    right: usize,
+    rows: usize,
+    at: usize,
+}
+
+/// The products of a batch; where all of them share the right side, their rows are those of one.
+fn pairs(p: &BatchMatMul) -> Vec<Pair> {
+    let (left, right) = (p.sources(0), p.sources(1));
+    let in_order = left.iter().enumerate().all(|(i, l)| i == *l);
+    if !p.adjoint[0] && in_order && !left.is_empty() && right.iter().all(|r| *r == right[0]) {
+        return vec![Pair { left: 0, right: right[0], rows: p.m * left.len(), at: 0 }];
+    }
+    left.iter().zip(&right).enumerate().map(|(i, (&left, &right))| Pair { left, right, rows: p.m, at: i * p.m }).collect()
+}
+
+/// A left side with rows of `k` neighbouring elements: turned in a workspace where it lies the other way.
+fn left_rows(cx: &mut Cx<'_, '_>, p: &BatchMatMul, a: Operand, pair: &Pair, turned: Option<Operand>, bytes: usize) -> Operand {
+    let matrix = a.offset(pair.left * p.m * p.k * bytes);
+    let Some(workspace) = turned else { return matrix };
+    let from = Part { base: matrix, offset: 0, strides: vec![1, p.m as i64] };
+    copy_strided(cx, &[p.m, p.k], from, Part::dense(workspace, &[p.m, p.k]), bytes);
+    workspace
+}
+
 fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let call = cx.as_call()?;
     let p = BatchMatMul::new(&call)?;
     let base = p.epilogue(&call)?;
     let (x, y) = (cx.input(node, 0)?, cx.input(node, 1)?);
-    if p.arithmetic != Arithmetic::Float {
-        return Err(cx.unsupported(Unsupported::Types(format!("{} with {}", cx.ty(x).dtype, cx.ty(y).dtype))));
+    if p.k == 0 {
+        return Err(cx.unsupported(Unsupported::Shape("a product over no elements".into())));
     }
-    let (a, b, out) = (cx.operand(x)?, cx.operand(y)?, cx.operand(node.outputs[0])?);
-    let composed = compose(cx, node, &base, Storage::F32, Correction::None)?;
-    let spec = GemmSpec {
-        m: p.m,
-        n: p.n,
-        k: p.k,
-        lda: p.k,
-        ldc: p.n,
-        a_storage: Storage::F32,
-        weights: WeightFormat::F32,
-        epilogue: composed.epilogue.clone(),
-    };
-    let (left, right) = (p.sources(0), p.sources(1));
-    let turned = if p.adjoint[0] { Some(cx.workspace(p.m * p.k * 4)) } else { None };
+    let (a, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
+    let storage = activations(cx, x)?;
+    let (bytes, out_bytes) = (storage.bytes(), base.expr.output.bytes());
+    let turned = p.adjoint[0].then(|| cx.workspace(p.m * p.k * bytes));
     let strides = if p.adjoint[1] { [1, p.k as i64] } else { [p.n as i64, 1] };
-    let mut packed = None;
-    for (i, (&l, &r)) in left.iter().zip(&right).enumerate() {
-        let matrix = a.offset(l * p.m * p.k * 4);
-        let rows = match turned {
-            None => matrix,
-            Some(workspace) => {
-                let from = Part { base: matrix, offset: 0, strides: vec![1, p.m as i64] };
-                copy_strided(cx, &[p.m, p.k], from, Part::dense(workspace, &[p.m, p.k]), 4);
-                workspace
-            }
+    let constant = cx.constant(y).is_some() && cx.ty(y).dtype == DType::Int8;
+    let weights = if constant { Some(Weights::of(cx, y, p.zero_points[1])?) } else { None };
+    let composed = match p.arithmetic {
+        Arithmetic::Float => Some(compose(cx, node, &base, Storage::F32, Correction::None)?),
+        _ => None,
+    };
+    let mut packed: Option<(usize, Operand)> = None;
+    let mut prepared: Option<(usize, Right)> = None;
+    for pair in pairs(&p) {
+        let rows = left_rows(cx, &p, a, &pair, turned, bytes);
+        let to = out.offset(pair.at * p.n * out_bytes);
+        let sizes = Sizes { m: pair.rows, k: p.k, n: p.n };
+        let spec = |storage, weights, epilogue| GemmSpec {
+            m: sizes.m,
+            n: sizes.n,
+            k: sizes.k,
+            lda: sizes.k,
+            ldc: sizes.n,
+            a_storage: storage,
+            weights,
+            epilogue,
         };
-        let panels = match packed {
-            Some((at, operand)) if at == r => operand,
-            _ => pack_at_run_time(cx, &spec, b.offset(r * p.k * p.n * 4), strides),
-        };
-        packed = Some((r, panels));
-        let mut args = vec![rows, panels, out.offset(i * p.m * p.n * 4)];
-        args.extend(composed.operands(cx, &Sources::default())?);
-        Mac::Gemm(spec.clone(), 0).call(cx, args);
+        if let Some(composed) = &composed {
+            let spec = spec(Storage::F32, WeightFormat::F32, composed.epilogue.clone());
+            let panels = match packed {
+                Some((r, panels)) if r == pair.right => panels,
+                _ => {
+                    let matrix = cx.operand(y)?.offset(pair.right * p.k * p.n * 4);
+                    pack_at_run_time(cx, &spec, matrix, strides)
+                }
+            };
+            packed = Some((pair.right, panels));
+            let mut args = vec![rows, panels, to];
+            args.extend(composed.operands(cx, &Sources::default())?);
+            Mac::Gemm(spec, 0).call(cx, args);
+        } else if let Some(weights) = &weights {
+            let weights = weights.matrix(pair.right, p.k, p.n, p.adjoint[1]);
+            let mac = Mac::Gemm(spec(storage, weights.format, Epilogue::identity(Storage::I32)), 0);
+            let (arithmetic, zero_point) = (p.arithmetic, p.zero_points[0]);
+            let product = Product { mac, weights, base: base.clone(), bias: None, arithmetic, source: rows, storage, zero_point, out: to };
+            product.lower(cx, node)?;
+        } else {
+            let mut right = match prepared.take() {
+                Some((r, right)) if r == pair.right => right,
+                _ => {
+                    let right = matrix(cx, y, pair.right * p.k * p.n, p.zero_points[1], strides)?;
+                    prepare(cx, right, sizes)?
+                }
+            };
+            let left = Matrix { base: rows, storage, zero_point: p.zero_points[0], strides: [0, 0] };
+            product(cx, node, &base, None, left, &mut right, sizes, to)?;
+            prepared = Some((pair.right, right));
+        }
     }
     Ok(())
 }

@@ -11,16 +11,19 @@ mod gather;
 mod grain;
 mod hybrid;
 pub mod interpret;
+mod lut;
 mod mac;
 mod matmul;
 mod movement;
 mod pad;
 mod pointwise;
 mod pool;
+mod product;
 pub mod program;
 mod reduce;
 mod resize;
 mod rounding;
+mod run_time_weights;
 mod slice;
 mod softmax;
 mod space;
@@ -233,6 +236,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
+        OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),
         OpKind::Custom => {
             let name = match node.attrs.get("custom_code") {
                 Some(AttrValue::Str(s)) => s.clone(),

@@ -54,6 +54,9 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::ReduceAll => Combine::All,
         _ => return Err(cx.unsupported(Unsupported::Operator)),
     };
+    if node.op == OpKind::ReduceProd && ty.quant.per_tensor().is_some() {
+        return super::product::lower(cx, (x, y), &reduced, n);
+    }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
     let spec = ReduceSpec::new(&ty.shape, &reduced, combine, element, epilogue);
     let args = vec![cx.operand(x)?, cx.operand(y)?];
@@ -62,7 +65,7 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 /// Appends a reduction of `elements` elements.
-fn reduce(cx: &mut Cx<'_, '_>, spec: ReduceSpec, elements: usize, args: Vec<super::context::Operand>) {
+pub(super) fn reduce(cx: &mut Cx<'_, '_>, spec: ReduceSpec, elements: usize, args: Vec<super::context::Operand>) {
     let caps = cx.caps().clone();
     let units = spec.units(&caps);
     let bytes = spec.element.inputs[0].bytes();
@@ -107,9 +110,6 @@ fn expressions(cx: &Cx<'_, '_>, op: OpKind, x: &TensorType, y: &TensorType, n: u
             let zero = b.i32(zo as i32);
             let q = b.add(q, zero);
             emit_clamp(&mut b, q, -32768, 32767)
-        }
-        (Storage::I8 | Storage::U8 | Storage::I16, Some(_)) if op == OpKind::ReduceProd => {
-            return Err(cx.unsupported(Unsupported::Quantization("a product".into())));
         }
         (Storage::F32 | Storage::F16 | Storage::BF16, _) if op == OpKind::Mean => {
             let k = b.f32(1.0 / n as f32);

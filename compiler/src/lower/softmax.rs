@@ -1,13 +1,17 @@
-//! SOFTMAX and LOG_SOFTMAX along the last axis: f32, and 8 bits by a table of exponentials (see [`crate::ops::softmax`]).
+//! SOFTMAX and LOG_SOFTMAX along the last axis: f32, 8 bits by a table of exponentials, 16 bits by two interpolated tables (see
+//! [`crate::ops::softmax`]).
 
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
+use crate::ops::fixed_point::Rounding;
 use crate::ops::softmax::Table;
+use crate::ops::softmax_int16::SoftmaxInt16;
 use tflc_templates::cpu::softmax::{SoftmaxSpec, SoftmaxTableSpec, TableKind};
-use tflc_templates::expr::Storage;
+use tflc_templates::cpu::softmax_i16::SoftmaxI16Spec;
+use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// Lowers a softmax.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -18,7 +22,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let log = node.op == OpKind::LogSoftmax;
     let (from, to) = (cx.operand(x)?, cx.operand(y)?);
     let caps = cx.caps().clone();
-    match ty.dtype {
+    let dtype = cx.ty(x).dtype;
+    match dtype {
         DType::Float32 => {
             let beta = if log { 1.0 } else { node.attrs.float("beta", 1.0) };
             let spec = SoftmaxSpec { rows, n, beta_bits: beta.to_bits(), log };
@@ -34,11 +39,23 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             } else {
                 TableKind::Probability { output_scale_bits }
             };
-            let input = if ty.dtype == DType::Int8 { Storage::I8 } else { Storage::U8 };
+            let input = if dtype == DType::Int8 { Storage::I8 } else { Storage::U8 };
             let spec = SoftmaxTableSpec { rows, n, input, kind, epilogue: table.epilogue };
             let exp = cx.bytes(table.exp.iter().flat_map(|v| v.to_le_bytes()).collect());
             let units = spec.units();
             cx.call(format!("{spec:?}"), move || spec.build(&caps), vec![from, exp, to], units, grain(units, 20.0 + n as f64 * 6.0));
+        }
+        DType::Int16 if !log => {
+            let softmax = SoftmaxInt16::new(&cx.as_call()?)?;
+            let mut b = ExprBuilder::new([Storage::I32]);
+            let d = b.input(0);
+            let scaled = softmax.scale.emit(&mut b, d, Rounding::HalfAway);
+            let spec = SoftmaxI16Spec { rows, n, scaled: b.finish(scaled, Storage::I32) };
+            let bytes = |t: &[i16]| t.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+            let (exp, reciprocal) = (cx.bytes(bytes(&softmax.exp)), cx.bytes(bytes(&softmax.reciprocal)));
+            let units = spec.units();
+            let args = vec![from, exp, reciprocal, to];
+            cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, 30.0 + n as f64 * 10.0));
         }
         other => return Err(cx.unsupported(Unsupported::Types(other.to_string()))),
     }

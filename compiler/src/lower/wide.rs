@@ -15,6 +15,13 @@ use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Storage, Ty};
 
+/// A sum of products in 32 bits that counts `2^shift`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term {
+    pub(super) sum: Operand,
+    pub(super) shift: i64,
+}
+
 /// Products that can be summed before the sum of low bytes times weights leaves 32 bits.
 const DEPTH: usize = (i32::MAX / (255 * 128)) as usize;
 
@@ -38,7 +45,7 @@ pub(super) fn lower(
     }
     let elements = p.mac.inputs();
     let columns = p.mac.columns();
-    let rows = cx.ty(node.outputs[0]).elements() / columns.max(1);
+    let rows = p.mac.rows();
     let mut sums = vec![];
     for (storage, shift) in [(Storage::I8, 8), (Storage::U8, 0)] {
         let bytes = byte_of(cx, values, elements, storage, shift);
@@ -48,14 +55,14 @@ pub(super) fn lower(
         let mut args = vec![bytes, packed, sum];
         args.push(mac.compensated(cx, &p.weights, None)?);
         mac.call(cx, args);
-        sums.push(sum);
+        sums.push(Term { sum, shift: i64::from(shift) });
     }
     let bias = p.bias.map(|t| cx.operand(t)).transpose()?;
-    finish(cx, node, &p.base, [sums[0], sums[1]], [rows, columns], bias, row_scales, p.out)
+    finish(cx, node, &p.base, &sums, [rows, columns], bias, row_scales, p.out)
 }
 
 /// The byte of 16-bit integers that begins at bit `shift`.
-fn byte_of(cx: &mut Cx<'_, '_>, values: Operand, elements: usize, storage: Storage, shift: i32) -> Operand {
+pub(super) fn byte_of(cx: &mut Cx<'_, '_>, values: Operand, elements: usize, storage: Storage, shift: i32) -> Operand {
     let out = cx.workspace(elements);
     let mut b = ExprBuilder::new([Storage::I16]);
     let x = b.input(0);
@@ -79,28 +86,32 @@ fn plus_compensation() -> Epilogue {
     Epilogue { expr: b.finish(sum, Storage::I32), operands: vec![OperandAccess::PerColumn] }
 }
 
-/// `256 * high + low` in front of an epilogue, whose first input that is.
-fn joined(epilogue: &Expr) -> Expr {
-    let acc = epilogue.inputs[0];
-    let inputs: Vec<Storage> = [Storage::I32; 2].into_iter().chain(epilogue.inputs[1..].iter().copied()).collect();
+/// The sum of the terms in front of an epilogue, whose first input that is.
+fn joined(epilogue: &Expr, terms: &[Term]) -> Expr {
+    let acc = epilogue.inputs[0].ty();
+    let inputs: Vec<Storage> = terms.iter().map(|_| Storage::I32).chain(epilogue.inputs[1..].iter().copied()).collect();
     let mut b = ExprBuilder::new(inputs);
-    let (high, low) = (b.input(0), b.input(1));
-    let (high, low) = (b.cast(Cast::Value, acc.ty(), high), b.cast(Cast::Value, acc.ty(), low));
-    let eight = if acc.ty() == Ty::I64 { b.i64(8) } else { b.i32(8) };
-    let high = b.binary(Binary::Shl, high, eight);
-    let sum = b.add(high, low);
-    let inputs: Vec<_> = std::iter::once(sum).chain((1..epilogue.inputs.len()).map(|i| b.input(i + 1))).collect();
+    let mut sum = None;
+    for (i, term) in terms.iter().enumerate() {
+        let v = b.input(i);
+        let v = b.cast(Cast::Value, acc, v);
+        let shift = if acc == Ty::I64 { b.i64(term.shift) } else { b.i32(term.shift as i32) };
+        let v = if term.shift > 0 { b.binary(Binary::Shl, v, shift) } else { v };
+        sum = Some(sum.map_or(v, |s| b.add(s, v)));
+    }
+    let rest = (1..epilogue.inputs.len()).map(|i| b.input(terms.len() + i - 1)).collect::<Vec<_>>();
+    let inputs: Vec<_> = sum.into_iter().chain(rest).collect();
     let result = b.inline(epilogue, &inputs);
     b.finish(result, epilogue.output)
 }
 
 /// Runs the operator's epilogue and tail over `[rows, columns]` accumulators.
 #[allow(clippy::too_many_arguments)]
-fn finish(
+pub(super) fn finish(
     cx: &mut Cx<'_, '_>,
     node: &Node,
     base: &requant::Epilogue,
-    sums: [Operand; 2],
+    terms: &[Term],
     [rows, columns]: [usize; 2],
     bias: Option<Operand>,
     row_scales: Option<(Operand, usize)>,
@@ -112,9 +123,9 @@ fn finish(
         _ => repeat(cx, scales, groups, rows / groups),
     });
     let single = row_scales.is_some_and(|(_, groups)| groups == 1);
-    let expr = joined(&composed.epilogue.expr);
+    let expr = joined(&composed.epilogue.expr, terms);
     let dense = row_major(&[rows, columns]);
-    let mut strides = vec![dense.clone(), dense.clone()];
+    let mut strides = vec![dense.clone(); terms.len()];
     let storages = &composed.epilogue.expr.inputs[1..];
     for ((access, source), storage) in composed.epilogue.operands.iter().zip(&composed.sources).zip(storages) {
         strides.push(match access {
@@ -128,7 +139,7 @@ fn finish(
     let mut operands = composed.operands(cx, &Sources { bias, row_scale, ..Sources::default() })?;
     // The loop finds its tables itself.
     operands.truncate(composed.sources.len());
-    let args = sums.into_iter().chain(operands).chain([out]).collect();
+    let args = terms.iter().map(|t| t.sum).chain(operands).chain([out]).collect();
     emit(cx, PointwiseSpec::new(&[rows, columns], strides, dense, expr), args);
     Ok(())
 }

@@ -79,8 +79,18 @@ impl Fixed {
     /// A 64-bit accumulator times this multiplier, reduced to 15 bits: the 16-bit kernels' `MultiplyByQuantizedMultiplier`.
     pub fn apply_i64(self, x: i64) -> i32 {
         let reduced = self.reduced() as i64;
-        let shift = (15 - self.e) as u32;
+        let shift = self.reduced_shift() as u32;
         (x.wrapping_mul(reduced).wrapping_add(1 << (shift - 1)) >> shift) as i32
+    }
+
+    /// By how many bits a product with [`Fixed::reduced`] is shifted right; multipliers from 2^14 on are beyond every kernel and cut.
+    pub fn reduced_shift(self) -> i32 {
+        (15 - self.e).max(1)
+    }
+
+    /// The same for the whole fraction.
+    pub fn single_shift(self) -> i32 {
+        (31 - self.e).max(1)
     }
 
     /// The fraction in 15 bits.

@@ -111,11 +111,11 @@ impl Requant {
                 }
                 Scaling::Fixed64 => {
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| 15 - f.e).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced_shift()).collect()), Storage::I32));
                 }
                 Scaling::Single64 => {
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.m).collect()), Storage::I32));
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| 31 - f.e).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.single_shift()).collect()), Storage::I32));
                 }
             }
         }
@@ -144,9 +144,9 @@ impl Requant {
                     let (m, s) = (b.input(first), b.input(first + 1));
                     (b.cast(Cast::Value, Ty::I64, m), b.cast(Cast::Value, Ty::I64, s))
                 } else if self.scaling == Scaling::Fixed64 {
-                    (b.i64(self.fixed[0].reduced() as i64), b.i64((15 - self.fixed[0].e) as i64))
+                    (b.i64(self.fixed[0].reduced() as i64), b.i64(self.fixed[0].reduced_shift() as i64))
                 } else {
-                    (b.i64(self.fixed[0].m as i64), b.i64((31 - self.fixed[0].e) as i64))
+                    (b.i64(self.fixed[0].m as i64), b.i64(self.fixed[0].single_shift() as i64))
                 };
                 let one = b.i64(1);
                 let less = b.sub(shift, one);

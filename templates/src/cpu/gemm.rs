@@ -110,6 +110,36 @@ pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
     plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes))
 }
 
+/// How a panel of packed 8-bit weights holds K, for weights that are packed at run time: `steps` rows, each of `width` elements of K (innermost) for
+/// every column. The last row is partial where `width` does not divide K: its `rest` elements begin at `rest_at`, the others are zero. Bytes are signed:
+/// unsigned weights are stored 128 lower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KLayout {
+    /// Elements of K in a row.
+    pub width: usize,
+    /// Rows.
+    pub steps: usize,
+    /// Elements of K in the last row where that is partial, else 0.
+    pub rest: usize,
+    /// Where they begin.
+    pub rest_at: usize,
+}
+
+/// The layout of K in packed 8-bit weights.
+pub fn k_layout(spec: &GemmSpec, caps: &Caps) -> KLayout {
+    let scheme = Plan::new(spec, caps).scheme;
+    let width = scheme.kr();
+    // Rows of four overlap the one before, so that activations are not read beyond their end.
+    let overlaps = width == 4 && spec.k >= 4;
+    let rest = spec.k % width;
+    KLayout { width, steps: scheme.steps(spec.k), rest, rest_at: if overlaps && rest > 0 { width - rest } else { 0 } }
+}
+
+/// What this target's kernel adds to every activation: it belongs to the zero point that is compensated for.
+pub fn activation_shift(spec: &GemmSpec, caps: &Caps) -> i32 {
+    Scheme::new(caps, spec.a_storage, spec.weights).a_shift()
+}
+
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
 pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
     (0..spec.n).map(|n| (0..spec.k).map(|k| spec.weights.centered(weights, n * spec.k + k)).sum()).collect()
@@ -118,7 +148,7 @@ pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ_k w[n, k]`, where `shift` is what this target's
 /// kernel adds to activations. Add it to the accumulator first in the epilogue. Wraps as i32 arithmetic does.
 pub fn folded_bias(spec: &GemmSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8], zero_point: i32) -> Vec<i32> {
-    let offset = zero_point + Scheme::new(caps, spec.a_storage, spec.weights).a_shift();
+    let offset = zero_point + activation_shift(spec, caps);
     let at = |n: usize| bias.map_or(0, |b| b[n]);
     weight_sums(spec, weights).iter().enumerate().map(|(n, s)| at(n).wrapping_sub(s.wrapping_mul(offset))).collect()
 }

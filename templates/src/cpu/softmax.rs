@@ -158,7 +158,9 @@ impl SoftmaxTableSpec {
         let (begin, end) = (b.begin(), b.end());
         b.for_loop(begin, end, 1, &[], |b, row, _| {
             let at = b.mul_const(row, self.n as i64);
-            let (x, y) = (b.ptr_add(x, at), b.ptr_add(y, at));
+            let x = b.ptr_add(x, at);
+            let at = b.mul_const(row, (self.n * self.epilogue.output.bytes()) as i64);
+            let y = b.ptr_add(y, at);
             self.row(b, caps, x, table, y);
             vec![]
         });
@@ -195,7 +197,7 @@ impl SoftmaxTableSpec {
                     let e = look_up(b, i);
                     let p = b.mul(e, inverse);
                     let v = emit(b, caps, &self.epilogue, 1, &[p]);
-                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, 1), v, 1);
+                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, self.epilogue.output.bytes() as u8), v, 1);
                     vec![]
                 });
             }
@@ -211,7 +213,7 @@ impl SoftmaxTableSpec {
                     let q = element(b, i);
                     let q = b.convert(ConvertOp::IntToFloat, Type::F32, q);
                     let v = emit(b, caps, &self.epilogue, 1, &[q, offset]);
-                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, 1), v, 1);
+                    store_storage(b, self.epilogue.output, Narrow::Wrap, Addr::new(y).index(i, self.epilogue.output.bytes() as u8), v, 1);
                     vec![]
                 });
             }
