@@ -2,6 +2,7 @@
 //!
 //! `import` → `optimize` ([`PASSES`]) → `lower` → `generate`. Each phase takes and gives plain data; a [`Watch`] sees the graphs after any pass.
 
+use crate::artifact::Level;
 use crate::backend::{self, Image};
 use crate::error::CompileError;
 use crate::frontend::{Limits, ModelFile, import};
@@ -69,6 +70,22 @@ pub fn optimize(model: &mut Model, entry: GraphId, target: &Target, watch: Watch
         watch(name, model);
     }
     Ok(())
+}
+
+/// From an imported model to a lowered program for each target, the least demanding first.
+///
+/// # Errors
+/// As [`optimize`] and [`crate::lower::lower`].
+pub fn levels(model: &Model, entry: GraphId, targets: &[Target]) -> Result<Vec<Level>, CompileError> {
+    let mut targets = targets.to_vec();
+    targets.sort_by_key(|t| Target::CPU_NAMES.iter().position(|row| row.1 == t.cpu));
+    let level = |target: Target| {
+        let mut model = model.clone();
+        optimize(&mut model, entry, &target, &mut |_, _| {})?;
+        let program = lower(&model, entry, &target)?;
+        Ok(Level { target, program })
+    };
+    targets.into_iter().map(level).collect()
 }
 
 /// From an optimised model to a program and its code.

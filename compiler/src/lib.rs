@@ -1,5 +1,6 @@
 //! tflc: an ahead-of-time compiler for TensorFlow Lite models.
 
+pub mod artifact;
 pub mod backend;
 #[cfg(feature = "cli")]
 pub mod cli;

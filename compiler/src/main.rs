@@ -1,6 +1,8 @@
 //! The `tflc` command.
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use tflc::cli::{bench, compile, inspect, list, run, verify};
 
@@ -14,7 +16,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compiles a model and writes what was made of it.
+    /// Compiles a model and writes what was made of it; `tflc MODEL.tflite …` is short for it.
     Compile(compile::CompileArgs),
     /// Runs a model once.
     Run(run::RunArgs),
@@ -24,14 +26,23 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Describes a model.
     Inspect(inspect::InspectArgs),
-    /// Lists the CPUs that can be compiled for.
+    /// Lists the platforms that can be compiled for, with their CPU levels.
     Targets(list::ListArgs),
     /// Lists the operators with the types they take.
     Ops(list::ListArgs),
 }
 
+/// The arguments, with `compile` put in where the first is a model instead of a command.
+fn arguments() -> Vec<OsString> {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|first| Path::new(first).extension().is_some_and(|e| e == "tflite")) {
+        args.insert(1, "compile".into());
+    }
+    args
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(arguments()).command {
         Command::Compile(a) => compile::run(&a),
         Command::Run(a) => run::run(&a),
         Command::Verify(a) => verify::run(&a),

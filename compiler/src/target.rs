@@ -2,6 +2,10 @@
 //!
 //! The library never asks which machine it runs on; the command line and the JIT do that once ([`crate::jit::host_target`]) and pass a [`Target`].
 
+mod platform;
+
+pub use platform::{Format, Os, Platform};
+
 use std::fmt;
 use tflc_kir::Caps;
 
@@ -12,6 +16,8 @@ pub enum Arch {
     X86_64,
     /// 64-bit Arm.
     Aarch64,
+    /// 64-bit RISC-V.
+    Riscv64,
     /// WebAssembly with 32-bit addresses.
     Wasm32,
 }
@@ -39,6 +45,8 @@ pub enum Cpu {
         /// The dot product extension is there.
         dotprod: bool,
     },
+    /// RISC-V with the vector extension, registers of at least 128 bits.
+    Riscv64,
     /// WebAssembly with 128-bit vectors.
     Wasm32 {
         /// Relaxed SIMD may be used.
@@ -51,6 +59,8 @@ pub enum Cpu {
 pub struct Target {
     /// CPU features.
     pub cpu: Cpu,
+    /// Operating system: it decides the calling convention towards C and the object format.
+    pub os: Os,
 }
 
 impl Target {
@@ -62,13 +72,20 @@ impl Target {
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
         ("aarch64", Cpu::Aarch64 { dotprod: false }, "Advanced SIMD"),
         ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
+        ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
         ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
         ("wasm32+relaxed-simd", Cpu::Wasm32 { relaxed: true }, "WebAssembly with relaxed SIMD: fused multiply-add where the processor has it"),
     ];
 
-    /// A target with these CPU features.
+    /// A target with these CPU features, on Linux where there is a choice.
     pub const fn new(cpu: Cpu) -> Target {
-        Target { cpu }
+        let os = if matches!(cpu, Cpu::Wasm32 { .. }) { Os::Web } else { Os::Linux };
+        Target { cpu, os }
+    }
+
+    /// A target with these CPU features and operating system.
+    pub const fn on(cpu: Cpu, os: Os) -> Target {
+        Target { cpu, os }
     }
 
     /// The CPU called `name` in [`Target::CPU_NAMES`].
@@ -78,11 +95,12 @@ impl Target {
 
     /// Instruction-set family.
     pub fn arch(&self) -> Arch {
-        match self.cpu {
-            Cpu::X86(_) => Arch::X86_64,
-            Cpu::Aarch64 { .. } => Arch::Aarch64,
-            Cpu::Wasm32 { .. } => Arch::Wasm32,
-        }
+        self.cpu.arch()
+    }
+
+    /// Processor family and operating system.
+    pub fn platform(&self) -> Platform {
+        Platform { arch: self.arch(), os: self.os }
     }
 
     /// What templates may use on this target.
@@ -94,9 +112,40 @@ impl Target {
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
             Cpu::Aarch64 { dotprod: false } => Caps::aarch64(),
             Cpu::Aarch64 { dotprod: true } => Caps::aarch64_dotprod(),
+            Cpu::Riscv64 => Caps::riscv64(),
             Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
             Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
         }
+    }
+}
+
+impl Cpu {
+    /// Instruction-set family.
+    pub const fn arch(self) -> Arch {
+        match self {
+            Cpu::X86(_) => Arch::X86_64,
+            Cpu::Aarch64 { .. } => Arch::Aarch64,
+            Cpu::Riscv64 => Arch::Riscv64,
+            Cpu::Wasm32 { .. } => Arch::Wasm32,
+        }
+    }
+
+    /// A CPU of a family as the command line names it: a name of [`Target::CPU_NAMES`], `baseline`, or features to add to the baseline,
+    /// such as `+dotprod`. Nothing where the family has no such CPU.
+    pub fn parse_for(arch: Arch, text: &str) -> Option<Cpu> {
+        let of_family = || Target::CPU_NAMES.iter().filter(|row| row.1.arch() == arch);
+        let (baseline, ..) = of_family().next()?;
+        let name = match text {
+            "baseline" => baseline.to_string(),
+            features if features.starts_with('+') => format!("{baseline}{features}"),
+            name => name.to_string(),
+        };
+        of_family().find(|row| row.0 == name).map(|row| row.1)
+    }
+
+    /// Names of the CPUs of a family, the baseline first.
+    pub fn names(arch: Arch) -> Vec<&'static str> {
+        Target::CPU_NAMES.iter().filter(|row| row.1.arch() == arch).map(|row| row.0).collect()
     }
 }
 

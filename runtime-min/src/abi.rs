@@ -29,6 +29,87 @@ pub type Invoke = unsafe extern "C" fn(
     parallel: *const Parallel,
 ) -> i32;
 
+/// The code behind a [`Descriptor`]: [`Invoke`] with the weights filled in.
+///
+/// # Safety
+/// As for [`Invoke`]. Where weights are split, their address follows the inputs.
+pub type BoundInvoke = unsafe extern "C" fn(
+    arena: *mut u8,
+    state: *mut u8,
+    inputs: *const *const u8,
+    outputs: *const *mut u8,
+    parallel: *const Parallel,
+) -> i32;
+
+/// Version of everything that the C header declares.
+pub const ABI_VERSION: u32 = 1;
+/// First field of every descriptor: `tflc` in memory.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"tflc");
+/// Alignment of arena, state and split weights in bytes.
+pub const ALIGNMENT: usize = 64;
+/// Flag of a descriptor whose weights are in a file of their own.
+pub const SPLIT_WEIGHTS: u32 = 1;
+
+/// Descriptor of a compiled model; distances are in bytes, from its own start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// Size of this structure with everything that it refers to but the code.
+    pub descriptor_bytes: u32,
+    /// Distance to a [`BoundInvoke`].
+    pub invoke: i32,
+    /// Scratch memory of one run.
+    pub arena_bytes: u64,
+    /// Variables, all zero at first.
+    pub state_bytes: u64,
+    /// Size of the packed weights.
+    pub weights_bytes: u64,
+    /// CRC-32 of the weights.
+    pub weights_crc32: u32,
+    /// [`SPLIT_WEIGHTS`] or 0.
+    pub flags: u32,
+    /// [`ALIGNMENT`].
+    pub alignment: u32,
+    /// Number of inputs.
+    pub input_count: u32,
+    /// Distance to as many [`Tensor`]s.
+    pub inputs: u32,
+    /// Number of outputs.
+    pub output_count: u32,
+    /// Distance to as many [`Tensor`]s.
+    pub outputs: u32,
+    /// Distance to the model's name, which a zero ends.
+    pub name: u32,
+    /// Distance to the name of the CPU level, which a zero ends.
+    pub cpu: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// An input or output of a [`Descriptor`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor {
+    /// Size of a value in bytes.
+    pub bytes: u64,
+    /// Distance to the name, which a zero ends.
+    pub name: u32,
+    /// Element type, by the numbers of the C header.
+    pub dtype: u32,
+    /// Number of dimensions.
+    pub rank: u32,
+    /// Distance to as many `u64`.
+    pub shape: u32,
+    /// Real value of a step; 0 where the tensor is not quantised by one scale.
+    pub scale: f32,
+    /// Stored value of the real value 0.
+    pub zero_point: i32,
+}
+
 /// What `invoke` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -40,6 +121,14 @@ pub enum Status {
     IndexOutOfRange,
     /// A loop ran longer than its limit.
     IterationLimit,
+    /// No descriptor, or one of another version.
+    WrongAbi,
+    /// The processor lacks what the code was compiled for.
+    UnsupportedCpu,
+    /// The arena is smaller than the model needs.
+    ArenaTooSmall,
+    /// The state is smaller than the model needs.
+    StateTooSmall,
     /// A status that this version does not know.
     Unknown(i32),
 }
@@ -52,6 +141,10 @@ impl Status {
             1 => Status::InvalidArgument,
             2 => Status::IndexOutOfRange,
             3 => Status::IterationLimit,
+            16 => Status::WrongAbi,
+            17 => Status::UnsupportedCpu,
+            18 => Status::ArenaTooSmall,
+            19 => Status::StateTooSmall,
             other => Status::Unknown(other),
         }
     }
@@ -75,6 +168,10 @@ impl fmt::Display for Status {
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
             Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
+            Status::WrongAbi => f.write_str("this is no descriptor of a model, or one of another ABI version"),
+            Status::UnsupportedCpu => f.write_str("the processor lacks what the model was compiled for"),
+            Status::ArenaTooSmall => f.write_str("the arena is smaller than the model needs"),
+            Status::StateTooSmall => f.write_str("the state is smaller than the model needs"),
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

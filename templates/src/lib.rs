@@ -1,7 +1,8 @@
-//! Kernels written once in kir, and the pointwise expressions that they fuse.
+//! Kernels written once in kir, the pointwise expressions that they fuse, and the text of bindings.
 
 #![forbid(unsafe_code)]
 
+pub mod bindings;
 pub mod cpu;
 pub mod expr;
 pub mod text;

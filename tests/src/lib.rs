@@ -1,10 +1,11 @@
-//! What tests that cross crates share: filetests, running compiled kernels, kernels that try one operator each, random models and values, reading
+//! What tests that cross crates share: filetests, running compiled kernels and models, kernels that try one operator each, random models and values, reading
 //! Rust sources.
 
 pub mod differential;
 pub mod filetest;
 pub mod golden;
 pub mod kernel_runner;
+pub mod model_runner;
 pub mod module_runner;
 pub mod op_cases;
 pub mod random_graph;

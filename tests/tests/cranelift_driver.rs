@@ -89,7 +89,7 @@ fn image(program: &Program, cpu: Cpu) -> Image {
     let mut functions: Vec<Function> = program
         .kernels
         .iter()
-        .map(|r| Function { name: r.key.clone(), code: compiler.compile(&(r.build)()).expect("kernel"), links: vec![] })
+        .map(|r| Function::new(r.key.clone(), compiler.compile(&(r.build)()).expect("kernel"), vec![]))
         .collect();
     functions.extend(compiler.driver(program).expect("driver"));
     Image::new(&functions).expect("image")

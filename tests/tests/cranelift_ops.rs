@@ -62,3 +62,8 @@ fn every_operator_on_aarch64() {
 fn every_operator_on_aarch64_with_dotprod() {
     check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64);
 }
+
+#[test]
+fn every_operator_on_riscv64() {
+    check(Cpu::Riscv64, Machine::Riscv64);
+}

@@ -71,3 +71,8 @@ fn random_kernels_on_aarch64() {
 fn random_kernels_on_aarch64_with_dotprod() {
     check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64, 300);
 }
+
+#[test]
+fn random_kernels_on_riscv64() {
+    check(Cpu::Riscv64, Machine::Riscv64, 300);
+}

@@ -124,4 +124,4 @@ fn operator_models_give_litert_answers() {
 }
 
 /// Operator models that compile and are right, at least; the rest are refused with a reason.
-const LEAST_RIGHT: usize = 321;
+const LEAST_RIGHT: usize = 369;

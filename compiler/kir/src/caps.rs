@@ -89,6 +89,11 @@ impl Caps {
         }
     }
 
+    /// RISC-V with the vector extension: registers of at least 128 bits, of which 128 are used.
+    pub fn riscv64() -> Caps {
+        Caps { l2_bytes: 256 << 10, ..Caps::aarch64() }
+    }
+
     /// AArch64 with the dotprod extension.
     pub fn aarch64_dotprod() -> Caps {
         Caps { dot4: Dot4::AnySign, ..Caps::aarch64() }

@@ -42,7 +42,7 @@ pub struct BackendError {
 /// Where the kernel uses what the target's backend lacks.
 pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
     match target.cpu {
-        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::compile(kernel, target),
+        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } | Cpu::Riscv64 => cranelift::compile(kernel, target),
         Cpu::X86(level) => x86::compile(kernel, level),
         Cpu::Wasm32 { relaxed } => Ok(Code { bytes: wasm::kernel_module(kernel, relaxed)?, align: 1 }),
     }
@@ -53,13 +53,29 @@ pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendE
 /// # Errors
 /// Where a backend refuses a kernel: a bug of a template or of the backend.
 pub fn compile_program(program: &Program, target: &Target) -> Result<Image, BackendError> {
+    place(&compile_functions(program, target)?)
+}
+
+/// Lays functions out as an image.
+///
+/// # Errors
+/// Where one cannot reach another.
+pub fn place(functions: &[Function]) -> Result<Image, BackendError> {
+    Image::new(functions).map_err(|e| BackendError { kernel: "*".to_string(), reason: e.to_string() })
+}
+
+/// The functions of a program: its kernels, then the driver, whose entry is called [`ENTRY`].
+///
+/// # Errors
+/// As [`compile_program`].
+pub fn compile_functions(program: &Program, target: &Target) -> Result<Vec<Function>, BackendError> {
     let (kernels, driver) = rayon::join(
         || program.kernels.par_iter().enumerate().map(|(i, recipe)| compile_recipe(i, recipe, target)).collect::<Result<Vec<_>, _>>(),
         || cranelift::Compiler::new(target)?.driver(program),
     );
     let mut functions = kernels?;
     functions.extend(driver?);
-    Image::new(&functions).map_err(|e| BackendError { kernel: "*".to_string(), reason: e.to_string() })
+    Ok(functions)
 }
 
 fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: &Target) -> Result<Function, BackendError> {
@@ -69,7 +85,7 @@ fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: 
     }
     tflc_kir::optimize(&mut kernel);
     let code = compile_kernel(&kernel, target)?;
-    Ok(Function { name: format!("{}_{index}", kernel.name), code, links: vec![] })
+    Ok(Function::new(format!("{}_{index}", kernel.name), code, vec![]))
 }
 
 /// Assembly text of a kernel's code.
@@ -78,7 +94,7 @@ fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: 
 /// Where the target's backend cannot compile the kernel.
 pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, BackendError> {
     match target.cpu {
-        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } => cranelift::vcode_text(kernel, target),
+        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } | Cpu::Riscv64 => cranelift::vcode_text(kernel, target),
         Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
         Cpu::Wasm32 { .. } => {
             Err(BackendError { kernel: kernel.name.clone(), reason: "WebAssembly modules have no assembly text here; use a tool such as wasm-tools print".into() })

@@ -15,9 +15,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// The model and what it is compiled for.
+/// The model, and which of its graphs with which shapes.
 #[derive(Args, Clone, Debug)]
-pub struct ModelArgs {
+pub struct SourceArgs {
     /// The model (.tflite).
     pub model: PathBuf,
     /// Shape of an input, as NAME=1x224x224x3; may be repeated.
@@ -26,6 +26,13 @@ pub struct ModelArgs {
     /// Signature to use instead of the primary graph.
     #[arg(long, value_name = "KEY")]
     pub signature: Option<String>,
+}
+
+/// The model and what it is compiled for.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    #[command(flatten)]
+    source: SourceArgs,
     /// CPU to compile for: native, or a name that `tflc targets` lists.
     #[arg(long, default_value = "native", value_name = "CPU", value_parser = parse_cpu)]
     pub cpu: CpuChoice,
@@ -74,18 +81,37 @@ pub struct Loaded {
     pub target: Target,
 }
 
-impl ModelArgs {
-    /// Reads the model.
+impl SourceArgs {
+    /// Reads the model, with shapes set and nothing optimised.
     ///
     /// # Errors
     /// Where it cannot be read, or shapes or signature do not fit it.
-    pub fn load(&self) -> Result<Loaded> {
+    pub fn load(&self) -> Result<(Model, GraphId)> {
         let mut model = driver::load(&self.model).with_context(|| format!("cannot compile {}", self.model.display()))?;
         let entry = entry_graph(&model, self.signature.as_deref())?;
         let shapes = named_shapes(&model, entry, &self.shapes)?;
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes).context("the model does not take these shapes")?;
         }
+        Ok((model, entry))
+    }
+}
+
+impl std::ops::Deref for ModelArgs {
+    type Target = SourceArgs;
+
+    fn deref(&self) -> &SourceArgs {
+        &self.source
+    }
+}
+
+impl ModelArgs {
+    /// Reads the model.
+    ///
+    /// # Errors
+    /// As [`SourceArgs::load`].
+    pub fn load(&self) -> Result<Loaded> {
+        let (model, entry) = self.source.load()?;
         Ok(Loaded { model, entry, target: self.target() })
     }
 
@@ -93,7 +119,7 @@ impl ModelArgs {
     pub fn target(&self) -> Target {
         match self.cpu {
             CpuChoice::Native => jit::host_target(),
-            CpuChoice::Named(cpu) => Target::new(cpu),
+            CpuChoice::Named(cpu) => Target::on(cpu, jit::host_target().os),
         }
     }
 

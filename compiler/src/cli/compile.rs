@@ -1,20 +1,34 @@
 //! `tflc compile`: writes what the compiler makes of a model.
 
-use crate::backend;
-use crate::cli::args::ModelArgs;
-use crate::cli::compile_wasm;
+use crate::artifact::{self, Level, Library, Manifest, Name, Weights};
+use crate::cli::args::SourceArgs;
+use crate::cli::output::{Mode, Output};
+use crate::cli::target::TargetArgs;
+use crate::cli::{compile_wasm, link, text};
 use crate::driver;
-use crate::ir::print;
-use crate::lower::program::Program;
-use crate::target::Target;
-use anyhow::{Context, Result};
+use crate::ir::{GraphId, Model, print};
+use crate::jit::host_target;
+use crate::target::{Arch, Os, Target};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tflc_templates::bindings;
 
 /// A form of the compiled model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Emit {
+    /// An object file.
+    Obj,
+    /// A static library.
+    Staticlib,
+    /// A shared library; needs a linker for the target.
+    Cdylib,
+    /// The C header of the model, and tflc.h.
+    Header,
+    /// The Rust module of the model.
+    Rust,
+    /// A WebAssembly module with its JavaScript loader and types; for the target wasm32, and alone there.
+    Wasm,
     /// The graph after all passes, as text.
     Graph,
     /// The kernels, in the kernel language.
@@ -23,26 +37,54 @@ pub enum Emit {
     Clif,
     /// Disassembled machine code.
     Asm,
-    /// A WebAssembly module with its loader and types, in the folder OUT.
-    Wasm,
+}
+
+/// What is written where nothing is asked for by name.
+const DEFAULT_EMIT: &[Emit] = &[Emit::Obj, Emit::Header, Emit::Rust];
+
+impl Emit {
+    /// Suffix of a text about the compilation, which goes to standard output where there is no folder.
+    fn text_suffix(self) -> Option<&'static str> {
+        match self {
+            Emit::Graph => Some("graph"),
+            Emit::Kir => Some("kir"),
+            Emit::Clif => Some("clif"),
+            Emit::Asm => Some("s"),
+            _ => None,
+        }
+    }
 }
 
 /// Arguments of `tflc compile`.
 #[derive(Args, Clone, Debug)]
 pub struct CompileArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    /// What to write; may be a list.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "graph")]
+    source: SourceArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// What to write; may be a list. Without it obj,header,rust, for wasm32 wasm.
+    #[arg(long, value_enum, value_delimiter = ',')]
     emit: Vec<Emit>,
-    /// Writes to files OUT.graph, OUT.kir, … instead of standard output.
+    /// Folder for the files and manifest.json; texts alone go to standard output without it.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    /// Name of the model: prefix of its symbols and files. Without it, the file's name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Leaves the weights in a file NAME.weights, to be mapped by the program.
+    #[arg(long)]
+    split_weights: bool,
+    #[command(flatten)]
+    wasm: compile_wasm::WasmArgs,
+    /// Linker for cdylib: a C compiler with its arguments.
+    #[arg(long, value_name = "COMMAND")]
+    linker: Option<String>,
     /// Prints the graph after a pass (`import` for what was read), or after `all`; may be repeated.
     #[arg(long = "print-after", value_name = "PASS")]
     print_after: Vec<String>,
-    #[command(flatten)]
-    wasm: compile_wasm::WasmArgs,
+    /// Prints the manifest.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -52,76 +94,133 @@ pub struct CompileArgs {
 pub fn run(args: &CompileArgs) -> Result<()> {
     let known = || driver::PASSES.iter().map(|(n, _)| *n).chain(["import", "all"]);
     for name in &args.print_after {
-        anyhow::ensure!(known().any(|k| k == name), "there is no pass {name:?}; known are {}", known().collect::<Vec<_>>().join(", "));
+        ensure!(known().any(|k| k == name), "there is no pass {name:?}; known are {}", known().collect::<Vec<_>>().join(", "));
     }
-    let mut loaded = args.model.load()?;
-    let wanted = |name: &str| args.print_after.iter().any(|p| p == name || p == "all");
-    if wanted("import") {
-        println!("; after import\n{}", print::print(&loaded.model));
+    let targets = args.target.targets()?;
+    let wasm = targets[0].arch() == Arch::Wasm32;
+    let default: &[Emit] = if wasm { &[Emit::Wasm] } else { DEFAULT_EMIT };
+    let emit = if args.emit.is_empty() { default.to_vec() } else { args.emit.clone() };
+    if let Some(e) = emit.iter().find(|e| e.text_suffix().is_none() && (**e == Emit::Wasm) != wasm) {
+        bail!("--emit {} is not for {}", e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()), targets[0].platform().name());
     }
-    driver::optimize(&mut loaded.model, loaded.entry, &loaded.target, &mut |name, model| {
-        if wanted(name) {
-            println!("; after {name}\n{}", print::print(model));
+    let texts: Vec<Emit> = emit.iter().copied().filter(|e| e.text_suffix().is_some()).collect();
+    let only_texts = texts.len() == emit.len();
+    if args.output.is_none() && !only_texts && args.print_after.is_empty() {
+        bail!("say where the files go with -o OUT, or what to print with --emit graph");
+    }
+    ensure!(texts.is_empty() || targets.len() == 1, "texts are of one CPU level; choose one with --cpu");
+    let (model, entry) = args.source.load()?;
+    let mut written = vec![];
+    if !texts.is_empty() || !args.print_after.is_empty() {
+        written = explain(args, &texts, &model, entry, &targets[0])?;
+    }
+    let Some(folder) = &args.output else {
+        written.iter().for_each(|(_, text)| print!("{text}"));
+        return Ok(());
+    };
+    let name = match &args.name {
+        Some(name) => Name::new(name)?,
+        None => Name::from_stem(&args.source.model.file_stem().unwrap_or_default().to_string_lossy()),
+    };
+    let mut out = Output::new(folder)?;
+    for (suffix, text) in written {
+        out.add("text", format!("{name}.{suffix}"), text.as_bytes())?;
+    }
+    if wasm && !only_texts {
+        let manifest = compile_wasm::add(&args.wasm, args.split_weights, &name, (&model, entry), &targets, &args.source.model, &mut out)?;
+        if args.json {
+            print!("{manifest}");
         }
-    })?;
-    let program = crate::lower::lower(&loaded.model, loaded.entry, &loaded.target)?;
-    for emit in &args.emit {
-        let (suffix, text) = match emit {
-            Emit::Graph => ("graph", print::print(&loaded.model)),
-            Emit::Kir => ("kir", kernels(&program)),
-            Emit::Clif => ("clif", clif(&program, &loaded.target)?),
-            Emit::Asm => ("s", assembly(&program, &loaded.target)?),
-            Emit::Wasm => {
-                let out = args.output.as_deref().context("--emit wasm writes a folder: name it with -o OUT")?;
-                compile_wasm::write(&args.wasm, &loaded, &program, &args.model.model, out)?;
-                continue;
-            }
-        };
-        match &args.output {
-            Some(out) => {
-                let path = out.with_added_extension(suffix);
-                std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-                eprintln!("wrote {}", path.display());
-            }
-            None => print!("{text}"),
+    } else if !only_texts {
+        let manifest = artifacts(args, &emit, name, &model, entry, &targets, &mut out)?;
+        out.add("manifest", "manifest.json".into(), manifest.as_bytes())?;
+        if args.json {
+            print!("{manifest}");
         }
+    }
+    for path in out.finish()? {
+        eprintln!("wrote {}", path.display());
     }
     Ok(())
 }
 
-fn kernels(program: &Program) -> String {
-    let mut text = String::new();
-    for (i, recipe) in program.kernels.iter().enumerate() {
-        let mut kernel = (recipe.build)();
-        tflc_kir::optimize(&mut kernel);
-        let _ = writeln!(text, "; kernel {i}: {}\n{kernel}", recipe.key);
+/// The texts asked for, with the suffixes of their files; prints graphs after passes.
+fn explain(args: &CompileArgs, texts: &[Emit], model: &Model, entry: GraphId, target: &Target) -> Result<Vec<(&'static str, String)>> {
+    let wanted = |name: &str| args.print_after.iter().any(|p| p == name || p == "all");
+    if wanted("import") {
+        println!("; after import\n{}", print::print(model));
     }
-    for call in program.calls() {
-        let args: Vec<String> = call.args.iter().map(ToString::to_string).collect();
-        let _ =
-            writeln!(text, "; call kernel {} units {} grain {} ({}) {}", call.kernel, call.units, call.grain, args.join(", "), call.label);
+    let mut model = model.clone();
+    driver::optimize(&mut model, entry, target, &mut |name, model| {
+        if wanted(name) {
+            println!("; after {name}\n{}", print::print(model));
+        }
+    })?;
+    if texts == [Emit::Graph] {
+        return Ok(vec![("graph", print::print(&model))]);
     }
-    text
+    if texts.is_empty() {
+        return Ok(vec![]);
+    }
+    let program = crate::lower::lower(&model, entry, target)?;
+    let one = |e: &Emit| {
+        let text = match e {
+            Emit::Graph => print::print(&model),
+            Emit::Kir => text::kernels(&program),
+            Emit::Clif => text::clif(&program, target)?,
+            _ => text::assembly(&program, target)?,
+        };
+        Ok((e.text_suffix().unwrap_or("txt"), text))
+    };
+    texts.iter().map(one).collect()
 }
 
-fn clif(program: &Program, target: &Target) -> Result<String> {
-    let mut text = String::new();
-    for (i, recipe) in program.kernels.iter().enumerate() {
-        let mut kernel = (recipe.build)();
-        tflc_kir::optimize(&mut kernel);
-        let body = backend::cranelift::clif_text(&kernel, target)
-            .context("this form exists for the targets that Cranelift serves: --cpu x86-64 or aarch64")?;
-        let _ = writeln!(text, "; kernel {i} {}\n{body}", kernel.name);
+/// Adds the artifacts asked for; gives the manifest.
+fn artifacts(
+    args: &CompileArgs,
+    emit: &[Emit],
+    name: Name,
+    model: &Model,
+    entry: GraphId,
+    targets: &[Target],
+    out: &mut Output,
+) -> Result<String> {
+    let wrong = || format!("cannot compile {}", args.source.model.display());
+    let levels: Vec<Level> = driver::levels(model, entry, targets).with_context(wrong)?;
+    let placement = if args.split_weights { Weights::Split } else { Weights::Embedded };
+    let library = Library::new(name, &levels, placement).with_context(wrong)?;
+    let interface = artifact::interface(&library, &levels, model, entry);
+    let (name, windows) = (library.name.clone(), library.platform.os == Os::Windows);
+    for e in emit {
+        match e {
+            Emit::Obj => out.add("object", format!("{name}.{}", if windows { "obj" } else { "o" }), &artifact::object(&library)?)?,
+            Emit::Staticlib => {
+                let file = if windows { format!("{name}.lib") } else { format!("lib{name}.a") };
+                out.add("staticlib", file, &artifact::archive(&library)?)?;
+            }
+            Emit::Cdylib => {
+                let link = |path: &Path| link::link(&library, args.linker.as_deref(), host_target().platform(), path);
+                out.add_made("cdylib", link::shared_name(&library), Mode::Executable, link)?;
+            }
+            Emit::Header => {
+                out.add("header", format!("{name}.h"), bindings::header(&interface).as_bytes())?;
+                out.add("header", "tflc.h".into(), tflc_runtime::C_HEADER.as_bytes())?;
+            }
+            Emit::Rust => match bindings::module(&interface) {
+                Ok(text) => out.add("rust", format!("{name}.rs"), text.as_bytes())?,
+                Err(e) if args.emit.is_empty() => eprintln!("warning: no Rust module: {e}"),
+                Err(e) => bail!("{e}"),
+            },
+            Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
+        }
     }
-    Ok(text)
-}
-
-fn assembly(program: &Program, target: &Target) -> Result<String> {
-    let mut text = String::new();
-    for (i, recipe) in program.kernels.iter().enumerate() {
-        let mut kernel = (recipe.build)();
-        tflc_kir::optimize(&mut kernel);
-        let _ = writeln!(text, "; kernel {i} {}\n{}", kernel.name, backend::assembly_text(&kernel, target)?);
+    if args.split_weights {
+        out.add("weights", format!("{name}.weights"), &library.weights)?;
     }
-    Ok(text)
+    let file = args.source.model.file_name().unwrap_or_default().to_string_lossy();
+    let crc = crc32fast::hash(&std::fs::read(&args.source.model).with_context(|| format!("cannot read {}", args.source.model.display()))?);
+    let targets: Vec<Target> = levels.iter().map(|l| l.target.clone()).collect();
+    let about =
+        Manifest { library: &library, interface: &interface, targets: &targets, model: &file, model_crc32: crc, files: &out.list() };
+    Ok(artifact::manifest(&about))
 }

@@ -1,11 +1,14 @@
-//! What `tflc compile --emit wasm` writes: a folder with the module, its loader and types, shaped like an npm package.
+//! What `tflc MODEL.tflite --target wasm32 -o OUT` writes: a module, its loader and types, in a folder shaped like an npm package.
 
+use crate::artifact::Name;
 use crate::backend::wasm::{self, Memory, Options, Signature, bindings};
-use crate::cli::args::Loaded;
-use crate::lower::program::Program;
-use crate::target::Cpu;
+use crate::cli::output::Output;
+use crate::driver;
+use crate::ir::{GraphId, Model, TensorId};
+use crate::target::{Cpu, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::path::Path;
 
 /// Where the module's memory comes from.
@@ -26,54 +29,71 @@ pub struct WasmArgs {
     /// WebAssembly: whose memory the module uses; `shared` lets calls run on several threads.
     #[arg(long = "wasm-memory", value_enum, default_value = "exported", value_name = "KIND")]
     memory: MemoryKind,
-    /// WebAssembly: leaves the weights in a file NAME.weights.
-    #[arg(long = "wasm-split-weights")]
-    split_weights: bool,
 }
 
-/// Writes the folder `out`.
+/// Adds all files to the folder; gives the manifest.
 ///
 /// # Errors
-/// Where the target is no WebAssembly, the model cannot be compiled, or a file not be written.
-pub fn write(args: &WasmArgs, loaded: &Loaded, program: &Program, model: &Path, out: &Path) -> Result<()> {
-    let Cpu::Wasm32 { relaxed } = loaded.target.cpu else { bail!("--emit wasm needs --cpu wasm32 or wasm32+relaxed-simd") };
-    let name = model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    ensure!(!name.is_empty(), "{} has no name to call the module by", model.display());
+/// Where there is more than one CPU level, the model cannot be compiled, or a file not be written.
+pub fn add(
+    args: &WasmArgs,
+    split_weights: bool,
+    name: &Name,
+    (model, entry): (&Model, GraphId),
+    targets: &[Target],
+    file: &Path,
+    out: &mut Output,
+) -> Result<String> {
+    ensure!(targets.len() == 1, "a WebAssembly module has one CPU level: engines refuse modules with instructions they lack; choose one with --cpu");
+    let target = &targets[0];
+    let Cpu::Wasm32 { relaxed } = target.cpu else { bail!("{} is no WebAssembly", target.cpu) };
     let memory = match args.memory {
         MemoryKind::Exported => Memory::Exported,
         MemoryKind::Imported => Memory::Imported,
         MemoryKind::Shared => Memory::Shared,
     };
-    let options = Options { memory, split_weights: args.split_weights };
-    let module = wasm::compile_program(program, relaxed, options)?;
-    let description = wasm::describe(&name, program, &module, options, &signatures(loaded));
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    let put = |file: &str, bytes: &[u8]| -> Result<()> {
-        let path = out.join(file);
-        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        eprintln!("wrote {} ({} bytes)", path.display(), bytes.len());
-        Ok(())
-    };
-    put(&format!("{name}.wasm"), &module.with_description(&description))?;
-    if args.split_weights {
+    let options = Options { memory, split_weights };
+    let wrong = || format!("cannot compile {}", file.display());
+    let mut optimized = model.clone();
+    driver::optimize(&mut optimized, entry, target, &mut |_, _| {}).with_context(wrong)?;
+    let program = crate::lower::lower(&optimized, entry, target).with_context(wrong)?;
+    drop(optimized);
+    let module = wasm::compile_program(&program, relaxed, options).with_context(wrong)?;
+    let description = wasm::describe(name.as_str(), &program, &module, options, &signatures(model, entry));
+    out.add("module", format!("{name}.wasm"), &module.with_description(&description))?;
+    if split_weights {
         let mut weights = vec![0; program.weights_bytes];
         program.write_weights(&mut weights);
-        put(&format!("{name}.weights"), &weights)?;
+        out.add("weights", format!("{name}.weights"), &weights)?;
     }
     for (file, text) in bindings::LOADER {
-        put(file, text.as_bytes())?;
+        out.add("loader", file.into(), text.as_bytes())?;
     }
-    put(&format!("{name}.js"), bindings::script(&name, args.split_weights).as_bytes())?;
-    put(&format!("{name}.d.ts"), bindings::types(&name, program).as_bytes())?;
-    put("package.json", bindings::package(&name).as_bytes())
+    out.add("javascript", format!("{name}.js"), bindings::script(name.as_str(), split_weights).as_bytes())?;
+    out.add("types", format!("{name}.d.ts"), bindings::types(name.as_str(), &program).as_bytes())?;
+    out.add("package", "package.json".into(), bindings::package(name.as_str()).as_bytes())?;
+    let about: serde_json::Value = serde_json::from_str(&description)?;
+    let platform = target.platform();
+    let manifest = json!({
+        "manifest_version": 1,
+        "tflc_version": env!("CARGO_PKG_VERSION"),
+        "name": name.as_str(),
+        "model": { "file": file.file_name().unwrap_or_default().to_string_lossy(), "crc32": format!("{:08x}", crc32fast::hash(&std::fs::read(file)?)) },
+        "target": { "name": platform.name(), "triple": platform.triple(), "object_format": platform.os.format().to_string(), "cpus": [target.cpu.to_string()] },
+        "module": about,
+        "files": out.list().iter().map(|(kind, name, bytes)| json!({ "kind": kind, "name": name, "bytes": bytes })).collect::<Vec<_>>(),
+    });
+    let manifest = format!("{manifest:#}\n");
+    out.add("manifest", "manifest.json".into(), manifest.as_bytes())?;
+    Ok(manifest)
 }
 
-fn signatures(loaded: &Loaded) -> Vec<Signature> {
-    let graph = &loaded.model.graphs[loaded.entry.index()];
-    let positions = |named: &[(String, crate::ir::TensorId)], ports: &[crate::ir::TensorId]| {
+fn signatures(model: &Model, entry: GraphId) -> Vec<Signature> {
+    let graph = &model.graphs[entry.index()];
+    let positions = |named: &[(String, TensorId)], ports: &[TensorId]| {
         named.iter().filter_map(|(n, t)| Some((n.clone(), ports.iter().position(|p| p == t)?))).collect()
     };
-    let of_entry = loaded.model.signatures.iter().filter(|s| s.graph == loaded.entry);
+    let of_entry = model.signatures.iter().filter(|s| s.graph == entry);
     of_entry
         .map(|s| Signature {
             key: s.key.clone(),

@@ -3,7 +3,7 @@
 use crate::jit::host_target;
 use crate::ops::docs;
 use crate::ops::table::{Support, TABLE};
-use crate::target::Target;
+use crate::target::{Platform, Target};
 use anyhow::Result;
 use clap::Args;
 
@@ -20,17 +20,25 @@ pub struct ListArgs {
 /// # Errors
 /// None but those of printing.
 pub fn targets(args: &ListArgs) -> Result<()> {
-    let host = host_target().cpu;
+    let host = host_target();
+    let levels = |p: Platform| Target::CPU_NAMES.iter().filter(move |row| row.1.arch() == p.arch);
     if args.json {
-        let rows: Vec<_> = Target::CPU_NAMES
-            .iter()
-            .map(|(n, cpu, doc)| serde_json::json!({ "cpu": n, "description": doc, "native": *cpu == host }))
+        let rows: Vec<_> = Platform::all()
+            .map(|p| {
+                let cpus: Vec<_> = levels(p)
+                    .map(|(n, cpu, doc)| serde_json::json!({ "cpu": n, "description": doc, "native": Target::on(*cpu, p.os) == host }))
+                    .collect();
+                serde_json::json!({ "target": p.name(), "triple": p.triple(), "object_format": p.os.format().to_string(), "cpus": cpus })
+            })
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    for (name, cpu, doc) in Target::CPU_NAMES {
-        println!("{name:16} {doc}{}", if *cpu == host { "  (this machine)" } else { "" });
+    for p in Platform::all() {
+        println!("{:16} {}, {}{}", p.name(), p.triple(), p.os.format(), if p == host.platform() { "  (this machine)" } else { "" });
+        for (name, cpu, doc) in levels(p) {
+            println!("    {name:16} {doc}{}", if Target::on(*cpu, p.os) == host { "  (this machine)" } else { "" });
+        }
     }
     Ok(())
 }

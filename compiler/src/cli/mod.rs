@@ -12,12 +12,16 @@ pub mod compile_wasm;
 pub mod image;
 pub mod inspect;
 pub mod labels;
+pub mod link;
 pub mod list;
 pub mod npy;
 pub mod npz;
+pub mod output;
 pub mod random;
 pub mod run;
+pub mod target;
 pub mod tensor;
+pub mod text;
 pub mod verify;
 
 pub use tensor::HostTensor;

@@ -11,7 +11,7 @@ use crate::ir::{
     Affine, AttrValue, Attrs, Bytes, DType, Graph, GraphId, Location, Model, Node, OpKind, Quantization, Signature, Tensor, TensorId,
     TensorType,
 };
-use crate::ops::{Call, propagate_types, support};
+use crate::ops::{Call, delegate, propagate_types, support};
 
 /// The most elements of a tensor's declared shape.
 const MAX_ELEMENTS: usize = 1 << 32;
@@ -38,6 +38,7 @@ pub fn import(file: &ModelFile) -> Result<Model, CompileError> {
         }
     }
     check_support(&model)?;
+    delegate::mark(&mut model);
     let propagated = propagate_types(&mut model)?;
     if !propagated.unsupported.is_empty() {
         return Err(CompileError::Unsupported(propagated.unsupported));

@@ -20,11 +20,38 @@ impl CodeMemory {
         Ok(CodeMemory { map: map.make_exec()? })
     }
 
+    /// Calls the function at the start of the code, which takes nothing and gives a number.
+    ///
+    /// # Safety
+    /// The code is such a function, with the calling convention of C, and runs on this processor.
+    #[cfg(test)]
+    pub(crate) unsafe fn call_getter(&self) -> u64 {
+        // SAFETY: the caller promises the type.
+        let f: extern "C" fn() -> u64 = unsafe { std::mem::transmute::<*const u8, extern "C" fn() -> u64>(self.address(0)) };
+        f()
+    }
+
     /// Address of the byte at `offset`.
     ///
     /// # Panics
     /// Where `offset` lies outside the code.
     pub fn address(&self, offset: usize) -> *const u8 {
         self.map[offset..].as_ptr()
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::backend::x86::{feature_bit, features_function};
+    use crate::target::{Cpu, X86Level};
+
+    #[test]
+    fn generated_code_finds_the_features_that_the_standard_library_finds() {
+        let code = CodeMemory::new(&features_function().expect("encodes").bytes).expect("memory");
+        let Cpu::X86(host) = crate::jit::host_target().cpu else { panic!("not x86-64") };
+        let expected: u64 = [X86Level::V3, X86Level::V4, X86Level::V4Vnni].into_iter().filter(|l| *l <= host).map(feature_bit).sum();
+        // SAFETY: this is what the function is.
+        assert_eq!(unsafe { code.call_getter() }, expected);
     }
 }

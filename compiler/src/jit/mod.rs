@@ -7,7 +7,7 @@ pub mod model;
 
 pub use model::{JitError, Model, Options};
 
-use crate::target::{Cpu, Target, X86Level};
+use crate::target::{Cpu, Os, Target, X86Level};
 
 /// The target that describes the processor this runs on.
 pub fn host_target() -> Target {
@@ -31,19 +31,40 @@ pub fn host_target() -> Target {
             (true, ..) => X86Level::V3,
             _ => X86Level::Baseline,
         };
-        Target::new(Cpu::X86(level))
+        Target::on(Cpu::X86(level), HOST_OS)
     }
     #[cfg(target_arch = "aarch64")]
     {
-        Target::new(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") })
+        Target::on(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") }, HOST_OS)
+    }
+    #[cfg(target_arch = "riscv64")]
+    {
+        Target::on(Cpu::Riscv64, HOST_OS)
     }
 }
 
+/// The operating system that this was built for.
+const HOST_OS: Os = if cfg!(target_os = "windows") {
+    Os::Windows
+} else if cfg!(target_os = "macos") {
+    Os::MacOs
+} else if cfg!(target_os = "ios") {
+    Os::Ios
+} else if cfg!(target_os = "android") {
+    Os::Android
+} else {
+    Os::Linux
+};
+
 /// Whether the processor that this runs on has everything that code for `target` uses.
 pub fn runs_here(target: &Target) -> bool {
+    if target.os != HOST_OS {
+        return false;
+    }
     match (host_target().cpu, target.cpu) {
         (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
         (Cpu::Aarch64 { dotprod: host }, Cpu::Aarch64 { dotprod: wanted }) => host || !wanted,
+        (Cpu::Riscv64, Cpu::Riscv64) => true,
         _ => false,
     }
 }

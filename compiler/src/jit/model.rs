@@ -126,7 +126,7 @@ impl Options {
 
     /// The target that these options ask for.
     pub fn target(&self) -> Target {
-        self.cpu.map_or_else(host_target, Target::new)
+        self.cpu.map_or_else(host_target, |cpu| Target::on(cpu, host_target().os))
     }
 
     /// Opens and compiles a model file.

@@ -1,12 +1,13 @@
 //! GATHER, GATHER_ND, EMBEDDING_LOOKUP and ONE_HOT: elements chosen by indices, each checked where it is known only at run time.
 
 use super::constants::{axis, element_bytes, ints};
-use super::context::Cx;
+use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::{Part, copy_strided, raw, result};
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
+use crate::ops::value::unpack;
 use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
 use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
@@ -65,13 +66,18 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let (x, index, y) = (cx.operand(x)?, cx.operand(index)?, cx.operand(y)?);
+    gather_into(cx, spec, x, index, y);
+    Ok(())
+}
+
+fn gather_into(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: Operand, index: Operand, y: Operand) {
+    let args = vec![x, index, y];
     let caps = cx.caps().clone();
     let units = spec.units();
     let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
     let unit_ns = slices * (2.0 + spec.slice_bytes as f64 * 0.1);
     cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
-    Ok(())
 }
 
 /// One copy for each run of consecutive constant indices; sizes are those in front of, along and behind the axis.
@@ -115,26 +121,79 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Rows of operand 1 by operand 0.
+/// Rows of operand 1 by operand 0; quantised rows become floats where the result is float.
 fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (index, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, ty) = result(cx, node, 0)?;
     let values = cx.ty(x);
-    if values.dtype != ty.dtype {
-        return Err(cx.unsupported(Unsupported::Types(format!("{} to {}", values.dtype, ty.dtype))));
-    }
-    let bytes = element_bytes(cx, ty)?;
     let Some((&rows, rest)) = values.shape.split_first() else { return Err(cx.internal("values without dimensions")) };
-    let spec = GatherSpec {
+    let inner = rest.iter().product::<usize>();
+    let spec = |slice_bytes, wide_index| GatherSpec {
         batch: 1,
         outer: 1,
         axis: rows,
         indices: cx.ty(index).elements(),
-        slice_bytes: rest.iter().product::<usize>() * bytes,
-        wide_index: wide_index(cx, index)?,
+        slice_bytes,
+        wide_index,
         wrap_negative: false,
     };
-    gather_by(cx, spec, x, index, y)
+    if values.dtype == ty.dtype {
+        let spec = spec(inner * element_bytes(cx, ty)?, wide_index(cx, index)?);
+        return gather_by(cx, spec, x, index, y);
+    }
+    if ty.dtype != DType::Float32 {
+        return Err(cx.unsupported(Unsupported::Types(format!("{} to {}", values.dtype, ty.dtype))));
+    }
+    let storage = match values.dtype {
+        DType::UInt8 => Storage::U8,
+        DType::Int8 | DType::Int4 | DType::Int2 => Storage::I8,
+        other => return Err(cx.unsupported(Unsupported::Types(format!("a table of {other}")))),
+    };
+    let quant = cx.as_call()?.weight_quant(values, 0, rows)?;
+    let wide = wide_index(cx, index)?;
+    let (by_row, by_scale) = (spec(inner, wide), spec(4, wide));
+    let n = by_row.indices;
+    let table = unpacked(cx, x)?;
+    let stored = cx.workspace(n * inner);
+    let (at, to) = (cx.operand(index)?, cx.operand(y)?);
+    gather_into(cx, by_row, table, at, stored);
+    // Rows have scales and zero points of their own, or all the same.
+    let per_row = |cx: &mut Cx<'_, '_>, words: Vec<[u8; 4]>| {
+        let (single, table) = (words.len() == 1, cx.bytes(words.concat()));
+        if single {
+            return (table, vec![0, 0]);
+        }
+        let picked = cx.workspace(n * 4);
+        gather_into(cx, by_scale.clone(), table, at, picked);
+        (picked, vec![1, 0])
+    };
+    let (scales, scale_strides) = per_row(cx, quant.scale.iter().map(|s| s.to_le_bytes()).collect());
+    let (zeros, zero_strides) = per_row(cx, quant.zero_point.iter().map(|z| (*z as i32).to_le_bytes()).collect());
+    let mut b = ExprBuilder::new([storage, Storage::F32, Storage::I32]);
+    let (q, scale, zero) = (b.input(0), b.input(1), b.input(2));
+    let v = b.sub(q, zero);
+    let v = b.cast(Cast::Value, Ty::F32, v);
+    let v = b.mul(v, scale);
+    let expr = b.finish(v, Storage::F32);
+    let dims = [n, inner];
+    let spec = PointwiseSpec::new(&dims, vec![row_major(&dims), scale_strides, zero_strides], row_major(&dims), expr);
+    emit(cx, spec, vec![stored, scales, zeros, to]);
+    Ok(())
+}
+
+/// A table of bytes; smaller elements are unpacked by the compiler.
+fn unpacked(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
+    let ty = cx.ty(t);
+    if ty.dtype.bits() == 8 {
+        return cx.operand(t);
+    }
+    let (dtype, elements) = (ty.dtype, ty.elements());
+    let data = cx.require_constant(t, "table")?.clone();
+    Ok(cx.packed(t, "bytes", elements, move |out| {
+        for (to, v) in out.iter_mut().zip(unpack(dtype, &data, elements)) {
+            *to = v as u8;
+        }
+    }))
 }
 
 /// `index == position ? on : off` along the new axis; an index outside it selects nothing.

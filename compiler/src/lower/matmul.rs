@@ -2,6 +2,7 @@
 //!
 //! A right operand that is computed is copied into the panels of the kernel first; every matrix of a batch is a call of the same kernel.
 
+use super::blockwise::{self, Layer};
 use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::mac::{Mac, Product, Weights, activations};
@@ -63,6 +64,10 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         args.extend(composed.operands(cx, &Sources { bias, ..Sources::default() })?);
         Mac::Gemm(spec, 0).call(cx, args);
         return Ok(());
+    }
+    if let Some(blocks) = &fc.blocks {
+        let bias = bias.map(|t| cx.operand(t)).transpose()?;
+        return blockwise::lower(cx, node, &base, &Layer { fc: &fc, blocks, source, weights: w, bias, out });
     }
     let weights = Weights::of(cx, w, fc.weight_zero_point)?;
     let product = Product {

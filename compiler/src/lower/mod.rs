@@ -3,6 +3,7 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
+mod blockwise;
 mod constants;
 pub mod context;
 mod conv;

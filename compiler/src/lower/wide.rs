@@ -15,7 +15,7 @@ use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Storage, Ty};
 
-/// A sum of products in 32 bits that counts `2^shift`.
+/// A sum of products in 32 bits that counts `2^shift`; or the whole sum, of floats.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Term {
     pub(super) sum: Operand,
@@ -89,7 +89,8 @@ fn plus_compensation() -> Epilogue {
 /// The sum of the terms in front of an epilogue, whose first input that is.
 fn joined(epilogue: &Expr, terms: &[Term]) -> Expr {
     let acc = epilogue.inputs[0].ty();
-    let inputs: Vec<Storage> = terms.iter().map(|_| Storage::I32).chain(epilogue.inputs[1..].iter().copied()).collect();
+    let term = if acc == Ty::F32 { Storage::F32 } else { Storage::I32 };
+    let inputs: Vec<Storage> = terms.iter().map(|_| term).chain(epilogue.inputs[1..].iter().copied()).collect();
     let mut b = ExprBuilder::new(inputs);
     let mut sum = None;
     for (i, term) in terms.iter().enumerate() {

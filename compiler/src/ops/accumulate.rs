@@ -95,6 +95,8 @@ pub struct Quantized {
     pub values: Vec<i32>,
     /// Scale that turns products back into floats.
     pub scale: f32,
+    /// The zero point.
+    pub zero: i32,
 }
 
 /// Dynamic quantisation as XNNPACK does it (`qd8`): numerics.md, "FULLY_CONNECTED hybrid".
@@ -107,7 +109,7 @@ pub fn quantize_dynamic(x: &[f32]) -> Quantized {
     let zero = if (-128.0 + rmin) + (127.0 + rmax) > 0.0 { -128.0 - rmin } else { 127.0 - rmax };
     let zero = zero.clamp(-128.0, 127.0).round_ties_even() as i32;
     let values = x.iter().map(|v| ((v * k).round_ties_even() as i32).saturating_add(zero).clamp(-128, 127) - zero).collect();
-    Quantized { values, scale }
+    Quantized { values, scale, zero }
 }
 
 /// Dynamic quantisation as TFLite's own kernels do it (`AsymmetricQuantizeFloats`): numerics.md, "DEPTHWISE_CONV_2D hybrid".
@@ -115,7 +117,7 @@ pub fn quantize_asymmetric(x: &[f32]) -> Quantized {
     let lo = x.iter().fold(0.0f32, |m, &v| m.min(v));
     let hi = x.iter().fold(0.0f32, |m, &v| m.max(v));
     if lo == hi {
-        return Quantized { values: vec![0; x.len()], scale: 1.0 };
+        return Quantized { values: vec![0; x.len()], scale: 1.0, zero: 0 };
     }
     let scale = f64::from(hi - lo) / 255.0;
     let (rmin, rmax) = (f64::from(lo) / scale, f64::from(hi) / scale);
@@ -129,7 +131,7 @@ pub fn quantize_asymmetric(x: &[f32]) -> Quantized {
         let q = if i < whole { (v + 0.5f32.copysign(v)) as i32 } else { v.round() as i32 };
         q.saturating_add(zero).clamp(-128, 127) - zero
     };
-    Quantized { values: x.iter().enumerate().map(quantize).collect(), scale }
+    Quantized { values: x.iter().enumerate().map(quantize).collect(), scale, zero }
 }
 
 /// Integers of any width below 32 bits minus a zero point.

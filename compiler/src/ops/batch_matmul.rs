@@ -1,15 +1,16 @@
 //! BATCH_MATMUL: products of matrices with broadcast batch dimensions, either operand turned over.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType;
+use crate::ir::{DType, TensorType};
 use crate::ops::accumulate::{Accumulator, centered, quantize_dynamic, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{self, Epilogue, Requant, Scaling};
+use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
 use crate::ops::shapes::{Walk, broadcast};
+use tflc_templates::expr::{Expr, Storage};
 
 /// BATCH_MATMUL.
 pub const BATCH_MATMUL: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -59,8 +60,11 @@ impl BatchMatMul {
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with {b}")))),
         };
         let zero = |t, on: bool| if on { Ok::<_, CompileError>(call.quant(t)?.1) } else { Ok(0) };
-        let quantized = matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16);
-        let zero_points = [zero(x, quantized)?, zero(y, arithmetic != Arithmetic::Float)?];
+        // Products of bytes may be the result as they are, and then without zero points.
+        let raw = raw_products(call, arithmetic)?;
+        let quantized = matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) && !raw;
+        let scales = arithmetic != Arithmetic::Float && !raw && !is_lost(arithmetic, y);
+        let zero_points = [zero(x, quantized)?, zero(y, scales)?];
         Ok(BatchMatMul { batch, batches: [bx, by], m, n, k, adjoint, arithmetic, zero_points })
     }
 
@@ -71,8 +75,13 @@ impl BatchMatMul {
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, None, none),
             Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none)),
+            Arithmetic::Quantized if raw_products(call, self.arithmetic)? => {
+                Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
+            }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
-                let ((sx, _), (sy, _)) = (call.quant(call.input(0)?)?, call.quant(call.input(1)?)?);
+                let (sx, _) = call.quant(call.input(0)?)?;
+                let right = call.input(1)?;
+                let sy = if is_lost(self.arithmetic, right) { 0.0 } else { call.quant(right)?.0 };
                 let scaling = match self.arithmetic {
                     Arithmetic::Quantized if self.zero_points[1] == 0 => Scaling::Float,
                     Arithmetic::Quantized => Scaling::Fixed(Rounding::HalfAway),
@@ -98,10 +107,22 @@ impl BatchMatMul {
     }
 }
 
+/// Whether the result is the sums of products themselves: int32 of int8.
+fn raw_products(call: &Call<'_>, arithmetic: Arithmetic) -> Result<bool, CompileError> {
+    Ok(arithmetic == Arithmetic::Quantized && call.output(0)?.dtype == DType::Int32)
+}
+
+/// Whether LiteRT multiplies by the scale of the right side as if it were 0: it has one scale only for tensors that have one, and with
+/// 16-bit activations asks for no other (`kernels/batch_matmul.cc`).
+fn is_lost(arithmetic: Arithmetic, right: &TensorType) -> bool {
+    arithmetic == Arithmetic::Quantized16 && right.quant.affine().is_some_and(|q| q.scale.len() > 1)
+}
+
 fn infer(call: &Call<'_>) -> Inferred {
     let product = BatchMatMul::new(call)?;
     product.epilogue(call)?;
-    Ok(vec![call.result(0, call.input(0)?.dtype, product.shape())?])
+    let dtype = if raw_products(call, product.arithmetic)? { DType::Int32 } else { call.input(0)?.dtype };
+    Ok(vec![call.result(0, dtype, product.shape())?])
 }
 
 fn eval(args: &Args<'_>) -> Results {

@@ -8,6 +8,7 @@ use crate::ir::{DType, OpKind, TensorType};
 use crate::ops::accumulate::{centered, quantize_asymmetric, quantize_dynamic, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
+use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling, bias_storage, check_bias};
@@ -131,13 +132,15 @@ impl Conv {
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, axis, self.out_channels)?;
-                let constant = call.operand(1)?.constant;
+                let (constant, refused) = (call.operand(1)?.constant, is_refused(call));
                 let scaling = match (x.dtype, bias) {
                     (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     // XNNPACK does not take uint8 weights with scales along the channels, nor operators without bias.
-                    (DType::UInt8, _) if self.depthwise && q.axis != 0 && q.scale.len() == 1 => Scaling::Fixed(Rounding::HalfAway),
-                    (_, Some(_)) if constant => Scaling::Float,
+                    (DType::UInt8, _) if self.depthwise && (refused || q.axis != 0 && q.scale.len() == 1) => {
+                        Scaling::Fixed(Rounding::HalfAway)
+                    }
+                    (_, Some(_)) if constant && !refused => Scaling::Float,
                     _ => Scaling::Fixed(Rounding::HalfUp),
                 };
                 let (si, _) = call.quant(x)?;

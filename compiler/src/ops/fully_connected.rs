@@ -1,11 +1,13 @@
 //! FULLY_CONNECTED: rows of activations times `[out, in]` weights, in float, quantised and hybrid forms.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Quantization};
+use crate::ir::DType;
 use crate::ops::accumulate::{Accumulator, centered, quantize_dynamic, rows};
 use crate::ops::activation::Activation;
+use crate::ops::blockwise::{self, Blocks};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
+use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, check_bias};
@@ -29,6 +31,8 @@ pub struct FullyConnected {
     pub input_zero_point: i32,
     /// Zero point of the weights; 0 for floats.
     pub weight_zero_point: i32,
+    /// Scales of blocks of the weights, where they have them.
+    pub blocks: Option<Blocks>,
 }
 
 impl FullyConnected {
@@ -50,11 +54,13 @@ impl FullyConnected {
             (DType::Int16, DType::Int8 | DType::Int4) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
-        if let Quantization::Blockwise { .. } = w.quant {
-            return Err(call.bad_quantization("weights with scales for blocks"));
+        let blocks = Blocks::of(call, w, outputs, inputs)?;
+        if blocks.is_some() && arithmetic != Arithmetic::Hybrid {
+            return Err(call.bad_quantization("scales for blocks beside integer activations"));
         }
         let weight_zero_point = match arithmetic {
             Arithmetic::Float => 0,
+            _ if blocks.is_some() => 0,
             _ => {
                 let q = call.weight_quant(w, 0, outputs)?;
                 if q.zero_point.iter().any(|z| *z != q.zero_point[0]) {
@@ -68,7 +74,7 @@ impl FullyConnected {
             _ => 0,
         };
         check_bias(call, 2, outputs, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
-        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, input_zero_point, weight_zero_point })
+        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, input_zero_point, weight_zero_point, blocks })
     }
 
     /// What is done to accumulators.
@@ -78,6 +84,7 @@ impl FullyConnected {
         let bias = bias_storage(call, 2)?;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
+            Arithmetic::Hybrid if self.blocks.is_some() => Ok(blockwise::epilogue(bias, activation)),
             Arithmetic::Hybrid => {
                 Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation))
             }
@@ -88,7 +95,7 @@ impl FullyConnected {
                     (DType::Int16, Some(Storage::I32)) => Scaling::Fixed(Rounding::HalfUp),
                     (DType::Int16, _) => Scaling::Fixed(Rounding::Single),
                     (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
-                    _ if !call.operand(1)?.constant => Scaling::Fixed(Rounding::HalfUp),
+                    _ if !call.operand(1)?.constant || is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
                     _ => Scaling::Float,
                 };
                 let (si, _) = call.quant(x)?;
@@ -151,9 +158,19 @@ fn eval(args: &Args<'_>) -> Results {
         }
         Arithmetic::Hybrid => {
             let x = args.floats(0)?;
-            let w = ints()?;
             let q: Vec<_> = x.chunks(k).map(quantize_dynamic).collect();
             let scales: Vec<f32> = q.iter().map(|q| q.scale).collect();
+            if let Some(blocks) = &fc.blocks {
+                let w = args.value(1)?.to_i8().ok_or_else(|| call.unsupported(Unsupported::Types("weights in blocks".into())))?;
+                let offsets = blocks.offsets(&w, k);
+                let value = rows::<f32>(args, ty, &epilogue, 2, &scales, n, |r, acc| {
+                    let zero = q[r].zero + 128;
+                    let stored: Vec<i32> = q[r].values.iter().map(|v| v + zero).collect();
+                    blocks.sums(&stored, zero, &w, &offsets, acc);
+                })?;
+                return Ok(vec![value]);
+            }
+            let w = ints()?;
             rows::<i32>(args, ty, &epilogue, 2, &scales, n, |r, acc| products(&q[r].values, &w, acc))?
         }
         Arithmetic::Quantized | Arithmetic::Quantized16 => {

@@ -57,6 +57,7 @@ impl Pass {
         let mut known: HashMap<TensorId, Value> = HashMap::new();
         for index in 0..model.graphs[id.index()].nodes.len() {
             self.callees(model, id, index, depth)?;
+            adopt_type(model, id, index);
             match self.node(model, id, index, &mut known) {
                 Ok(types) => {
                     let graph = &mut model.graphs[id.index()];
@@ -176,6 +177,20 @@ impl Pass {
         }
         let values: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
         evaluate(call, &values, types, &mut State::default()).unwrap_or_default()
+    }
+}
+
+/// Gives the result of arithmetic the element type of its operands, whatever the file says: LiteRT does so (`Prepare` of `kernels/add.cc`
+/// and its kin). The result keeps its scales.
+fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
+    let graph = &mut model.graphs[id.index()];
+    let node = &graph.nodes[index];
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+        return;
+    }
+    if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {
+        let dtype = graph.ty(*x).dtype;
+        graph.tensors[y.index()].ty.dtype = dtype;
     }
 }
 

@@ -8,6 +8,8 @@ use crate::ops::accumulate::{centered, quantize_dynamic, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
+use crate::ops::delegate::is_refused;
+use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, check_bias};
 
@@ -90,7 +92,11 @@ impl TransposeConv {
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;
-                let scaling = if self.arithmetic == Arithmetic::Quantized { Scaling::Float } else { Scaling::Fixed64 };
+                let scaling = match self.arithmetic {
+                    Arithmetic::Quantized if is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
+                    Arithmetic::Quantized => Scaling::Float,
+                    _ => Scaling::Fixed64,
+                };
                 let (si, _) = call.quant(call.input(2)?)?;
                 Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
             }

@@ -17,12 +17,13 @@ import linear
 import movement
 import networks
 import pointwise
+import quantized
 from net import Net
 
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, networks):
+    for family in (linear, pointwise, movement, networks, quantized):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

@@ -69,6 +69,8 @@ pub enum Machine {
     CortexA53,
     /// AArch64 as in a Neoverse N1: with dot products and half-precision arithmetic.
     NeoverseN1,
+    /// RISC-V with vectors of 128 bits, under `qemu-riscv64`.
+    Riscv64,
     /// WebAssembly in Node, with relaxed SIMD; kernels only.
     Wasm,
 }
@@ -82,6 +84,7 @@ impl Machine {
             Machine::Aarch64 => Some(("qemu-aarch64", "max")),
             Machine::CortexA53 => Some(("qemu-aarch64", "cortex-a53")),
             Machine::NeoverseN1 => Some(("qemu-aarch64", "neoverse-n1")),
+            Machine::Riscv64 => Some(("qemu-riscv64", "rv64,v=true,vlen=128,vext_spec=v1.0")),
         }
     }
 }
@@ -139,6 +142,7 @@ impl Runner {
         let compiler = match machine {
             Machine::Native | Machine::Sse2 => "cc",
             Machine::Aarch64 | Machine::CortexA53 | Machine::NeoverseN1 | Machine::Wasm => "aarch64-linux-gnu-gcc",
+            Machine::Riscv64 => "riscv64-linux-gnu-gcc",
         };
         let path = std::env::temp_dir().join(format!("tflc-loader-{compiler}-{:016x}", hasher.finish()));
         if path.exists() {

@@ -8,21 +8,15 @@
 
 use super::Compiler;
 use super::emit::{Val, mem_flags};
-use crate::backend::image::{Function, Link, LinkKind};
+use super::function::{Conventions, enter, import, kernel_signature};
+use crate::backend::BackendError;
+use crate::backend::image::Function;
 use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
-use crate::backend::{BackendError, Code};
 use crate::lower::program::{Call, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
-use cranelift_codegen::binemit::Reloc;
-use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
-use cranelift_codegen::ir::{
-    self, AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind,
-    UserExternalName, UserFuncName,
-};
-use cranelift_codegen::isa::CallConv;
-use cranelift_codegen::{Context, FinalizedRelocTarget};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind};
+use cranelift_frontend::FunctionBuilder;
 use std::collections::{BTreeSet, HashMap};
 
 /// Name of the entry point in the image.
@@ -51,84 +45,16 @@ impl Compiler {
         let tasks: HashMap<usize, usize> = split.iter().enumerate().map(|(i, &k)| (k, first_part + parts.len() + i)).collect();
         let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
 
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, program, first_part..first_part + parts.len()))?];
+        let c = self.conventions;
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, first_part..first_part + parts.len()))?];
         for (i, steps) in parts.into_iter().enumerate() {
-            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, steps, slots, &tasks))?);
+            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
         }
         for kernel in split {
-            functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, kernel))?);
+            functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, c, kernel))?);
         }
         Ok(functions)
     }
-
-    fn define(&mut self, name: String, emit: impl FnOnce(&mut FunctionBuilder<'_>)) -> Result<Function, BackendError> {
-        let mut context = Context::new();
-        let mut frontend = FunctionBuilderContext::new();
-        context.func.name = UserFuncName::testcase(name.as_bytes());
-        let mut b = FunctionBuilder::new(&mut context.func, &mut frontend);
-        emit(&mut b);
-        b.seal_all_blocks();
-        b.finalize(self.isa.frontend_config());
-        let error = |reason: String| BackendError { kernel: name.clone(), reason };
-        let compiled = context
-            .compile(&*self.isa, &mut ControlPlane::default())
-            .map_err(|e| error(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)))?;
-        let code = Code { bytes: compiled.buffer.data().to_vec(), align: compiled.buffer.alignment.max(16) };
-        let relocs = compiled.buffer.relocs().to_vec();
-        let names = context.func.params.user_named_funcs();
-        let mut links = vec![];
-        for r in relocs {
-            let FinalizedRelocTarget::ExternalName(ExternalName::User(to)) = r.target else {
-                return Err(error(format!("relocation to {:?}", r.target)));
-            };
-            let kind = match r.kind {
-                Reloc::X86CallPCRel4 | Reloc::X86PCRel4 => LinkKind::X86Rel32,
-                Reloc::Arm64Call => LinkKind::Aarch64Call,
-                Reloc::Aarch64AdrPrelPgHi21 => LinkKind::Aarch64Address,
-                // The second half of an address, which the first stands for.
-                Reloc::Aarch64AddAbsLo12Nc => continue,
-                kind => return Err(error(format!("relocation {kind:?}"))),
-            };
-            links.push(Link { at: r.offset, to: names[to].index as usize, kind });
-        }
-        Ok(Function { name, code, links })
-    }
-}
-
-/// Convention of functions that C calls or that call C. Kernels use the same one.
-fn call_conv() -> CallConv {
-    CallConv::SystemV
-}
-
-fn signature(params: &[ir::Type], returns: &[ir::Type]) -> Signature {
-    let mut s = Signature::new(call_conv());
-    s.params.extend(params.iter().map(|&t| AbiParam::new(t)));
-    s.returns.extend(returns.iter().map(|&t| AbiParam::new(t)));
-    s
-}
-
-/// `(weights, arena, state, inputs, outputs, parallel) -> status`.
-fn invoke_signature() -> Signature {
-    signature(&[I64; 6], &[I32])
-}
-
-fn kernel_signature() -> Signature {
-    signature(&[I64, I64, I64], &[I32])
-}
-
-/// A function of the same image, by position.
-fn import(b: &mut FunctionBuilder<'_>, position: usize, signature: Signature) -> FuncRef {
-    let name = b.func.declare_imported_user_function(UserExternalName::new(0, position as u32));
-    let signature = b.import_signature(signature);
-    b.import_function(ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false })
-}
-
-fn enter(b: &mut FunctionBuilder<'_>, signature: Signature) -> Vec<Val> {
-    b.func.signature = signature;
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    b.block_params(entry).to_vec()
 }
 
 /// Leaves the function with `status` where it is not zero.
@@ -142,8 +68,18 @@ fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
 }
 
 /// Checks the arguments, then runs the parts.
-fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::Range<usize>) {
-    let args = enter(b, invoke_signature());
+fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, parts: std::ops::Range<usize>) {
+    let args = enter(b, c.invoke());
+    // The lists themselves, before anything is read from them.
+    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+        if count > 0 {
+            let zero = b.ins().iconst(I64, 0);
+            let bad = b.ins().icmp(IntCC::Equal, list, zero);
+            let (status, ok) = (b.ins().iconst(I32, STATUS_INVALID_ARGUMENT), b.ins().iconst(I32, 0));
+            let status = b.ins().select(bad, status, ok);
+            leave_unless_zero(b, status);
+        }
+    }
     let mut invalid = b.ins().iconst(I8, 0);
     let mut refuse = |b: &mut FunctionBuilder<'_>, bad: Val| invalid = b.ins().bor(invalid, bad);
     let align = crate::lower::program::ARENA_ALIGN as i64 - 1;
@@ -171,7 +107,7 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::R
     let status = b.ins().select(invalid, status, ok);
     leave_unless_zero(b, status);
     for part in parts {
-        let part = import(b, part, invoke_signature());
+        let part = import(b, part, c.part());
         let call = b.ins().call(part, &args);
         let status = b.inst_results(call)[0];
         leave_unless_zero(b, status);
@@ -181,8 +117,8 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, program: &Program, parts: std::ops::R
 }
 
 /// `task(context, i)`: runs the kernel over the units of task `i`, and leaves a status that is not zero in the context.
-fn emit_task(b: &mut FunctionBuilder<'_>, kernel: usize) {
-    let args = enter(b, signature(&[I64, I64], &[]));
+fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions, kernel: usize) {
+    let args = enter(b, c.task());
     let (context, index) = (args[0], args[1]);
     let [slots, grain, units] = [task::SLOTS, task::GRAIN, task::UNITS].map(|at| b.ins().load(I64, mem_flags(), context, at));
     let begin = b.ins().imul(index, grain);
@@ -204,6 +140,7 @@ fn emit_task(b: &mut FunctionBuilder<'_>, kernel: usize) {
 /// Emits a run of steps.
 struct Part<'a, 'b, 'f> {
     b: &'b mut FunctionBuilder<'f>,
+    conventions: Conventions,
     args: Vec<Val>,
     slots: StackSlot,
     context: StackSlot,
@@ -212,11 +149,11 @@ struct Part<'a, 'b, 'f> {
 }
 
 impl Part<'_, '_, '_> {
-    fn emit(b: &mut FunctionBuilder<'_>, steps: &[Step], slots: usize, tasks: &HashMap<usize, usize>) {
-        let args = enter(b, invoke_signature());
+    fn emit(b: &mut FunctionBuilder<'_>, conventions: Conventions, steps: &[Step], slots: usize, tasks: &HashMap<usize, usize>) {
+        let args = enter(b, conventions.part());
         let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
         let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
-        let mut part = Part { b, args, slots, context, tasks, functions: HashMap::new() };
+        let mut part = Part { b, conventions, args, slots, context, tasks, functions: HashMap::new() };
         part.steps(steps);
         let ok = part.b.ins().iconst(I32, 0);
         part.b.ins().return_(&[ok]);
@@ -250,7 +187,7 @@ impl Part<'_, '_, '_> {
         }
     }
 
-    fn function(&mut self, position: usize, signature: fn() -> Signature) -> FuncRef {
+    fn function(&mut self, position: usize, signature: impl FnOnce() -> Signature) -> FuncRef {
         match self.functions.get(&position) {
             Some(&f) => f,
             None => {
@@ -299,11 +236,12 @@ impl Part<'_, '_, '_> {
         for (v, at) in [(slots, task::SLOTS), (zero, task::STATUS), (grain, task::GRAIN), (units, task::UNITS)] {
             self.b.ins().store(mem_flags(), v, context, at);
         }
-        let task = self.function(self.tasks[&call.kernel], || signature(&[I64, I64], &[]));
+        let c = self.conventions;
+        let task = self.function(self.tasks[&call.kernel], || c.task());
         let task = self.b.ins().func_addr(I64, task);
         let count = self.b.ins().iconst(I64, call.units.div_ceil(call.grain.max(1)) as i64);
         let run = self.b.ins().load(I64, mem_flags(), parallel, 0);
-        let run_signature = self.b.import_signature(signature(&[I64; 4], &[]));
+        let run_signature = self.b.import_signature(c.run());
         self.b.ins().call_indirect(run_signature, run, &[parallel, task, context, count]);
         let result = self.b.ins().load(I32, mem_flags(), context, task::STATUS);
         self.b.ins().jump(join, &[BlockArg::Value(result)]);

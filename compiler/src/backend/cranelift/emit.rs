@@ -27,6 +27,8 @@ pub(super) enum Family {
         /// `sdot` is there.
         dotprod: bool,
     },
+    /// RISC-V vectors, of which 128 bits are used.
+    Rvv,
 }
 
 /// The CLIF type that holds a kir type, where the 128-bit targets have it.

@@ -1,4 +1,4 @@
-//! kir to machine code through Cranelift: x86-64 with SSE2 only, and AArch64.
+//! kir to machine code through Cranelift: x86-64 with SSE2 only, AArch64, and RISC-V with vectors.
 //!
 //! Takes any verified kernel whose register types the target has: scalars, vectors of exactly 16 bytes and their masks. Gives
 //! position-independent bytes: constants lie behind the instructions and no relocation is left, because whatever Cranelift would
@@ -16,6 +16,8 @@ mod control;
 mod convert;
 mod driver;
 mod emit;
+mod entry;
+mod function;
 mod lanes;
 mod memory;
 mod multiply;
@@ -25,6 +27,7 @@ mod shuffle;
 mod store;
 
 pub use driver::ENTRY;
+pub use entry::{Choice, WeightsAt};
 
 use super::{BackendError, Code};
 use crate::target::{Arch, Cpu, Target};
@@ -34,6 +37,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::FunctionBuilderContext;
 use emit::Family;
+use function::Conventions;
 use tflc_kir::Kernel;
 
 /// Alignment of a function in bytes: a cache line, so that short loops stay in few fetch blocks.
@@ -43,6 +47,7 @@ const FUNCTION_ALIGN: u32 = 64;
 pub struct Compiler {
     isa: OwnedTargetIsa,
     family: Family,
+    conventions: Conventions,
     context: Context,
     frontend: FunctionBuilderContext,
 }
@@ -56,12 +61,14 @@ impl Compiler {
         let family = match target.cpu {
             Cpu::X86(_) => Family::Sse2,
             Cpu::Aarch64 { dotprod } => Family::Neon { dotprod },
+            Cpu::Riscv64 => Family::Rvv,
             Cpu::Wasm32 { .. } => {
                 return Err(BackendError { kernel: "*".into(), reason: "WebAssembly has a backend of its own".into() });
             }
         };
         let isa = build_isa(target, family).map_err(|reason| BackendError { kernel: "*".into(), reason })?;
-        Ok(Compiler { isa, family, context: Context::new(), frontend: FunctionBuilderContext::new() })
+        let conventions = Conventions::of(target);
+        Ok(Compiler { isa, family, conventions, context: Context::new(), frontend: FunctionBuilderContext::new() })
     }
 
     /// Machine code of a kernel.
@@ -167,12 +174,18 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
     let triple = match target.arch() {
         Arch::X86_64 => "x86_64-unknown-linux-gnu",
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+        Arch::Riscv64 => "riscv64gc-unknown-linux-gnu",
         Arch::Wasm32 => return Err("WebAssembly has a backend of its own".into()),
     };
     let mut builder = isa::lookup_by_name(triple).map_err(|e| e.to_string())?;
     match family {
         // Without a flag Cranelift assumes no more than SSE2.
         Family::Sse2 => {}
+        Family::Rvv => {
+            for feature in ["has_v", "has_zvl128b"] {
+                builder.enable(feature).map_err(|e| e.to_string())?;
+            }
+        }
         Family::Neon { dotprod } => {
             builder.set("has_dotprod", if dotprod { "true" } else { "false" }).map_err(|e| e.to_string())?;
         }

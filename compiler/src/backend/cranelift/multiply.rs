@@ -153,7 +153,7 @@ impl Emitter<'_, '_> {
                 let acc = self.dot4_tree(acc, b, Sign::Signed, c64, Sign::Signed);
                 self.dot4_tree(acc, a, Sign::Signed, b, Sign::Signed)
             }
-            (Family::Neon { .. }, _) => self.dot4_tree(acc, a, sa, b, sb),
+            (Family::Neon { .. } | Family::Rvv, _) => self.dot4_tree(acc, a, sa, b, sb),
         }
     }
 

@@ -9,6 +9,7 @@ mod analysis;
 mod constants;
 mod disassemble;
 mod emit;
+mod features;
 mod frame;
 mod lower;
 mod machine;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use abi::Abi;
 pub use disassemble::disassemble;
+pub use features::{feature_bit, features_function};
 
 use super::{BackendError, Code};
 use crate::target::X86Level;

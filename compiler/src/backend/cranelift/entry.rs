@@ -1,0 +1,135 @@
+//! The two functions by which a linked model is reached: `invoke` with its weights filled in, and the choice of a CPU level.
+//!
+//! Neither keeps state: the weights' address is relative to the code, and the level is chosen anew by each call of `NAME_model`, which a
+//! program calls once.
+
+use super::Compiler;
+use super::function::{Conventions, address_of, enter, import, import_external};
+use crate::backend::BackendError;
+use crate::backend::image::{External, Function};
+use crate::target::{Arch, Cpu, Os, Target};
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::*;
+use cranelift_frontend::FunctionBuilder;
+
+/// Where an entry finds the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WeightsAt {
+    /// In the object, those of this CPU level.
+    Object(usize),
+    /// In memory whose address follows the inputs, at this position of the list.
+    Input(usize),
+}
+
+/// One choice of [`Compiler::select`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// What the level needs.
+    pub cpu: Cpu,
+    /// Position of the level's descriptor in the image.
+    pub descriptor: usize,
+}
+
+/// Bit of `tflc_cpu_features` for dot products on AArch64, as the C header has it.
+const DOTPROD: u64 = 1 << 0;
+
+/// `AT_HWCAP` of `getauxval`, and the bit of the dot product extension there (Linux, `asm/hwcap.h` of arm64).
+const AT_HWCAP: i64 = 16;
+const HWCAP_ASIMDDP: u32 = 20;
+
+/// The bits that a level needs.
+fn needed(cpu: Cpu) -> u64 {
+    match cpu {
+        Cpu::Aarch64 { dotprod: false } | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
+        Cpu::X86(level) => crate::backend::x86::feature_bit(level),
+        Cpu::Aarch64 { dotprod: true } => DOTPROD,
+    }
+}
+
+impl Compiler {
+    /// `(arena, state, inputs, outputs, parallel) -> status`, which calls the `invoke` at position `invoke` with the weights.
+    ///
+    /// # Errors
+    /// Where Cranelift refuses the code: a bug.
+    pub fn bind_weights(&mut self, name: String, invoke: usize, weights: WeightsAt) -> Result<Function, BackendError> {
+        let c = self.conventions;
+        self.define(name, |b| {
+            let args = enter(b, c.bound_invoke());
+            let weights = match weights {
+                WeightsAt::Object(level) => address_of(b, External::Weights(level)),
+                WeightsAt::Input(position) => weights_input(b, args[2], position),
+            };
+            let invoke = import(b, invoke, c.invoke());
+            let call = b.ins().call(invoke, &[&[weights], &args[..]].concat());
+            let status = b.inst_results(call)[0];
+            b.ins().return_(&[status]);
+        })
+    }
+
+    /// `NAME_model() -> descriptor`: the first of `choices` that the processor can run, null where it can run none.
+    ///
+    /// `features` is the position of a function in the image that gives the processor's bits, for those that can ask without the system.
+    ///
+    /// # Errors
+    /// Where Cranelift refuses the code: a bug.
+    pub fn select(&mut self, name: String, choices: &[Choice], features: Option<usize>, target: &Target) -> Result<Function, BackendError> {
+        let c = self.conventions;
+        self.define(name, |b| {
+            enter(b, c.getter());
+            let ask = choices.iter().any(|choice| needed(choice.cpu) != 0) && (choices.len() > 1 || features.is_some());
+            let have = ask.then(|| cpu_features(b, c, features, target));
+            for choice in choices {
+                let address = import(b, choice.descriptor, c.getter());
+                let Some(have) = have.filter(|_| needed(choice.cpu) != 0) else {
+                    let address = b.ins().func_addr(I64, address);
+                    b.ins().return_(&[address]);
+                    return;
+                };
+                let (found, next) = (b.create_block(), b.create_block());
+                let bits = b.ins().iconst(I64, needed(choice.cpu) as i64);
+                let masked = b.ins().band(have, bits);
+                let fits = b.ins().icmp(IntCC::Equal, masked, bits);
+                b.ins().brif(fits, found, &[], next, &[]);
+                b.switch_to_block(found);
+                let address = b.ins().func_addr(I64, address);
+                b.ins().return_(&[address]);
+                b.switch_to_block(next);
+            }
+            let null = b.ins().iconst(I64, 0);
+            b.ins().return_(&[null]);
+        })
+    }
+}
+
+/// The weights' address behind the inputs; null where the list is.
+fn weights_input(b: &mut FunctionBuilder<'_>, inputs: super::emit::Val, position: usize) -> super::emit::Val {
+    let (load, join) = (b.create_block(), b.create_block());
+    let address = b.append_block_param(join, I64);
+    b.ins().brif(inputs, load, &[], join, &[inputs.into()]);
+    b.switch_to_block(load);
+    let found = b.ins().load(I64, super::emit::mem_flags(), inputs, position as i32 * 8);
+    b.ins().jump(join, &[found.into()]);
+    b.switch_to_block(join);
+    address
+}
+
+/// The processor's bits: from the image, from `getauxval` on Linux and Android, else from the program.
+fn cpu_features(b: &mut FunctionBuilder<'_>, c: Conventions, features: Option<usize>, target: &Target) -> super::emit::Val {
+    let function = match (features, target.arch(), target.os) {
+        (Some(position), ..) => import(b, position, c.getter()),
+        (None, Arch::Aarch64, Os::Linux | Os::Android) => {
+            let getauxval = import_external(b, External::Getauxval, c.getauxval());
+            let kind = b.ins().iconst(I64, AT_HWCAP);
+            let call = b.ins().call(getauxval, &[kind]);
+            let capabilities = b.inst_results(call)[0];
+            let shift = b.ins().iconst(I32, i64::from(HWCAP_ASIMDDP));
+            let moved = b.ins().ushr(capabilities, shift);
+            let one = b.ins().iconst(I64, 1);
+            return b.ins().band(moved, one);
+        }
+        _ => import_external(b, External::CpuFeatures, c.getter()),
+    };
+    let call = b.ins().call(function, &[]);
+    b.inst_results(call)[0]
+}

@@ -1,0 +1,62 @@
+//! Bindings of a compiled model: a C header and a Rust module, as text.
+//!
+//! In: an [`Interface`], plain data about one compiled model. Out: source text; same interface, same text. Nothing here knows how the
+//! model was compiled.
+
+mod c;
+mod identifier;
+mod rust;
+#[cfg(test)]
+mod tests;
+
+pub use c::header;
+pub use rust::{BindingsError, module};
+
+/// What a program must know of a compiled model.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Interface {
+    /// Name: prefix of symbols.
+    pub name: String,
+    /// The model's own description of itself; may be empty.
+    pub description: String,
+    /// CPU levels in the artifact.
+    pub cpus: Vec<String>,
+    /// Inputs, in order.
+    pub inputs: Vec<Tensor>,
+    /// Outputs, in order.
+    pub outputs: Vec<Tensor>,
+    /// Entry points by name, all of this graph.
+    pub signatures: Vec<Signature>,
+    /// Scratch memory of a run: the most that any CPU level needs.
+    pub arena_bytes: usize,
+    /// Variables.
+    pub state_bytes: usize,
+    /// Size and CRC-32 of the weights where they are in a file of their own.
+    pub split_weights: Option<(usize, u32)>,
+}
+
+/// An input or output.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tensor {
+    /// Name in the model.
+    pub name: String,
+    /// Element type, by its schema name in lower case.
+    pub dtype: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Size of a value in bytes.
+    pub bytes: usize,
+    /// Scale and zero point of quantised integers.
+    pub quantized: Option<(f32, i32)>,
+}
+
+/// Names of inputs and outputs by position.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Signature {
+    /// Key.
+    pub key: String,
+    /// Names with positions in [`Interface::inputs`].
+    pub inputs: Vec<(String, usize)>,
+    /// Names with positions in [`Interface::outputs`].
+    pub outputs: Vec<(String, usize)>,
+}

@@ -1,0 +1,136 @@
+"""Models of quantised operators: dynamic range, 16-bit activations, small and blockwise weights, weights that are no constants."""
+import numpy as np
+
+from layers import INPUTS, act, conv, depthwise, quant, x
+from linear import matmul, one, one_transposed
+from net import VALID, fit, schema
+from pointwise import reduce, unary
+
+
+def small_weights(bits, shape, source="f32", result=None, layer="FULLY_CONNECTED", axis=0, **fields):
+    """A layer with weights of 4 or 8 bits per channel and no more than a bias around it."""
+    options = {"FULLY_CONNECTED": "FullyConnectedOptions", "CONV_2D": "Conv2DOptions"}[layer]
+    def make(net):
+        (activations, filters), channels = shape, shape[1][axis]
+        fan_in = int(np.prod(filters)) // channels
+        limit = 2 ** (bits - 1) - 1
+        scales = net.rng.uniform(0.4, 1.6, channels) / (limit * fan_in ** 0.5)
+        w = net.const(net.rng.integers(-limit, limit + 1, filters), f"i{bits}", (scales, [0] * channels, axis))
+        inputs = [x(net, activations, source), w]
+        if source == "f32":
+            b = net.const(net.rng.normal(0, 0.5, channels), "f32")
+        else:
+            b = net.const(net.rng.integers(-900, 900, channels), "i32", (scales * INPUTS[source][0][0], [0] * channels, 0))
+        net.outputs(net.op(layer, inputs + [b], (source, result), options, **fields))
+    return make
+
+
+def dense_blocks(net):
+    """FULLY_CONNECTED with f32 activations and 4-bit weights that have a float16 scale for each 32 inputs."""
+    outputs, inputs, size = 11, 96, 32
+    scales = net.const(net.rng.uniform(0.01, 0.05, (outputs, inputs // size)), "f16")
+    w = net.const(net.rng.integers(-7, 8, (outputs, inputs)), "i4")
+    details = schema.BlockwiseQuantizationT()
+    details.scales, details.zeroPoints, details.blockSize = scales, -1, size
+    q = schema.QuantizationParametersT()
+    q.detailsType, q.details = schema.QuantizationDetails.BlockwiseQuantization, details
+    net.it.tensors[w].quantization = q
+    b = net.const(net.rng.normal(0, 0.5, outputs), "f32")
+    net.outputs(net.op("FULLY_CONNECTED", [x(net, (5, inputs)), w, b], ("f32", None), "FullyConnectedOptions", fusedActivationFunction=1))
+
+
+def dense_computed(dtype, shape, zero):
+    """FULLY_CONNECTED whose quantised weights are an input."""
+    def make(net):
+        rows, outputs, inputs = shape
+        w = net.input(dtype, (outputs, inputs), (0.011, zero))
+        scale = INPUTS[dtype][0][0] * 0.011 * 74 * 74 * inputs ** 0.5 / 50
+        source = x(net, (rows, inputs), dtype)
+        net.outputs(net.op("FULLY_CONNECTED", [source, w, -1], (dtype, (scale, quant(dtype)[1])), "FullyConnectedOptions"))
+    return make
+
+
+def dense_shifted(net):
+    """FULLY_CONNECTED of int8 whose constant weights have a zero point."""
+    w = net.const(net.rng.integers(-128, 128, (13, 37)), "i8", (0.004, 9))
+    b = net.const(net.rng.integers(-4000, 4000, 13), "i32", (0.0213 * 0.004, 0))
+    net.outputs(net.op("FULLY_CONNECTED", [x(net, (4, 37), "i8"), w, b], ("i8", (0.04, 3)), "FullyConnectedOptions"))
+
+
+def matmul_of(left, right, shapes, constant=False, result=None, q=None, **options):
+    """BATCH_MATMUL of two types."""
+    def make(net):
+        a = x(net, shapes[0], left)
+        depth = shapes[0][-2] if options.get("adjX") else shapes[0][-1]
+        scale = {"i8": 0.0151, "i16": 0.75 / 8192}[right]
+        if constant:
+            b = net.const(net.rng.integers(-127, 128, shapes[1]), right, (scale, 0))
+        else:
+            b = net.input(right, shapes[1], (scale, 0))
+        fitting = None
+        if left == "i16":
+            spread = {"i8": 74, "i16": 18918}[right]
+            fitting = (INPUTS["i16"][0][0] * scale * 18918 * spread * depth ** 0.5 / 12000, 0)
+        net.outputs(net.op("BATCH_MATMUL", [a, b], (result or left, q or fitting), "BatchMatMulOptions", **options))
+    return make
+
+
+def embedding(dtype, per_row=True):
+    """EMBEDDING_LOOKUP in a quantised table, to floats."""
+    def make(net):
+        limit = {"i8": 127, "i4": 7}[dtype]
+        scales = net.rng.uniform(0.01, 0.2, 12)
+        q = (scales, [0] * 12, 0) if per_row else (0.05, 0)
+        table = net.const(net.rng.integers(-limit, limit + 1, (12, 10)), dtype, q)
+        rows = net.const([3, 0, 11, 3, 7], "i32")
+        index = net.op("ADD", [rows, net.input("i32", (5,))], ("i32", None), "AddOptions")
+        index = net.op("FLOOR_MOD", [index, net.const(12, "i32")], ("i32", None), "FloorModOptions")
+        net.outputs(net.op("EMBEDDING_LOOKUP", [index, table], ("f32", None)))
+    return make
+
+
+def models():
+    """Pairs of name and maker."""
+    yield "conv_hybrid_1x1_batch2", one(conv, (2, 5, 3, 13), "hybridc", cout=17, k=(1, 1))
+    yield "conv_hybrid_s2_valid", one(conv, (1, 10, 9, 5), "hybridc", cout=12, stride=(2, 2), padding=VALID, activation="relu")
+    yield "conv_hybrid_dilated_batch3", one(conv, (3, 9, 8, 3), "hybridc", cout=7, dilation=(2, 2))
+    yield "conv_hybrid_groups2", one(conv, (2, 7, 6, 8), "hybridc", cout=12, groups=2)
+    yield "conv_hybrid_i4", small_weights(4, ((2, 6, 5, 8), (10, 3, 3, 8)), layer="CONV_2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
+    yield "depthwise_hybrid_multiplier2_s2_batch2", one(depthwise, (2, 9, 8, 5), "hybridc", multiplier=2, stride=(2, 2), activation="relu6")
+    yield "depthwise_hybrid_5x5_valid", one(depthwise, (1, 9, 8, 18), "hybridc", k=(5, 5), padding=VALID)
+    yield "transpose_conv_hybrid_batch2", one_transposed((2, 4, 5, 6), 7, "hybridc")
+    yield "transpose_conv_i16c", one_transposed((1, 4, 5, 6), 7, "i16c")
+    yield "conv_i16c_1x1", one(conv, (1, 6, 5, 21), "i16c", cout=9, k=(1, 1), activation="relu")
+    yield "conv_i16c_s2_valid_batch2", one(conv, (2, 9, 8, 4), "i16c", cout=6, stride=(2, 2), padding=VALID)
+    yield "depthwise_i16c_multiplier2", one(depthwise, (1, 6, 7, 5), "i16c", multiplier=2)
+    yield "dense_hybrid_i4_wide", small_weights(4, ((3, 130), (40, 130)))
+    yield "dense_i8_i4", small_weights(4, ((3, 34), (12, 34)), "i8", (0.02, 3))
+    yield "dense_hybrid_blockwise_i4", dense_blocks
+    yield "dense_i8_computed_weights", dense_computed("i8", (3, 37, 21), 0)
+    yield "dense_u8_computed_weights", dense_computed("u8", (5, 9, 34), 120)
+    yield "dense_i8_weights_with_zero_point", dense_shifted
+    yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
+    yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)
+    yield "batch_matmul_i8_odd", matmul((2, 3, 4, 37), (2, 1, 37, 35), "i8")
+    yield "batch_matmul_i8_adjoint_x", matmul((3, 6, 5), (3, 6, 7), "i8", adjX=True)
+    yield "batch_matmul_i16", matmul_of("i16", "i16", ((2, 5, 23), (2, 23, 6)))
+    yield "batch_matmul_i16_adjoint_y", matmul_of("i16", "i16", ((2, 5, 23), (2, 6, 23)), adjY=True)
+    yield "batch_matmul_i16_i8", matmul_of("i16", "i8", ((2, 5, 23), (23, 6)), constant=True)
+    yield "batch_matmul_i8_i32", matmul_of("i8", "i8", ((2, 5, 23), (2, 23, 6)), result="i32")
+    yield "embedding_lookup_i8_rows", embedding("i8")
+    yield "embedding_lookup_i8", embedding("i8", per_row=False)
+    yield "embedding_lookup_i4_rows", embedding("i4")
+    yield "exp_i16", unary("EXP", (3, 70), "i16", source=(1 / 16384, 0), q=(8 / 32768, 0))
+    yield "gelu_i16", unary("GELU", (3, 70), "i16", q=fit("i16", -6, 6), options="GeluOptions", approximate=False)
+    yield "leaky_relu_i16", unary("LEAKY_RELU", (3, 70), "i16", q=fit("i16", -6, 6), options="LeakyReluOptions", alpha=0.2)
+    yield "logistic_i16_any_scale", unary("LOGISTIC", (3, 70), "i16", source=(0.00021, 0), q=(1 / 32768, 0))
+    yield "tanh_i16_any_scale", unary("TANH", (3, 70), "i16", source=(0.00021, 0), q=(1 / 32768, 0))
+    yield "relu_i16", unary("RELU", (3, 70), "i16", q=fit("i16", -6, 6))
+    yield "softmax_i16_rows_of_one", unary("SOFTMAX", (6, 1), "i16", q=(1 / 32768, 0), options="SoftmaxOptions", beta=1.0)
+    yield "softmax_i8_i16", unary("SOFTMAX", (3, 35), "i8", result="i16", q=(1 / 32768, 0), options="SoftmaxOptions", beta=1.0)
+    yield "reduce_prod_i8", reduce("REDUCE_PROD", (4, 5, 6), [1], "i8", q=(0.05, 3))
+    yield "reduce_prod_i8_outer", reduce("REDUCE_PROD", (3, 4, 2), [0, 2], "i8", q=(0.05, 3))
+    yield "reduce_prod_i16", reduce("REDUCE_PROD", (4, 7), [1], "i16", q=(0.001, 0), keep=True)
+    yield "reduce_max_u8", reduce("REDUCE_MAX", (4, 5, 6), [1], "u8", q=quant("u8"))
+    yield "mean_i16", reduce("MEAN", (2, 5, 4, 6), [1, 2], "i16", q=fit("i16", -3, 3))
+    yield "sum_i16", reduce("SUM", (4, 7), [1], "i16", q=fit("i16", -20, 20))
