@@ -15,8 +15,13 @@ use std::path::Path;
 
 /// The passes in the order in which they run, each with the reason for its place.
 pub const PASSES: &[(&str, Pass)] = &[
-    // First: everything after it sees constants where the model computes them from constants, shapes above all.
+    // First: calls that need not be calls, so that all others see through them; then constants where they are used.
+    ("inline-calls", passes::inline_calls::run),
+    ("bind-constants", passes::bind_constants::run),
+    // Everything after it sees constants where the model computes them from constants, shapes above all.
     ("fold-constants", passes::fold_constants::run),
+    // While slices, sums and concatenations are still there by name; what it leaves without readers goes at the end.
+    ("fuse-list-update", passes::fuse_list_update::run),
     // Before fusion, so that producers and consumers meet.
     ("remove-identities", passes::remove_identities::run),
     // While padding is still its own node next to the convolution that can take it over.
@@ -59,10 +64,20 @@ pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>
 /// # Errors
 /// Those of the passes, and `Internal` where a pass leaves an invalid graph behind.
 pub fn optimize(model: &mut Model, entry: GraphId, target: &Target, watch: Watch<'_>) -> Result<(), CompileError> {
-    let _ = entry;
+    optimize_entries(model, &[entry], target, watch)
+}
+
+/// Runs all passes over several graphs and those that they call.
+///
+/// # Errors
+/// As [`optimize`].
+pub fn optimize_entries(model: &mut Model, entries: &[GraphId], target: &Target, watch: Watch<'_>) -> Result<(), CompileError> {
     for (name, pass) in PASSES {
-        for g in 0..model.graphs.len() {
-            pass(model, GraphId(g as u32), target)?;
+        let mut graphs: Vec<GraphId> = entries.iter().flat_map(|e| ops::called_graphs(model, *e)).collect();
+        let mut seen = std::collections::HashSet::new();
+        graphs.retain(|g| seen.insert(*g));
+        for graph in graphs {
+            pass(model, graph, target)?;
         }
         if cfg!(debug_assertions) {
             verify::verify(model).map_err(|e| CompileError::Internal(format!("after pass {name}: {e}")))?;

@@ -46,6 +46,8 @@ pub enum Unsupported {
     Shape(String),
     /// A shape known only at run time.
     DynamicShape,
+    /// A tensor of strings.
+    Strings,
 }
 
 impl fmt::Display for Unsupported {
@@ -60,6 +62,9 @@ impl fmt::Display for Unsupported {
             Unsupported::Option(n, v) => write!(f, "option {n} = {v} is not supported"),
             Unsupported::Quantization(q) => write!(f, "quantisation is not supported here: {q}"),
             Unsupported::Shape(s) => write!(f, "shape is not supported here: {s}"),
+            Unsupported::Strings => f.write_str(
+                "tensors of strings are not compiled; turn strings into numbers in front of the model, or run it with `--backend eval`",
+            ),
             Unsupported::DynamicShape => f.write_str("the shape is known only at run time"),
         }
     }

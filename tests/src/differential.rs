@@ -17,6 +17,8 @@ impl Tolerance {
     pub const EXACT: Tolerance = Tolerance { absolute: 0.0, relative: 0.0 };
     /// Differences by the order of additions and by fused multiplication.
     pub const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
+    /// Differences of a chain of kernels with transcendental functions of their own.
+    pub const KERNELS: Tolerance = Tolerance { absolute: 1e-5, relative: 1e-4 };
 }
 
 /// Checks that two lists of outputs agree.

@@ -63,7 +63,7 @@ fn place(region: Region, offset: u64) -> Place {
 
 fn call(kernel: usize, args: &[Place], units: u64, grain: u64) -> Step {
     let location = Location::default();
-    Step::Call(Call { kernel, args: args.to_vec(), units, grain, location, label: String::new() })
+    Step::Call(Call { kernel, args: args.to_vec(), advance: vec![], units, grain, location, label: String::new() })
 }
 
 fn program(steps: Vec<Step>) -> Program {
@@ -203,6 +203,23 @@ fn branches_and_loops_follow_their_conditions() {
     assert_eq!(got.status, 3);
     let got = run(&program(steps(0)), words(vec![500; N].into_iter()));
     assert_eq!((got.status, numbers(&got.buffers[4])[0]), (0, 1000));
+}
+
+#[test]
+fn arguments_of_a_repetition_move() {
+    // Three steps over rows of two words, the result from the last row to the first; the sum goes through the arena.
+    let sum = place(Region::Arena, 0);
+    let moving = |kernel, args: &[Place], advance: &[i64]| match call(kernel, args, 1, 1) {
+        Step::Call(c) => Step::Call(Call { advance: advance.to_vec(), ..c }),
+        other => other,
+    };
+    let body = vec![moving(1, &[sum, sum, INPUT], &[0, 0, 8]), moving(1, &[place(Region::Output(0), 16), sum, sum], &[-8, 0, 0])];
+    let start = call(1, &[sum, WEIGHTS, WEIGHTS], 1, 1);
+    let got = run(&program(vec![start, Step::Repeat { count: 3, body }]), words(1..=N as i32));
+    assert_eq!(got.status, 0);
+    let out = numbers(&got.buffers[4]);
+    // Sums of 1, 1 + 3 and 1 + 3 + 5, doubled.
+    assert_eq!([out[4], out[2], out[0]], [2, 8, 18]);
 }
 
 #[test]

@@ -4,11 +4,11 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use std::path::{Path, PathBuf};
+use tflc::driver::PASSES;
 use tflc::error::CompileError;
 use tflc::frontend::{Limits, ModelFile, import};
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::driver::PASSES;
 use tflc::target::{Cpu, Target, X86Level};
 use tflc_tests::differential::{Tolerance, compare};
 use tflc_tests::random_values::{Rng, random_value};

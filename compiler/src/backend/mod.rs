@@ -8,7 +8,7 @@ mod steps;
 pub mod wasm;
 pub mod x86;
 
-pub use cranelift::ENTRY;
+pub use cranelift::{ENTRY, entry_name};
 pub use image::Image;
 
 use crate::lower::program::Program;

@@ -20,6 +20,7 @@ pub(super) fn parts(steps: &[Step]) -> Vec<&[Step]> {
         match s {
             Step::Call(_) => 1,
             Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
+            Step::Repeat { body, .. } => sum(body),
             Step::While { test, body, .. } => sum(test) + sum(body),
         }
     }

@@ -1,8 +1,8 @@
 //! `tflc bench --kernels`: every row of the kernel table against the peak measured in the same run.
 
 use crate::cli::args::CpuChoice;
-use crate::jit::{host_target, runs_here};
 use crate::jit::measure::measure;
+use crate::jit::{host_target, runs_here};
 use crate::target::Target;
 use anyhow::{Result, bail};
 use serde_json::json;

@@ -17,6 +17,7 @@ pub mod list;
 pub mod npy;
 pub mod npz;
 pub mod output;
+pub mod per_op;
 pub mod random;
 pub mod run;
 pub mod target;

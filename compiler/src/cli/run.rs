@@ -96,7 +96,7 @@ pub fn compute(loaded: Loaded, model: &ModelArgs, backend: Backend, threads: usi
 }
 
 /// Host tensors as values of the evaluator.
-fn to_values(loaded: &Loaded, values: &[HostTensor]) -> Result<Vec<Value>> {
+pub(super) fn to_values(loaded: &Loaded, values: &[HostTensor]) -> Result<Vec<Value>> {
     loaded
         .inputs()
         .into_iter()

@@ -1,8 +1,9 @@
-//! `tflc verify`: compares a backend with a golden file or with the reference evaluator.
+//! `tflc verify`: compares a backend with a golden file or with the reference evaluator, by outputs or operator by operator.
 
 use crate::cli::HostTensor;
-use crate::cli::args::{InputArgs, ModelArgs, port_names};
+use crate::cli::args::{InputArgs, Loaded, ModelArgs, port_names};
 use crate::cli::npz::Npz;
+use crate::cli::per_op::{self, Kept};
 use crate::cli::run::{Backend, compute};
 use crate::ir::DType;
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,10 @@ pub struct VerifyArgs {
     /// Largest error of 8 and 16 bit integers, in units of the last place.
     #[arg(long, default_value_t = 1)]
     lsb: u64,
+    /// Compares every tensor with the evaluator's and names the first operator that departs: each operator compiled on its own (`unfused`), or
+    /// what is left after fusion (`fused`).
+    #[arg(long, value_enum, value_name = "KEPT", num_args = 0..=1, default_missing_value = "unfused", conflicts_with = "golden")]
+    per_op: Option<Kept>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -121,6 +126,9 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         inputs.inputs = Some(golden.clone());
     }
     let values = inputs.read(&loaded)?;
+    if let Some(kept) = args.per_op {
+        return run_per_op(args, kept, loaded, &values);
+    }
     let expected = match &args.golden {
         Some(path) => {
             let mut npz = Npz::open(path)?;
@@ -140,17 +148,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         if args.json {
             report.push(serde_json::json!({ "name": name, "ok": ok, "distance": d }));
         } else {
-            println!(
-                "{} {name}: max-abs {:.3e}, max-rel {:.3e}, max-{} {}, cosine {:.9}, {} of {} elements differ",
-                if ok { "ok  " } else { "FAIL" },
-                d.max_abs,
-                d.max_rel,
-                if want.dtype.is_float() { "ulp" } else { "lsb" },
-                d.max_ulp,
-                d.cosine,
-                d.differing,
-                d.elements
-            );
+            println!("{}", line(name, ok, &d, want.dtype));
         }
     }
     if args.json {
@@ -160,4 +158,37 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         bail!("{} past the tolerance", failed.join(", "));
     }
     Ok(())
+}
+
+/// One line of the report.
+fn line(name: &str, ok: bool, d: &Distance, dtype: DType) -> String {
+    format!(
+        "{} {name}: max-abs {:.3e}, max-rel {:.3e}, max-{} {}, cosine {:.9}, {} of {} elements differ",
+        if ok { "ok  " } else { "FAIL" },
+        d.max_abs,
+        d.max_rel,
+        if dtype.is_float() { "ulp" } else { "lsb" },
+        d.max_ulp,
+        d.cosine,
+        d.differing,
+        d.elements
+    )
+}
+
+/// Compares tensor by tensor; the first one past the tolerance is the error.
+fn run_per_op(args: &VerifyArgs, kept: Kept, loaded: Loaded, values: &[HostTensor]) -> Result<()> {
+    let compared = per_op::compare(loaded, &args.model, args.threads, kept, values, &|d, dtype| args.within(d, dtype))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&compared)?);
+    } else {
+        for c in &compared {
+            println!("{}", line(&format!("{} {} {:?}", c.operator, c.kind, c.tensor), c.ok, &c.distance, c.dtype));
+        }
+        let how = if kept == Kept::Fused { "after fusion" } else { "unfused" };
+        println!("{} tensors compared, {how}", compared.len());
+    }
+    match compared.iter().find(|c| !c.ok) {
+        Some(c) => bail!("operator {} ({}) departs first, at tensor {:?}", c.operator, c.kind, c.tensor),
+        None => Ok(()),
+    }
 }

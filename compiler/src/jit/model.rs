@@ -1,8 +1,8 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
-use super::{host_target, runs_here};
 use super::memory::CodeMemory;
+use super::{host_target, runs_here};
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};
@@ -79,8 +79,10 @@ pub struct Options {
     threads: usize,
     cpu: Option<Cpu>,
     signature: Option<String>,
+    also: Vec<String>,
     shapes: Vec<(String, Vec<usize>)>,
     perf_map: bool,
+    loop_limit: Option<u64>,
 }
 
 impl Options {
@@ -110,6 +112,13 @@ impl Options {
         self
     }
 
+    /// Compiles this signature too: [`Model::run_signature`] runs it with the same weights and state.
+    #[must_use]
+    pub fn and_signature(mut self, key: impl Into<String>) -> Options {
+        self.also.push(key.into());
+        self
+    }
+
     /// Compiles for another shape of an input.
     #[must_use]
     pub fn shape(mut self, input: impl Into<String>, shape: &[usize]) -> Options {
@@ -121,6 +130,13 @@ impl Options {
     #[must_use]
     pub fn perf_map(mut self, on: bool) -> Options {
         self.perf_map = on;
+        self
+    }
+
+    /// Ends a run with [`Status::IterationLimit`] where a WHILE runs for more iterations; without a limit, one without end never returns.
+    #[must_use]
+    pub fn loop_limit(mut self, iterations: u64) -> Options {
+        self.loop_limit = Some(iterations);
         self
     }
 
@@ -186,6 +202,8 @@ struct Code {
     memory: CodeMemory,
     code_bytes: usize,
     invoke: usize,
+    /// Offsets of the further entry points, in their order.
+    others: Vec<usize>,
     weights: Buffer,
 }
 
@@ -202,8 +220,16 @@ impl Code {
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes)?;
         }
-        driver::optimize(&mut model, entry, &target, &mut |_, _| {})?;
-        let program = crate::lower::lower(&model, entry, &target)?;
+        let mut others = vec![];
+        for key in &options.also {
+            others.push((key.clone(), entry_graph(source, Some(key))?));
+        }
+        let entries: Vec<GraphId> = std::iter::once(entry).chain(others.iter().map(|o| o.1)).collect();
+        driver::optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
+        let mut program = crate::lower::lower_entries(&model, entry, &others, &target)?;
+        if let Some(most) = options.loop_limit {
+            program.limit_loops(most);
+        }
         drop(model);
         let mut weights = Buffer::zeroed(program.weights_bytes)?;
         // Packing weights and generating code are independent.
@@ -212,12 +238,14 @@ impl Code {
             || program.write_weights(weights.bytes_mut()),
         );
         let image = image?;
-        let invoke = image.offset_of(crate::backend::ENTRY).ok_or_else(|| CompileError::Internal("no entry point".to_string()))?;
+        let offset = |name: &str| image.offset_of(name).ok_or_else(|| CompileError::Internal(format!("no entry point {name}")));
+        let invoke = offset(crate::backend::ENTRY)?;
+        let others = others.iter().map(|(key, _)| offset(&crate::backend::entry_name(key))).collect::<Result<_, _>>()?;
         let memory = CodeMemory::new(&image.bytes)?;
         if options.perf_map {
             write_perf_map(&memory, &image)?;
         }
-        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, weights })
+        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights })
     }
 }
 
@@ -312,11 +340,45 @@ impl Model {
     pub fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<(), JitError> {
         check("input", self.inputs(), &inputs.iter().map(|b| b.len()).collect::<Vec<_>>())?;
         check("output", self.outputs(), &outputs.iter().map(|b| b.len()).collect::<Vec<_>>())?;
+        self.invoke(self.code.invoke, inputs, outputs)
+    }
+
+    /// Inputs and outputs of a signature that was compiled with [`Options::and_signature`].
+    ///
+    /// # Errors
+    /// Where it was not.
+    pub fn signature(&self, key: &str) -> Result<(&[Port], &[Port]), JitError> {
+        let entry = &self.code.program.others[self.other(key)?];
+        Ok((&entry.inputs, &entry.outputs))
+    }
+
+    fn other(&self, key: &str) -> Result<usize, JitError> {
+        let others = &self.code.program.others;
+        others
+            .iter()
+            .position(|e| e.key == key)
+            .ok_or_else(|| JitError::Signature { wanted: key.to_string(), known: others.iter().map(|e| e.key.clone()).collect() })
+    }
+
+    /// The same as [`Model::run`] for a signature that was compiled with [`Options::and_signature`]; variables are shared.
+    ///
+    /// # Errors
+    /// Where it was not compiled, and as [`Model::run`].
+    pub fn run_signature(&mut self, key: &str, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<(), JitError> {
+        let at = self.other(key)?;
+        let entry = &self.code.program.others[at];
+        check("input", &entry.inputs, &inputs.iter().map(|b| b.len()).collect::<Vec<_>>())?;
+        check("output", &entry.outputs, &outputs.iter().map(|b| b.len()).collect::<Vec<_>>())?;
+        self.invoke(self.code.others[at], inputs, outputs)
+    }
+
+    /// Calls the entry point at an offset of the image; buffers have been checked.
+    fn invoke(&mut self, offset: usize, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<(), JitError> {
         let ins: Vec<*const u8> = inputs.iter().map(|b| b.as_ptr()).collect();
         let outs: Vec<*mut u8> = outputs.iter_mut().map(|b| b.as_mut_ptr()).collect();
         let pool = self.pool.as_ref().map_or(ptr::null(), |p| p.as_parallel());
         // SAFETY: the image was generated by this crate for this program and is sealed; `invoke` has this signature.
-        let invoke: Invoke = unsafe { std::mem::transmute::<*const u8, Invoke>(self.code.memory.address(self.code.invoke)) };
+        let invoke: Invoke = unsafe { std::mem::transmute::<*const u8, Invoke>(self.code.memory.address(offset)) };
         // SAFETY: weights, arena and state are as large and aligned as the program asks for; buffers were checked above, mutable
         // slices do not overlap others; the pool outlives the call.
         let status = unsafe {

@@ -3,10 +3,10 @@
 //! Families of operators see a [`Cx`]: they ask for operands, packed weights and workspaces, and append calls. Addresses are
 //! symbolic ([`Operand`]) until all graphs are lowered and the memory plan is made.
 
-use super::program::{Content, Piece, Port, Recipe};
+use super::program::{Content, Piece, Recipe};
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
-use crate::ir::{Bytes, Graph, GraphId, Model, Node, TensorId, TensorType};
+use crate::ir::{Bytes, DType, Graph, GraphId, Model, Node, Quantization, TensorId, TensorType};
 use crate::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +17,26 @@ use tflc_kir::{Caps, Kernel};
 pub enum Operand {
     /// In a slot, some bytes in.
     Slot(SlotId, usize),
+    /// In a slot, some bytes in, and so many bytes further on in each iteration of the repetition around it.
+    Moving(SlotId, usize, i64),
     /// In the weights.
     Weights(usize),
 }
 
 impl Operand {
+    /// The operand, `bytes` bytes further on in each iteration of a repetition; constants stay where they are.
+    pub fn moving(self, bytes: i64) -> Operand {
+        match self {
+            Operand::Slot(s, at) | Operand::Moving(s, at, _) => Operand::Moving(s, at, bytes),
+            Operand::Weights(_) => self,
+        }
+    }
+
     /// The operand `bytes` further on.
     pub fn offset(self, bytes: usize) -> Operand {
         match self {
             Operand::Slot(s, at) => Operand::Slot(s, at + bytes),
+            Operand::Moving(s, at, step) => Operand::Moving(s, at + bytes, step),
             Operand::Weights(at) => Operand::Weights(at + bytes),
         }
     }
@@ -38,6 +49,8 @@ pub(super) enum SymbolicStep {
     Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
     /// Conditional.
     If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
+    /// The body so many times.
+    Repeat { count: u64, body: Vec<SymbolicStep> },
     /// Loop.
     While { test: Vec<SymbolicStep>, condition: Operand, body: Vec<SymbolicStep> },
 }
@@ -58,6 +71,35 @@ pub(super) enum PieceKey {
     Bytes(Bytes),
 }
 
+/// What a tensor of type resource stands for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Resource {
+    /// A variable, by container and name.
+    Variable(String, String),
+}
+
+/// A variable whose bytes start as `value`; `flag` says whether they have been set.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct FirstValue {
+    pub(super) at: Operand,
+    pub(super) bytes: usize,
+    pub(super) value: u8,
+    pub(super) flag: Operand,
+}
+
+/// What tells parts of the state apart.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum VariableKey {
+    /// A variable tensor.
+    Tensor(GraphId, TensorId),
+    /// A resource variable, by container and name.
+    Named(String, String),
+    /// Whether a graph that runs once has run.
+    Flag(GraphId),
+    /// Whether a variable tensor has its first value.
+    Started(GraphId, TensorId),
+}
+
 /// Everything that all graphs of a lowering share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
@@ -72,8 +114,16 @@ pub(super) struct Shared<'a> {
     pub(super) slots: Vec<Slot>,
     /// Time: increases by one for each node.
     pub(super) now: usize,
-    pub(super) inputs: Vec<Port>,
-    pub(super) outputs: Vec<Port>,
+    /// Parts of the state so far.
+    pub(super) variables: HashMap<VariableKey, (SlotId, usize)>,
+    /// Variables of the entry point being lowered that do not start as zeros.
+    pub(super) first_values: Vec<FirstValue>,
+    /// Graphs being lowered, outermost first.
+    pub(super) active: Vec<GraphId>,
+    /// Graphs lowered so far, each as often as it is called.
+    pub(super) graphs: usize,
+    /// Names of constants by their data, with their types.
+    pub(super) names: HashMap<(usize, usize), Vec<(TensorType, String)>>,
 }
 
 /// Lowering of one graph, at one of its nodes.
@@ -84,6 +134,8 @@ pub struct Cx<'a, 'b> {
     pub(super) graph: &'a Graph,
     /// Storage of each tensor of the graph that has any.
     pub(super) storage: Vec<Option<(SlotId, usize)>>,
+    /// What tensors of type resource stand for.
+    pub(super) resources: HashMap<TensorId, Resource>,
     pub(super) steps: Vec<SymbolicStep>,
     pub(super) node: Option<&'a Node>,
 }
@@ -136,12 +188,13 @@ impl<'a> Cx<'a, '_> {
     /// `Internal` where the tensor has no storage.
     pub fn operand(&mut self, t: TensorId) -> Result<Operand, CompileError> {
         if let Some(data) = self.constant(t) {
-            let key = format!("raw {} {}", self.graph_id, t);
+            let key = format!("raw {}", self.name(t));
             let data = data.clone();
             return Ok(self.weights(key, data.len(), Content::Bytes(data)));
         }
         match self.storage[t.index()] {
             Some((slot, at)) => Ok(Operand::Slot(slot, at)),
+            None if self.ty(t).bytes() == 0 => Ok(Operand::Weights(0)),
             None => Err(self.internal(format!("tensor {t} has no storage"))),
         }
     }
@@ -169,8 +222,27 @@ impl<'a> Cx<'a, '_> {
     ///
     /// `what` says how the tensor `t` is packed; together they are the key.
     pub fn packed(&mut self, t: TensorId, what: &str, bytes: usize, pack: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Operand {
-        let key = format!("{what} {} {t}", self.graph_id);
+        let key = format!("{what} {}", self.name(t));
         self.weights(key, bytes, Content::Packed(Arc::new(pack)))
+    }
+
+    /// Name of a constant tensor in keys: the same for tensors of several graphs that have one type and share their data in the file.
+    pub fn name(&mut self, t: TensorId) -> String {
+        let own = format!("{} {t}", self.graph_id);
+        let tensor = self.graph.tensor(t);
+        let Some(data) = tensor.data.as_ref().filter(|d| !d.is_empty()) else { return own };
+        // Scales of blocks are tensors of the graph, and not told by the type alone.
+        if matches!(tensor.ty.quant, Quantization::Blockwise { .. }) {
+            return own;
+        }
+        let known = self.shared.names.entry((data.as_ptr() as usize, data.len())).or_default();
+        match known.iter().find(|(ty, _)| *ty == tensor.ty) {
+            Some((_, name)) => name.clone(),
+            None => {
+                known.push((tensor.ty.clone(), own.clone()));
+                own
+            }
+        }
     }
 
     /// Adds constant bytes that are identified by their content.
@@ -196,6 +268,18 @@ impl<'a> Cx<'a, '_> {
         }
         let node = self.node_ref();
         self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });
+    }
+
+    /// Appends the steps that `body` appends, `count` times; operands that move take their next place each time.
+    pub(super) fn repeat<E>(&mut self, count: usize, body: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        if count <= 1 {
+            return if count == 1 { body(self) } else { Ok(()) };
+        }
+        let outer = std::mem::take(&mut self.steps);
+        let result = body(self);
+        let body = std::mem::replace(&mut self.steps, outer);
+        self.steps.push(SymbolicStep::Repeat { count: count as u64, body });
+        result
     }
 
     fn node_ref(&self) -> NodeRef {
@@ -241,5 +325,31 @@ impl Shared<'_> {
     pub(super) fn add_slot(&mut self, slot: Slot) -> SlotId {
         self.slots.push(slot);
         SlotId(self.slots.len() as u32 - 1)
+    }
+
+    /// The part of the state that `key` names, of `bytes` bytes; `None` where it has another size.
+    pub(super) fn variable(&mut self, key: VariableKey, bytes: usize) -> Option<Operand> {
+        if let Some(&(slot, size)) = self.variables.get(&key) {
+            return (size == bytes).then_some(Operand::Slot(slot, 0));
+        }
+        let slot = self.add_slot(Slot { bytes, region: SlotRegion::State, first: 0, last: 0 });
+        self.variables.insert(key, (slot, bytes));
+        Some(Operand::Slot(slot, 0))
+    }
+
+    /// State of a variable tensor; one of int8 starts as its zero point, like LiteRT's.
+    pub(super) fn variable_tensor(&mut self, graph: GraphId, t: TensorId) -> Operand {
+        let ty = self.model.graphs[graph.index()].ty(t);
+        let at = self.variable(VariableKey::Tensor(graph, t), ty.bytes()).unwrap_or(Operand::Weights(0));
+        if let (DType::Int8, Some((_, zero))) = (ty.dtype, ty.quant.per_tensor())
+            && zero != 0
+            && let Some(flag) = self.variable(VariableKey::Started(graph, t), 1)
+        {
+            let first = FirstValue { at, bytes: ty.bytes(), value: zero as u8, flag };
+            if !self.first_values.contains(&first) {
+                self.first_values.push(first);
+            }
+        }
+        at
     }
 }

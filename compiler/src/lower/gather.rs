@@ -26,7 +26,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 }
 
 /// Whether indices are 64 bits wide.
-fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
+pub(super) fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
     match cx.ty(t).dtype {
         DType::Int32 => Ok(false),
         DType::Int64 => Ok(true),

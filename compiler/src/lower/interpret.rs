@@ -77,7 +77,7 @@ impl<'p> Interpreter<'p> {
                 memory.add_mut(y);
             }
             let mut run = Run { kernels: &self.kernels, decoded: HashMap::new(), memory, at };
-            run.steps(&self.program.steps)
+            run.steps(&self.program.steps, 0)
         };
         self.state = state;
         result.map(|()| outputs)
@@ -92,21 +92,27 @@ struct Run<'k, 'm> {
 }
 
 impl Run<'_, '_> {
-    fn steps(&mut self, steps: &[Step]) -> Result<(), InterpretError> {
+    /// Runs steps in an iteration of the repetition around them.
+    fn steps(&mut self, steps: &[Step], iteration: u64) -> Result<(), InterpretError> {
         for step in steps {
             match step {
-                Step::Call(call) => self.call(call)?,
+                Step::Call(call) => self.call(call, iteration)?,
+                Step::Repeat { count, body } => {
+                    for i in 0..*count {
+                        self.steps(body, i)?;
+                    }
+                }
                 Step::If { condition, then, otherwise } => {
                     let branch = if self.flag(*condition) { then } else { otherwise };
-                    self.steps(branch)?;
+                    self.steps(branch, iteration)?;
                 }
                 Step::While { test, condition, body, limit } => {
                     let mut left = *limit;
-                    self.steps(test)?;
+                    self.steps(test, iteration)?;
                     while self.flag(*condition) {
                         left = left.checked_sub(1).ok_or(InterpretError::Status(STATUS_ITERATION_LIMIT))?;
-                        self.steps(body)?;
-                        self.steps(test)?;
+                        self.steps(body, iteration)?;
+                        self.steps(test, iteration)?;
                     }
                 }
             }
@@ -128,9 +134,11 @@ impl Run<'_, '_> {
         self.memory.bytes(self.buffer(place.region)).get(place.offset as usize).is_some_and(|b| *b != 0)
     }
 
-    fn call(&mut self, call: &Call) -> Result<(), InterpretError> {
-        let args: Vec<Arg> =
-            call.args.iter().map(|p| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset))).collect();
+    fn call(&mut self, call: &Call, iteration: u64) -> Result<(), InterpretError> {
+        let moved = |i: usize| call.advance.get(i).map_or(0, |a| a.wrapping_mul(iteration as i64) as u64);
+        let address =
+            |(i, p): (usize, &Place)| Arg::Ptr(self.memory.address(self.buffer(p.region)).wrapping_add(p.offset).wrapping_add(moved(i)));
+        let args: Vec<Arg> = call.args.iter().enumerate().map(address).collect();
         let trapped = |trap| InterpretError::Trap { label: call.label.clone(), trap };
         let kernels = self.kernels;
         if let std::collections::hash_map::Entry::Vacant(e) = self.decoded.entry(call.kernel) {

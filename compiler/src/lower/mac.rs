@@ -102,13 +102,13 @@ impl Mac {
         }
     }
 
-    /// Size of what `pack` gives, where that is known without packing.
-    fn packed_bytes(&self, caps: &Caps) -> Option<usize> {
+    /// Size of what `pack` gives.
+    fn packed_bytes(&self, caps: &Caps) -> usize {
         match self {
-            Mac::Gemm(s, _) => Some(gemm::packed_bytes(s, caps)),
-            Mac::Conv(s) => Some(conv::packed_bytes(s, caps)),
-            Mac::Depthwise(_) => None,
-            Mac::Transposed(s) => Some(transpose_conv::packed_bytes(s, caps)),
+            Mac::Gemm(s, _) => gemm::packed_bytes(s, caps),
+            Mac::Conv(s) => conv::packed_bytes(s, caps),
+            Mac::Depthwise(s) => depthwise::packed_bytes(s, caps),
+            Mac::Transposed(s) => transpose_conv::packed_bytes(s, caps),
         }
     }
 
@@ -172,10 +172,7 @@ impl Mac {
     /// Packs the weights for this kernel.
     pub(super) fn packed(&self, cx: &mut Cx<'_, '_>, w: &Weights) -> Operand {
         let caps = cx.caps().clone();
-        let Some(bytes) = self.packed_bytes(&caps) else {
-            let packed = self.pack(&caps, &(w.expand)());
-            return cx.bytes(packed);
-        };
+        let bytes = self.packed_bytes(&caps);
         let (mac, w) = (self.clone(), w.clone());
         cx.packed(w.tensor, &format!("{} {}", w.form, self.packing()), bytes, move |out| {
             out.copy_from_slice(&mac.pack(&caps, &(w.expand)()))
@@ -186,7 +183,8 @@ impl Mac {
     pub(super) fn compensated(&self, cx: &mut Cx<'_, '_>, w: &Weights, bias: Option<TensorId>) -> Result<Operand, CompileError> {
         let values = int_bias(cx, bias)?;
         let (mac, caps) = (self.clone(), cx.caps().clone());
-        Ok(self.per_column(cx, w, &format!("bias {bias:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
+        let name = bias.map(|t| cx.name(t));
+        Ok(self.per_column(cx, w, &format!("bias {name:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
     }
 
     /// Sums of the weights.

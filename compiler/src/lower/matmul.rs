@@ -85,7 +85,7 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
 }
 
 /// Copies an f32 matrix `[k, n]` with these strides (of k and n, in elements) into the kernel's panels in a workspace.
-fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strides: [i64; 2]) -> Operand {
+pub(super) fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, strides: [i64; 2]) -> Operand {
     let caps = cx.caps().clone();
     let panels = gemm::panels(spec, &caps);
     let workspace = cx.workspace(gemm::packed_bytes(spec, &caps));

@@ -4,12 +4,18 @@
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
 mod blockwise;
+mod boxes;
 mod constants;
 pub mod context;
+mod control;
 mod conv;
+mod conv_3d;
+mod custom;
+mod embedding;
 mod epilogue;
 mod gather;
 mod grain;
+mod graphs;
 mod hybrid;
 pub mod interpret;
 mod lut;
@@ -21,36 +27,50 @@ mod pointwise;
 mod pool;
 mod product;
 pub mod program;
+mod recurrent;
+mod random;
 mod reduce;
+mod reorder;
 mod resize;
 mod rounding;
 mod run_time_weights;
+mod scatter;
+mod search;
+mod signal;
 mod slice;
 mod softmax;
 mod space;
 mod storage;
+mod variables;
 pub mod view;
 mod wide;
 
-use crate::error::{CompileError, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, Node, OpKind, TensorId};
+use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
+use crate::ir::{DType, GraphId, Model, Node, OpKind, TensorId};
+use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, Place, Port, Program, Region, Step};
+use program::{ARENA_ALIGN, Call, EntryPoint, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
-use storage::{Slot, SlotId, SlotRegion};
+use storage::SlotRegion;
 
 /// Lowers the graph `entry` of `model` for `target`.
 ///
 /// # Errors
-/// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
+/// As [`lower_entries`].
 pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, CompileError> {
-    let graph = &model.graphs[entry.index()];
-    let port = |t: &TensorId| {
-        let t = graph.tensor(*t);
-        Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }
-    };
+    lower_entries(model, entry, &[], target)
+}
+
+/// Lowers the graph `entry` and further entry points, by key, which share kernels, weights, arena and state.
+///
+/// # Errors
+/// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
+pub fn lower_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)], target: &Target) -> Result<Program, CompileError> {
+    for id in std::iter::once(entry).chain(others.iter().map(|o| o.1)) {
+        refuse_strings(model, id)?;
+    }
     let mut shared = Shared {
         model,
         target,
@@ -62,69 +82,55 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
         weights_bytes: 0,
         slots: vec![],
         now: 0,
-        inputs: graph.inputs.iter().map(port).collect(),
-        outputs: graph.outputs.iter().map(port).collect(),
+        variables: HashMap::new(),
+        first_values: vec![],
+        active: vec![],
+        graphs: 0,
+        names: HashMap::new(),
     };
-    let steps = lower_entry(&mut shared, entry)?;
-    finish(shared, steps)
+    let steps = graphs::lower_entry(&mut shared, entry)?;
+    let mut further = vec![];
+    for (key, id) in others {
+        further.push((key.clone(), *id, graphs::lower_entry(&mut shared, *id)?));
+    }
+    finish(shared, entry, steps, further)
 }
 
-/// Lowers the entry graph: the caller owns inputs and outputs, variables lie in the state.
-fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>, CompileError> {
-    let graph = &shared.model.graphs[id.index()];
-    let pinned = |t: TensorId| {
-        let index = |list: &[TensorId]| list.iter().position(|&u| u == t).map(|i| i as u32);
-        if graph.tensor(t).data.is_some() {
-            None
-        } else if let Some(i) = index(&graph.inputs) {
-            Some(SlotRegion::Input(i))
-        } else if graph.tensor(t).variable {
-            Some(SlotRegion::State)
-        } else {
-            index(&graph.outputs).map(SlotRegion::Output)
-        }
+/// Inputs and outputs of a graph.
+fn ports(model: &Model, id: GraphId) -> [Vec<Port>; 2] {
+    let graph = &model.graphs[id.index()];
+    let port = |t: &TensorId| {
+        let t = graph.tensor(*t);
+        Port { name: t.name.clone(), ty: t.ty.clone(), signature: t.signature.clone() }
     };
-    let storage = storage::assign(graph, &pinned);
-    let base = shared.slots.len() as u32;
-    shared.slots.extend(storage.slots);
-    let of = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId(base + slot as u32), at))).collect();
-    let mut cx = Cx { shared, graph_id: id, graph, storage: of, steps: vec![], node: None };
-    let mut missing = vec![];
-    for node in &graph.nodes {
-        cx.node = Some(node);
-        match lower_node(&mut cx, node) {
-            Ok(()) => {}
-            Err(CompileError::Unsupported(list)) => missing.extend(list),
-            Err(e) => return Err(e),
-        }
-        cx.shared.now += 1;
-    }
-    if !missing.is_empty() {
-        return Err(CompileError::Unsupported(missing));
-    }
-    cx.node = None;
-    copy_outputs(&mut cx)?;
-    Ok(cx.steps)
+    [&graph.inputs, &graph.outputs].map(|list| list.iter().map(port).collect())
 }
 
-/// Copies outputs that are inputs, constants, variables or other outputs at the same time.
-fn copy_outputs(cx: &mut Cx<'_, '_>) -> Result<(), CompileError> {
-    for (i, &t) in cx.graph.outputs.iter().enumerate() {
-        let region = cx.storage[t.index()].map(|(s, _)| cx.shared.slots[s.index()].region);
-        if region == Some(SlotRegion::Output(i as u32)) {
-            continue;
+/// Strings have no fixed size and no kernels: the first tensor of them that a node touches says so for all.
+fn refuse_strings(model: &Model, entry: GraphId) -> Result<(), CompileError> {
+    for id in called_graphs(model, entry) {
+        let graph = &model.graphs[id.index()];
+        let ports = graph.inputs.iter().chain(&graph.outputs).copied().map(|t| (None, t));
+        let nodes = graph.nodes.iter().flat_map(|n| n.reads().chain(n.outputs.iter().copied()).map(move |t| (Some(n), t)));
+        if let Some((node, t)) = ports.chain(nodes).find(|(_, t)| graph.ty(*t).dtype == DType::String) {
+            let place = ErrorPlace {
+                subgraph: Some(node.map_or(id.0, |n| n.location.subgraph)),
+                operator: node.map(|n| (n.location.operator, n.op.name().to_string())),
+                tensor: Some((t.0, graph.tensor(t).name.clone())),
+            };
+            return Err(CompileError::unsupported(place, Unsupported::Strings));
         }
-        let bytes = cx.ty(t).bytes();
-        let now = cx.shared.now;
-        let slot = cx.shared.add_slot(Slot { bytes, region: SlotRegion::Output(i as u32), first: now, last: now });
-        let from = cx.operand(t)?;
-        movement::copy(cx, from, Operand::Slot(slot, 0), bytes);
     }
     Ok(())
 }
 
 /// Plans the arena and turns symbolic addresses into places.
-fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, CompileError> {
+fn finish(
+    shared: Shared<'_>,
+    entry: GraphId,
+    steps: Vec<SymbolicStep>,
+    others: Vec<(String, GraphId, Vec<SymbolicStep>)>,
+) -> Result<Program, CompileError> {
     let mut buffers = vec![];
     let mut places = vec![Place { region: Region::Arena, offset: 0 }; shared.slots.len()];
     let mut in_arena = vec![];
@@ -141,6 +147,7 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
                 places[i] = Place { region: Region::State, offset: state_bytes as u64 };
                 state_bytes += slot.bytes.next_multiple_of(ARENA_ALIGN);
             }
+            SlotRegion::Alias(_) | SlotRegion::Variable(_) => {}
             SlotRegion::Input(k) => places[i].region = Region::Input(k),
             SlotRegion::Output(k) => places[i].region = Region::Output(k),
         }
@@ -150,11 +157,24 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
     for (&slot, &offset) in in_arena.iter().zip(&plan.offsets) {
         places[slot].offset = offset as u64;
     }
-    let resolve = |o: Operand| match o {
-        Operand::Slot(s, at) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
+    let resolve = |places: &[Place], o: Operand| match o {
+        Operand::Slot(s, at) | Operand::Moving(s, at, _) => Place { offset: places[s.index()].offset + at as u64, ..places[s.index()] },
         Operand::Weights(at) => Place { region: Region::Weights, offset: at as u64 },
     };
+    // An alias names a slot in front of it.
+    for (i, slot) in shared.slots.iter().enumerate() {
+        if let SlotRegion::Alias(to) | SlotRegion::Variable(to) = slot.region {
+            places[i] = resolve(&places, to);
+        }
+    }
+    let resolve = |o: Operand| resolve(&places, o);
+    let [inputs, outputs] = ports(shared.model, entry);
+    let others = others.into_iter().map(|(key, id, steps)| {
+        let [inputs, outputs] = ports(shared.model, id);
+        EntryPoint { key, steps: resolve_steps(steps, &resolve), inputs, outputs }
+    });
     Ok(Program {
+        others: others.collect(),
         steps: resolve_steps(steps, &resolve),
         kernels: shared.kernels,
         pieces: shared.pieces,
@@ -162,19 +182,22 @@ fn finish(shared: Shared<'_>, steps: Vec<SymbolicStep>) -> Result<Program, Compi
         arena_bytes: plan.arena_bytes,
         arena_lower_bound: plan.lower_bound,
         state_bytes,
-        inputs: shared.inputs,
-        outputs: shared.outputs,
+        inputs,
+        outputs,
     })
 }
 
 fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -> Vec<Step> {
     let one = |s| match s {
         SymbolicStep::Call { kernel, args, units, grain, node: NodeRef { location, label } } => {
-            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), units, grain, location, label })
+            let step = |o: &Operand| if let Operand::Moving(_, _, step) = o { *step } else { 0 };
+            let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
+            Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
         SymbolicStep::If { condition, then, otherwise } => {
             Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
         }
+        SymbolicStep::Repeat { count, body } => Step::Repeat { count, body: resolve_steps(body, resolve) },
         SymbolicStep::While { test, condition, body } => Step::While {
             test: resolve_steps(test, resolve),
             condition: resolve(condition),
@@ -187,6 +210,20 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    match node.op {
+        OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
+            return control::lower(cx, node);
+        }
+        OpKind::Lstm
+        | OpKind::UnidirectionalSequenceLstm
+        | OpKind::BidirectionalSequenceLstm
+        | OpKind::Rnn
+        | OpKind::UnidirectionalSequenceRnn
+        | OpKind::BidirectionalSequenceRnn
+        | OpKind::Svdf => return recurrent::lower(cx, node),
+        OpKind::VarHandle | OpKind::ReadVariable | OpKind::AssignVariable => return variables::lower(cx, node),
+        _ => {}
+    }
     // Where no result has an element there is nothing to compute.
     if !node.outputs.is_empty() && node.outputs.iter().all(|t| cx.ty(*t).elements() == 0) {
         return Ok(());
@@ -235,16 +272,24 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::Softmax | OpKind::LogSoftmax => softmax::lower(cx, node),
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => resize::lower(cx, node),
         OpKind::Gather | OpKind::GatherNd | OpKind::EmbeddingLookup | OpKind::OneHot => gather::lower(cx, node),
+        OpKind::ScatterNd
+        | OpKind::SparseToDense
+        | OpKind::SegmentSum
+        | OpKind::UnsortedSegmentProd
+        | OpKind::UnsortedSegmentMax
+        | OpKind::UnsortedSegmentSum
+        | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
+        OpKind::TopkV2 | OpKind::Bucketize => search::lower(cx, node),
+        OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
+        OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),
-        OpKind::Custom => {
-            let name = match node.attrs.get("custom_code") {
-                Some(AttrValue::Str(s)) => s.clone(),
-                _ => String::new(),
-            };
-            Err(cx.unsupported(Unsupported::CustomOperator(name)))
-        }
+        OpKind::EmbeddingLookupSparse | OpKind::HashtableLookup => embedding::lower(cx, node),
+        OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
+        OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
+        OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
+        OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
 }

@@ -51,6 +51,8 @@ pub struct Call {
     pub kernel: usize,
     /// Argument slots: addresses, in the order of the kernel's parameters.
     pub args: Vec<Place>,
+    /// Bytes by which each argument moves from one iteration of the innermost [`Step::Repeat`] to the next; empty where none moves.
+    pub advance: Vec<i64>,
     /// Number of work units; the kernel runs over `[0, units)`.
     pub units: u64,
     /// Units of one task when the call is split over threads; at least 1. A call is not split where `grain >= units`.
@@ -74,6 +76,13 @@ pub enum Step {
         then: Vec<Step>,
         /// Steps if false.
         otherwise: Vec<Step>,
+    },
+    /// Runs `body` a fixed number of times.
+    Repeat {
+        /// How often.
+        count: u64,
+        /// Steps; arguments of calls directly in it move by their [`Call::advance`].
+        body: Vec<Step>,
     },
     /// Runs `test`; while the byte at `condition` is then not zero, runs `body` and `test` again.
     While {
@@ -166,13 +175,28 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// Outputs, in the order of the graph.
     pub outputs: Vec<Port>,
+    /// Further entry points, which share kernels, weights, arena and state.
+    pub others: Vec<EntryPoint>,
+}
+
+/// A further entry point of a program.
+#[derive(Clone, Debug, Default)]
+pub struct EntryPoint {
+    /// Name by which callers choose it: the key of a signature.
+    pub key: String,
+    /// What it does.
+    pub steps: Vec<Step>,
+    /// Inputs, in the order of its graph.
+    pub inputs: Vec<Port>,
+    /// Outputs, in the order of its graph.
+    pub outputs: Vec<Port>,
 }
 
 /// Alignment of arena, state and weights in bytes.
 pub const ARENA_ALIGN: usize = 64;
 
 impl Program {
-    /// All calls, in program order, inner steps included.
+    /// All calls, in program order, inner steps and all entry points included.
     pub fn calls(&self) -> Vec<&Call> {
         fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a Call>) {
             for s in steps {
@@ -182,6 +206,7 @@ impl Program {
                         walk(then, out);
                         walk(otherwise, out);
                     }
+                    Step::Repeat { body, .. } => walk(body, out),
                     Step::While { test, body, .. } => {
                         walk(test, out);
                         walk(body, out);
@@ -191,7 +216,31 @@ impl Program {
         }
         let mut out = vec![];
         walk(&self.steps, &mut out);
+        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
         out
+    }
+
+    /// Bounds the iterations of every loop.
+    pub fn limit_loops(&mut self, most: u64) {
+        fn walk(steps: &mut [Step], most: u64) {
+            for s in steps {
+                match s {
+                    Step::Call(_) => {}
+                    Step::If { then, otherwise, .. } => {
+                        walk(then, most);
+                        walk(otherwise, most);
+                    }
+                    Step::Repeat { body, .. } => walk(body, most),
+                    Step::While { test, body, limit, .. } => {
+                        *limit = most;
+                        walk(test, most);
+                        walk(body, most);
+                    }
+                }
+            }
+        }
+        walk(&mut self.steps, most);
+        self.others.iter_mut().for_each(|e| walk(&mut e.steps, most));
     }
 
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.

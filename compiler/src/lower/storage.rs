@@ -3,6 +3,7 @@
 //! A tensor is a view when its node only renames elements (RESHAPE and its kin); a pointwise result takes the place of an operand that
 //! dies at that node; operands of a concatenation along the outermost axis that counts are computed right where they belong.
 
+use super::context::Operand;
 use super::view::view;
 use crate::ir::{Graph, Node, OpKind, TensorId};
 
@@ -24,6 +25,10 @@ pub(super) enum SlotRegion {
     State,
     Input(u32),
     Output(u32),
+    /// Somewhere in another slot, or in the weights.
+    Alias(Operand),
+    /// The same, and assigned while views of it may be alive.
+    Variable(Operand),
 }
 
 /// A buffer: size, region and live range in node time.
@@ -105,21 +110,43 @@ fn source_of(graph: &Graph, node: &Node, at: usize, k: usize, last: &[Option<usi
         && let Some((slot, base)) = s.of[source.index()]
     {
         // A variable may be assigned while its view is alive; a view of it is a copy.
-        return (s.slots[slot].region != SlotRegion::State).then_some((slot, base + offset));
-    }
-    if node.op != OpKind::Pointwise || k != 0 {
-        return None;
+        return (!matches!(s.slots[slot].region, SlotRegion::State | SlotRegion::Variable(_))).then_some((slot, base + offset));
     }
     let ty = graph.ty(out);
     node.reads().find_map(|t| {
+        // A loop's result lies where its own operand did.
+        if node.op == OpKind::While && node.inputs.get(k).copied().flatten() != Some(t) {
+            return None;
+        }
         let (slot, base) = s.of[t.index()]?;
         let whole = base == 0 && s.slots[slot].bytes == ty.bytes();
         let dies = last[t.index()] == Some(at) && s.slots[slot].last == at && s.slots[slot].region == SlotRegion::Arena;
-        let same = |u: TensorId| graph.ty(u).shape == ty.shape && graph.ty(u).dtype.bits() == ty.dtype.bits();
-        // Another operand in the same slot must read the very element that is being replaced.
-        let alone = node.reads().all(|u| s.of[u.index()].is_none_or(|(other, _)| other != slot || same(u)));
-        (whole && dies && same(t) && alone).then_some((slot, base))
+        let shares = |u: TensorId| u != t && s.of[u.index()].is_some_and(|(other, _)| other == slot);
+        let free = match node.op {
+            OpKind::While => node.reads().filter(|u| s.of[u.index()].is_some_and(|(other, _)| other == slot)).count() == 1,
+            _ => k == 0 && overwrites(graph, node, t, &shares),
+        };
+        (whole && dies && free).then_some((slot, base))
     })
+}
+
+/// Whether a node may write its first result over its operand `t`; `shares` says whether another operand lies in the same place.
+pub(super) fn overwrites(graph: &Graph, node: &Node, t: TensorId, shares: &dyn Fn(TensorId) -> bool) -> bool {
+    let Some(&out) = node.outputs.first() else { return false };
+    let ty = graph.ty(out);
+    let same = |u: TensorId| graph.ty(u).shape == ty.shape && graph.ty(u).dtype.bits() == ty.dtype.bits();
+    match node.op {
+        // Another operand in the same place must read the very element that is being replaced.
+        OpKind::Pointwise => same(t) && node.reads().all(|u| !shares(u) || same(u)),
+        // The rest of the operand stays, the window is written last.
+        OpKind::DynamicUpdateSlice => {
+            node.tail.is_none()
+                && same(t)
+                && node.inputs.iter().flatten().filter(|&&u| u == t || shares(u)).count() == 1
+                && node.inputs[0] == Some(t)
+        }
+        _ => false,
+    }
 }
 
 /// Lets the operands of a concatenation live inside its result where they are contiguous there and used nowhere else first.

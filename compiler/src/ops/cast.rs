@@ -1,6 +1,6 @@
 //! CAST: conversion of numbers; BITCAST: the same bytes as another type.
 //!
-//! Floats become integers by truncation towards zero, saturating; integers narrow by wrapping; anything but zero is true.
+//! Floats become integers by truncation towards zero, saturating, NaN the greatest one; integers narrow by wrapping; anything but zero is true.
 
 use crate::error::CompileError;
 use crate::ir::DType;
@@ -8,7 +8,7 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::storage::{over_operands, storage, storage_of};
 use crate::ops::value::{Value, unpack};
-use tflc_templates::expr::{Cast, Expr, Storage, Ty};
+use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Id, Storage, Ty};
 
 /// CAST.
 pub(super) const CAST: Operator = Operator::new(infer, Eval::Partly(build, eval));
@@ -36,13 +36,34 @@ fn expression(call: &Call<'_>) -> Result<Expr, CompileError> {
     let mut b = over_operands(call)?;
     let x = b.input(0);
     let to = storage_of(call, call.output(0)?)?;
-    let narrow = matches!(to, Storage::I8 | Storage::U8 | Storage::I16 | Storage::U16);
-    // Floats to narrow integers pass through I32 and wrap, as C's conversions do on x86.
-    let r = match (b.ty(x), to.ty()) {
-        (Ty::F32, Ty::I32) if narrow => b.cast(Cast::Value, Ty::I32, x),
-        (_, ty) => b.cast(Cast::Value, ty, x),
+    let r = match (b.ty(x), to) {
+        (Ty::F32, Storage::I8 | Storage::U8 | Storage::I16 | Storage::U16 | Storage::I32 | Storage::I64) => saturate(&mut b, x, to),
+        (_, to) => b.cast(Cast::Value, to.ty(), x),
     };
     Ok(b.finish(r, to))
+}
+
+/// A float towards zero, within the range of `to`; NaN is the greatest number, as in LiteRT.
+fn saturate(b: &mut ExprBuilder, x: Id, to: Storage) -> Id {
+    let bounds = match to {
+        Storage::I8 => Some((-128, 127)),
+        Storage::U8 => Some((0, 255)),
+        Storage::I16 => Some((-32768, 32767)),
+        Storage::U16 => Some((0, 65535)),
+        _ => None,
+    };
+    let r = b.cast(Cast::Value, to.ty(), x);
+    let (r, most) = match bounds {
+        Some((lo, hi)) => {
+            let (lo, hi) = (b.i32(lo), b.i32(hi));
+            let r = b.max(r, lo);
+            (b.min(r, hi), hi)
+        }
+        None if to == Storage::I64 => (r, b.i64(i64::MAX)),
+        None => (r, b.i32(i32::MAX)),
+    };
+    let number = b.compare(Compare::Eq, x, x);
+    b.select(number, r, most)
 }
 
 /// Types that expressions lack: binary64, complex numbers, 4-bit integers.

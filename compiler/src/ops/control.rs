@@ -1,7 +1,7 @@
 //! IF, WHILE, CALL, CALL_ONCE, STABLEHLO_COMPOSITE, STABLEHLO_CASE: calls of other graphs. The evaluator runs them.
 
 use crate::error::CompileError;
-use crate::ir::{AttrValue, DType, Graph, GraphId, TensorType};
+use crate::ir::{AttrValue, DType, Graph, GraphId, Model, Node, OpKind, TensorType};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Eval, Operator};
 
@@ -17,6 +17,36 @@ pub(super) const CALL_ONCE: Operator = Operator::new(infer_call_once, Eval::Cont
 pub(super) const COMPOSITE: Operator = Operator::new(infer_composite, Eval::Control);
 /// STABLEHLO_CASE.
 pub(super) const CASE: Operator = Operator::new(infer_case, Eval::Control);
+
+/// The graphs that a node calls.
+pub fn callees(node: &Node) -> Vec<GraphId> {
+    let mut targets = vec![];
+    for (_, value) in node.attrs.iter() {
+        match value {
+            AttrValue::Graph(g) => targets.push(*g),
+            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => {
+                targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId))
+            }
+            _ => {}
+        }
+    }
+    targets
+}
+
+/// The graph `entry` and all that it calls, directly or not, callers first where graphs do not call each other in turn.
+pub fn called_graphs(model: &Model, entry: GraphId) -> Vec<GraphId> {
+    let mut found = vec![entry];
+    let mut at = 0;
+    while let Some(&id) = found.get(at) {
+        at += 1;
+        for callee in model.graphs.get(id.index()).into_iter().flat_map(|g| &g.nodes).flat_map(callees) {
+            if callee.index() < model.graphs.len() && !found.contains(&callee) {
+                found.push(callee);
+            }
+        }
+    }
+    found
+}
 
 /// The graph that an attribute names.
 pub(super) fn target<'a>(call: &Call<'a>, name: &str) -> Result<&'a Graph, CompileError> {

@@ -55,11 +55,12 @@ impl Conv3d {
     }
 
     /// The element of the larger side that element `o` of the other meets at tap `k`, along axis `d`.
-    fn meets(&self, d: usize, o: usize, k: usize) -> Option<usize> {
+    pub(crate) fn meets(&self, d: usize, o: usize, k: usize) -> Option<usize> {
         (o * self.stride[d] + k * self.dilation[d]).checked_sub(self.pad[d]).filter(|i| *i < self.input[d])
     }
 
-    fn taps(&self) -> impl Iterator<Item = [usize; 3]> + use<> {
+    /// Taps of the filter in the order of its weights.
+    pub(crate) fn taps(&self) -> impl Iterator<Item = [usize; 3]> + use<> {
         let k = self.kernel;
         (0..k[0]).flat_map(move |a| (0..k[1]).flat_map(move |b| (0..k[2]).map(move |c| [a, b, c])))
     }
@@ -70,7 +71,8 @@ fn place(row: usize, s: [usize; 3]) -> (usize, [usize; 3]) {
     (row / (s[0] * s[1] * s[2]), [row / (s[1] * s[2]) % s[0], row / s[2] % s[1], row % s[2]])
 }
 
-fn forward(call: &Call<'_>) -> Result<(Conv3d, usize, usize), CompileError> {
+/// Geometry, input and output channels of CONV_3D.
+pub(crate) fn forward(call: &Call<'_>) -> Result<(Conv3d, usize, usize), CompileError> {
     let [n, d, h, w, c] = call.dims::<5>(0)?;
     let [kd, kh, kw, ci, co] = call.dims::<5>(1)?;
     if ci != c || c == 0 {
@@ -115,7 +117,8 @@ fn add_products(acc: &mut [f32], x: &[f32], w: &[f32]) {
     }
 }
 
-fn backward(call: &Call<'_>) -> Result<(Conv3d, usize, usize), CompileError> {
+/// Geometry, input and output channels of CONV_3D_TRANSPOSE.
+pub(crate) fn backward(call: &Call<'_>) -> Result<(Conv3d, usize, usize), CompileError> {
     let sizes = call.ints(0, 5)?;
     let [kd, kh, kw, co, ci] = call.dims::<5>(1)?;
     let [n, d, h, w, c] = call.dims::<5>(2)?;

@@ -54,16 +54,18 @@ fn eval(args: &Args<'_>) -> Results {
     }
 }
 
-/// MediaPipe's pooling options: whether borders are padded, strides and filter (width, height).
-struct Pool {
+/// MediaPipe's pooling options; pairs are height and width.
+pub(crate) struct Pool {
     same: bool,
-    stride: [usize; 2],
-    filter: [usize; 2],
+    /// Steps between windows.
+    pub(crate) stride: [usize; 2],
+    /// Sizes of a window.
+    pub(crate) filter: [usize; 2],
 }
 
 impl Pool {
     /// `TfLitePoolParams`: padding (1 SAME, 2 VALID), stride width and height, filter width and height, activation.
-    fn parse(call: &Call<'_>) -> Result<Pool, CompileError> {
+    pub(crate) fn parse(call: &Call<'_>) -> Result<Pool, CompileError> {
         let words: Vec<i32> = options(call).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
         let size = |i: usize| {
             words
@@ -83,7 +85,8 @@ impl Pool {
         if self.same { n.div_ceil(self.stride[d]) } else { (n + self.stride[d]).saturating_sub(self.filter[d]) / self.stride[d] }
     }
 
-    fn pad(&self, d: usize, n: usize) -> usize {
+    /// Padding in front of `n` elements along axis `d`.
+    pub(crate) fn pad(&self, d: usize, n: usize) -> usize {
         if self.same { ((self.output(d, n).max(1) - 1) * self.stride[d] + self.filter[d]).saturating_sub(n) / 2 } else { 0 }
     }
 }

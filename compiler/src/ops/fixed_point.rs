@@ -55,6 +55,12 @@ impl Fixed {
         Fixed { m: m as i32, e }
     }
 
+    /// The same for values of either sign: scales of weights may be negative.
+    pub fn signed(value: f64) -> Fixed {
+        let f = Fixed::new(value.abs());
+        if value < 0.0 { Fixed { m: -f.m, ..f } } else { f }
+    }
+
     /// `x` times this multiplier.
     pub fn apply(self, x: i32, rounding: Rounding) -> i32 {
         let (left, right) = (self.e.max(0) as u32, (-self.e).max(0) as u32);

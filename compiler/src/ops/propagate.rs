@@ -5,9 +5,11 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{AttrValue, GraphId, Model, OpKind, TensorId, TensorType};
+use crate::ir::{Graph, GraphId, Model, Node, OpKind, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
+use crate::ops::control::callees;
 use crate::ops::eval::is_control;
+use crate::ops::list_update::list_update;
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer, operator};
@@ -89,7 +91,7 @@ impl Pass {
             return Ok(());
         }
         let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
-        let targets = targets(node);
+        let targets = callees(node);
         let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
         for target in targets {
             if target.index() >= model.graphs.len() || self.done.contains(&target) {
@@ -119,6 +121,9 @@ impl Pass {
     ) -> Result<Vec<TensorType>, CompileError> {
         let graph = &model.graphs[id.index()];
         let node = &graph.nodes[index];
+        if let Some(ty) = self.updated_list(id, graph, node) {
+            return Ok(vec![ty]);
+        }
         let (types, values) = {
             let call = Call::with(model, id, node, index, |t| {
                 let tensor = graph.tensor(t);
@@ -144,10 +149,18 @@ impl Pass {
         Ok(types)
     }
 
+    /// The type of a list with an item replaced, where both are known: the parts between which it stands are not.
+    fn updated_list(&self, id: GraphId, graph: &Graph, node: &Node) -> Option<TensorType> {
+        let u = list_update(graph, node).filter(|u| [u.list, u.item].iter().all(|t| !self.out.dynamic.contains(&(id, *t))))?;
+        let declared = graph.ty(*node.outputs.first()?);
+        let ty = graph.ty(u.list);
+        (declared.dtype == ty.dtype).then(|| TensorType { quant: declared.quant.clone(), ..ty.clone() })
+    }
+
     /// Whether the node calls a graph whose results have shapes known only at run time.
     fn calls_dynamic(&self, model: &Model, node: &crate::ir::Node) -> bool {
         is_control(node.op)
-            && targets(node)
+            && callees(node)
                 .into_iter()
                 .filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph)))
                 .any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
@@ -185,28 +198,14 @@ impl Pass {
 fn adopt_type(model: &mut Model, id: GraphId, index: usize) {
     let graph = &mut model.graphs[id.index()];
     let node = &graph.nodes[index];
-    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some() {
+    if !matches!(node.op, OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum) || node.tail.is_some()
+    {
         return;
     }
     if let (Some(Some(x)), Some(y)) = (node.inputs.first(), node.outputs.first()) {
         let dtype = graph.ty(*x).dtype;
         graph.tensors[y.index()].ty.dtype = dtype;
     }
-}
-
-/// The graphs that a node calls.
-fn targets(node: &crate::ir::Node) -> Vec<GraphId> {
-    let mut targets = vec![];
-    for (_, value) in node.attrs.iter() {
-        match value {
-            AttrValue::Graph(g) => targets.push(*g),
-            AttrValue::Ints(v) if node.op == OpKind::StablehloCase => {
-                targets.extend(v.iter().filter_map(|g| u32::try_from(*g).ok()).map(GraphId))
-            }
-            _ => {}
-        }
-    }
-    targets
 }
 
 /// Whether the result's shape comes from a value that is known, whatever the operands' shapes are.

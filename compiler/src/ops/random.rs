@@ -55,7 +55,18 @@ fn uniform(word: u32) -> f32 {
     f32::from_bits(127 << 23 | word & 0x7f_ffff) - 1.0
 }
 
-fn seeds(call: &Call<'_>) -> (u64, u64) {
+/// 20 bits of the first word and the second as a number in [0, 1).
+fn uniform_f64(high: u32, low: u32) -> f64 {
+    f64::from_bits(1023 << 52 | u64::from(high & 0xf_ffff) << 32 | u64::from(low)) - 1.0
+}
+
+/// Blocks by which a draw of `samples` numbers for each of `rows` moves its stream on: many more than it takes, as in LiteRT.
+pub(crate) fn multinomial_blocks(rows: usize, samples: usize) -> u64 {
+    (rows * samples.next_multiple_of(4)) as u64 * 2 * 256
+}
+
+/// The two seeds of an operator.
+pub(crate) fn seeds(call: &Call<'_>) -> (u64, u64) {
     match (call.attrs.int("seed", 0) as u64, call.attrs.int("seed2", 0) as u64) {
         (0, 0) => (0x7466_6c63, 1),
         s => s,
@@ -122,7 +133,8 @@ fn multinomial(args: &Args<'_>, state: &mut State) -> Results {
     let [_, classes] = args.call.dims::<2>(0)?;
     let logits = args.floats(0)?;
     let samples = args.ty().shape[1];
-    let mut g = stream(args, state, args.ty().elements() as u64);
+    let mut g = stream(args, state, multinomial_blocks(args.ty().shape[0], samples));
+    let mut words = [0; 4];
     let mut out: Vec<i64> = vec![];
     for row in logits.chunks_exact(classes) {
         let max = row.iter().copied().filter(|v| v.is_finite()).fold(f32::NEG_INFINITY, f32::max);
@@ -135,8 +147,11 @@ fn multinomial(args: &Args<'_>, state: &mut State) -> Results {
             })
             .collect();
         for _ in 0..samples {
-            let w = g.next();
-            let at = (w[0] as f64 + w[1] as f64 / 4294967296.0) / 4294967296.0 * total;
+            let half = 2 * (out.len() % 2);
+            if half == 0 {
+                words = g.next();
+            }
+            let at = uniform_f64(words[half], words[half + 1]) * total;
             out.push(sums.partition_point(|s| *s <= at).min(classes - 1) as i64);
         }
     }

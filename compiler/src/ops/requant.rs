@@ -70,7 +70,7 @@ pub struct Requant {
 
 impl Requant {
     /// For an output of type `output`, an input scale, and weight scales. `scaling` is chosen by the operator, which knows
-    /// which of LiteRT's kernels runs; where a scale is 256 or more, XNNPACK refuses and TFLite's kernel runs.
+    /// which of LiteRT's kernels runs; where a scale is 256 or more, or one of the weights is not positive, XNNPACK refuses and TFLite's kernel runs.
     pub fn new(
         call: &Call<'_>,
         output: &TensorType,
@@ -81,9 +81,10 @@ impl Requant {
     ) -> Result<Requant, CompileError> {
         let (so, zo) = call.quant(output)?;
         let scales: Vec<f32> = weight_scales.iter().map(|sw| input_scale * sw / so).collect();
-        let fixed = weight_scales.iter().map(|sw| Fixed::new(input_scale as f64 * *sw as f64 / so as f64)).collect();
+        let fixed = weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect();
+        let taken = scales.iter().all(|s| *s < 256.0) && weight_scales.iter().all(|s| *s > 0.0 && s.is_normal());
         let scaling = match scaling {
-            Scaling::Float if scales.iter().any(|s| !(*s < 256.0)) => Scaling::Fixed(Rounding::HalfUp),
+            Scaling::Float if !taken => Scaling::Fixed(Rounding::HalfUp),
             s => s,
         };
         let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };

@@ -22,19 +22,28 @@ pub const BIDIRECTIONAL: Operator = Operator::new(infer_both, Eval::Stateful(eva
 /// SVDF.
 pub const SVDF: Operator = Operator::new(infer_svdf, Eval::Stateful(eval_svdf));
 
-/// Operand numbers of one direction: weights, recurrent weights, bias, state, auxiliary weights.
-struct Layout {
-    operands: [usize; 5],
-    backward: bool,
+/// Operand numbers of one direction.
+pub struct Layout {
+    /// Weights, recurrent weights, bias, state, auxiliary weights.
+    pub operands: [usize; 5],
+    /// From the last step to the first.
+    pub backward: bool,
 }
 
-const ONE: Layout = Layout { operands: [1, 2, 3, 4, usize::MAX], backward: false };
+/// Operands of RNN and UNIDIRECTIONAL_SEQUENCE_RNN.
+pub const ONE: Layout = Layout { operands: [1, 2, 3, 4, usize::MAX], backward: false };
 /// Operands: input, forward (weights, recurrent, bias, state), backward likewise, auxiliary input, its two weights.
-const BOTH: [Layout; 2] = [Layout { operands: [1, 2, 3, 4, 10], backward: false }, Layout { operands: [5, 6, 7, 8, 11], backward: true }];
-const AUX: usize = 9;
+pub const BOTH: [Layout; 2] =
+    [Layout { operands: [1, 2, 3, 4, 10], backward: false }, Layout { operands: [5, 6, 7, 8, 11], backward: true }];
+/// The auxiliary input.
+pub const AUX: usize = 9;
 
 impl Layout {
-    fn check(&self, call: &Call<'_>) -> Result<usize, CompileError> {
+    /// Checks the operands of this direction and gives the number of units.
+    ///
+    /// # Errors
+    /// Where types or shapes do not fit.
+    pub fn check(&self, call: &Call<'_>) -> Result<usize, CompileError> {
         let (batch, _, input) = sequence(call, 0)?;
         let [w, r, bias, state, aux] = self.operands;
         let [units, _] = call.dims::<2>(w)?;
@@ -132,16 +141,25 @@ fn eval_both(args: &Args<'_>, state: &mut State) -> Results {
 }
 
 /// Sizes of an SVDF.
-struct Svdf {
-    batch: usize,
-    input: usize,
-    filters: usize,
-    memory: usize,
-    rank: usize,
+pub struct Svdf {
+    /// Sequences.
+    pub batch: usize,
+    /// Elements of the input.
+    pub input: usize,
+    /// Filters: units times rank.
+    pub filters: usize,
+    /// Steps that are remembered.
+    pub memory: usize,
+    /// Filters of a unit.
+    pub rank: usize,
 }
 
 impl Svdf {
-    fn new(call: &Call<'_>) -> Result<Svdf, CompileError> {
+    /// The sizes of a call.
+    ///
+    /// # Errors
+    /// Where they do not fit each other.
+    pub fn new(call: &Call<'_>) -> Result<Svdf, CompileError> {
         let ([batch, input], [filters, wi], [wf, memory]) = (call.dims::<2>(0)?, call.dims::<2>(1)?, call.dims::<2>(2)?);
         let rank = call.size_attr("rank", 0)?;
         if wi != input || wf != filters || filters % rank != 0 || memory == 0 || call.input(4)?.shape != [batch, memory * filters] {
@@ -193,7 +211,10 @@ fn infer_svdf(call: &Call<'_>) -> Inferred {
 }
 
 /// Multipliers of feature sums and of time sums.
-fn svdf_multipliers(call: &Call<'_>) -> Result<(Fixed, Fixed), CompileError> {
+///
+/// # Errors
+/// Where a scale is missing.
+pub fn svdf_multipliers(call: &Call<'_>) -> Result<(Fixed, Fixed), CompileError> {
     let ((si, _), (so, _)) = (call.quant(call.input(0)?)?, call.quant(call.output(0)?)?);
     let (sf, st, ss) = (scale(call, call.input(1)?)?, scale(call, call.input(2)?)?, scale(call, call.input(4)?)?);
     Ok((Fixed::new(si as f64 * sf as f64 / ss as f64), Fixed::new(ss as f64 * st as f64 / so as f64)))

@@ -136,7 +136,7 @@ fn rsqrt(p: Params, q: i32) -> i32 {
 
 /// Multiplier and (left) shift of `1 / sqrt(input)`, by Newton's method in fixed point.
 /// Source: TFLite, `kernels/internal/common.h`, `GetInvSqrtQuantizedMultiplierExp` with a reverse shift of -1.
-pub(super) fn inverse_sqrt_multiplier(input: i32) -> (i32, i32) {
+pub fn inverse_sqrt_multiplier(input: i32) -> (i32, i32) {
     if input <= 1 {
         return (i32::MAX, 0);
     }

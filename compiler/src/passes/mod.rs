@@ -2,10 +2,13 @@
 //!
 //! A pass takes a verified graph and gives a verified graph that computes the same outputs; the driver checks both.
 
+pub mod bind_constants;
 pub mod fold_constants;
 pub mod fold_pad;
+pub mod fuse_list_update;
 pub mod fuse_pointwise;
 pub mod fuse_tail;
+pub mod inline_calls;
 pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;

@@ -119,7 +119,7 @@ pub fn folded_bias(spec: &ConvSpec, caps: &Caps, bias: Option<&[i32]>, weights: 
 /// Sum of the 8-bit weights of each output channel, less their zero points.
 pub fn weight_sums(spec: &ConvSpec, weights: &[u8]) -> Vec<i32> {
     let taps = spec.taps();
-    (0..spec.output[2]).map(|n| (0..taps).map(|i| spec.weights.centered(weights, n * taps + i)).sum()).collect()
+    (0..spec.output[2]).map(|n| spec.weights.sum_centered(&weights[n * taps..(n + 1) * taps])).collect()
 }
 
 /// Builds the kernel.

@@ -92,9 +92,19 @@ pub fn grain(spec: &DepthwiseSpec) -> usize {
 pub fn pack_b(spec: &DepthwiseSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
     let taps = spec.kernel[0] * spec.kernel[1];
     assert_eq!(weights.len(), taps * spec.channels() * spec.weights.bytes(), "size of the weights");
-    match DotPath::new(spec, caps) {
+    let out = match DotPath::new(spec, caps) {
         Some(dot) => dot.pack(weights),
         None => TapPath::new(spec, caps).pack(weights),
+    };
+    debug_assert_eq!(out.len(), packed_bytes(spec, caps));
+    out
+}
+
+/// Size of what [`pack_b`] gives, in bytes.
+pub fn packed_bytes(spec: &DepthwiseSpec, caps: &Caps) -> usize {
+    match DotPath::new(spec, caps) {
+        Some(dot) => dot.packed_bytes(),
+        None => TapPath::new(spec, caps).packed_bytes(),
     }
 }
 

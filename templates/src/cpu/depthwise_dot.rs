@@ -118,10 +118,16 @@ impl<'a> DotPath<'a> {
         self.blocks() * self.block_bytes()
     }
 
+    /// Size of what [`DotPath::pack`] gives, in bytes.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        let offsets = if self.variants.len() > 1 { self.spec.output[0] * 4 } else { 0 };
+        self.variants.len() * self.variant_bytes() + offsets
+    }
+
     /// Weights of every variant, then, where there are several, the offset of the variant of each output row.
     pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
         let (spec, lanes) = (self.spec, usize::from(self.lanes));
-        let mut out = vec![];
+        let mut out = Vec::with_capacity(self.packed_bytes());
         let centered = |ky: usize, kx: usize, n: usize| spec.weights.centered(weights, spec.weight_index(ky, kx, n));
         for variant in &self.variants {
             for block in 0..self.blocks() {

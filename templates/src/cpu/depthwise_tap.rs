@@ -90,7 +90,8 @@ impl<'a> TapPath<'a> {
         self.spec.kernel[0] * self.spec.kernel[1] * self.vector_bytes()
     }
 
-    pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
+    /// First channel and number of channels of each packed block.
+    fn starts(&self) -> Vec<(usize, usize)> {
         let spec = self.spec;
         let (full, rest) = self.blocks();
         let mut starts = vec![];
@@ -102,8 +103,18 @@ impl<'a> TapPath<'a> {
                 starts.push((first + full * self.block, rest));
             }
         }
-        let mut out = Vec::with_capacity(starts.len() * self.block_bytes());
-        for (start, active) in starts {
+        starts
+    }
+
+    /// Size of what [`TapPath::pack`] gives, in bytes.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.starts().len() * self.block_bytes()
+    }
+
+    pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
+        let spec = self.spec;
+        let mut out = Vec::with_capacity(self.packed_bytes());
+        for (start, active) in self.starts() {
             for ky in 0..spec.kernel[0] {
                 for kx in 0..spec.kernel[1] {
                     for lane in 0..usize::from(self.lanes) {

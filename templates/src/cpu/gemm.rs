@@ -142,7 +142,7 @@ pub fn activation_shift(spec: &GemmSpec, caps: &Caps) -> i32 {
 
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
 pub fn weight_sums(spec: &GemmSpec, weights: &[u8]) -> Vec<i32> {
-    (0..spec.n).map(|n| (0..spec.k).map(|k| spec.weights.centered(weights, n * spec.k + k)).sum()).collect()
+    (0..spec.n).map(|n| spec.weights.sum_centered(&weights[n * spec.k..(n + 1) * spec.k])).collect()
 }
 
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ_k w[n, k]`, where `shift` is what this target's

@@ -53,6 +53,13 @@ impl WeightFormat {
         }
     }
 
+    /// Sum of 8-bit weights less their zero point; wraps as i32 arithmetic does.
+    pub(crate) fn sum_centered(self, weights: &[u8]) -> i32 {
+        let flip = if matches!(self, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
+        let sum = weights.iter().fold(0i32, |sum, w| sum.wrapping_add(i32::from((w ^ flip) as i8)));
+        sum.wrapping_sub(self.signed_zero_point().wrapping_mul(weights.len() as i32))
+    }
+
     /// Weight `i` of an 8-bit array less its zero point.
     pub(crate) fn centered(self, weights: &[u8], i: usize) -> i32 {
         i32::from(self.signed_byte(weights, i)) - self.signed_zero_point()
@@ -216,22 +223,41 @@ impl Scheme {
     /// Appends the packed weights of a run of `k` elements for `nr` columns; `index(n, k)` is the position in `weights`, None where the column
     /// does not exist.
     pub(crate) fn pack_run(&self, out: &mut Vec<u8>, weights: &[u8], nr: usize, k: usize, index: impl Fn(usize, usize) -> Option<usize>) {
-        let kr = self.kr();
-        for s in 0..self.steps(k) {
-            let start = self.step_start(s, k);
-            for n in 0..nr {
-                for j in start..start + kr {
-                    let exists = j < k && j >= s * kr;
-                    let i = if exists { index(n, j) } else { None };
-                    match self.weights {
-                        WeightFormat::F32 | WeightFormat::F16 => {
-                            let bytes = self.weights.bytes();
-                            match i {
-                                Some(i) => out.extend_from_slice(&weights[i * bytes..][..bytes]),
-                                None => out.extend_from_slice(&[0; 4][..bytes]),
-                            }
-                        }
-                        _ => out.push(i.map_or(0, |i| self.weights.signed_byte(weights, i)) as u8),
+        match self.kr() * self.weights.bytes() {
+            1 => self.pack_groups::<1>(out, weights, nr, k, index),
+            2 => self.pack_groups::<2>(out, weights, nr, k, index),
+            _ => self.pack_groups::<4>(out, weights, nr, k, index),
+        }
+    }
+
+    /// [`Scheme::pack_run`] where the elements of a step for one column are `G` bytes. Positions are affine in k.
+    fn pack_groups<const G: usize>(
+        &self,
+        out: &mut Vec<u8>,
+        weights: &[u8],
+        nr: usize,
+        k: usize,
+        index: impl Fn(usize, usize) -> Option<usize>,
+    ) {
+        let (kr, bytes) = (self.kr(), self.weights.bytes());
+        debug_assert_eq!(G, kr * bytes);
+        let flip = if matches!(self.weights, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
+        let steps = self.steps(k);
+        let from = out.len();
+        out.resize(from + steps * nr * G, 0);
+        let groups = out[from..].as_chunks_mut::<G>().0;
+        for n in 0..nr {
+            // A column whose elements lie side by side goes group by group; what remains, element by element.
+            let row = (k > 0).then(|| index(n, 0)).flatten().filter(|i| index(n, k - 1) == Some(i + k - 1)).and_then(|i| weights.get(i * bytes..(i + k) * bytes));
+            let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
+            for (to, group) in groups[n..].iter_mut().step_by(nr).zip(row) {
+                *to = group.map(|w| w ^ flip);
+            }
+            for s in row.len()..steps {
+                let start = self.step_start(s, k);
+                for (j, to) in (start..start + kr).zip(groups[s * nr + n].chunks_exact_mut(bytes)) {
+                    if let Some(i) = if j < k && j >= s * kr { index(n, j) } else { None } {
+                        to.iter_mut().zip(&weights[i * bytes..]).for_each(|(t, w)| *t = w ^ flip);
                     }
                 }
             }

@@ -87,6 +87,16 @@ fn exp2(b: &mut Builder, x: Value) -> Value {
     b.mul(p, f)
 }
 
+/// e^x of an f64, to about 40 bits; beyond 2^±1000 the result stays there.
+pub(crate) fn exp(b: &mut Builder, x: Value) -> Value {
+    let log2e = c(b, std::f64::consts::LOG2_E);
+    let x = b.mul(x, log2e);
+    let (lo, hi) = (c(b, -1000.0), c(b, 1000.0));
+    let x = b.max(lo, x);
+    let x = b.min(hi, x);
+    exp2(b, x)
+}
+
 /// C's `powf` of f32 scalars.
 pub(super) fn pow(b: &mut Builder, x: Value, y: Value) -> Value {
     let (x, y) = (wide(b, x), wide(b, y));

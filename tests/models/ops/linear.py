@@ -46,12 +46,6 @@ def dense_variable(net):
     net.outputs(net.op("FULLY_CONNECTED", [x(net, (3, 20)), x(net, (9, 20)), -1], ("f32", None), "FullyConnectedOptions"))
 
 
-def conv3d(net):
-    w = net.const(net.rng.normal(0, 0.15, (2, 3, 3, 4, 6)), "f32")
-    b = net.const(net.rng.normal(0, 0.5, 6), "f32")
-    net.outputs(net.op("CONV_3D", [x(net, (1, 4, 6, 5, 4)), w, b], ("f32", None), "Conv3DOptions", padding=SAME, strideD=1, strideH=2, strideW=1))
-
-
 def models():
     """Pairs of name and maker."""
     yield "conv_f32_3x3_same", one(conv, (1, 9, 8, 7), cout=19)
@@ -139,8 +133,6 @@ def models():
     yield "transpose_conv_i8c_3x3_s2", one_transposed((1, 5, 4, 6), 8, "i8c")
     yield "transpose_conv_i8c_2x2_s2_valid", one_transposed((1, 4, 5, 7), 6, "i8c", k=(2, 2), padding=VALID)
     yield "transpose_conv_u8_3x3_s2", one_transposed((1, 5, 4, 6), 8, "u8")
-    yield "conv_3d_f32", conv3d
-
     yield "batch_matmul_f32", matmul((2, 7, 12), (2, 12, 9))
     yield "batch_matmul_f32_adjoint_x", matmul((2, 12, 7), (2, 12, 9), adjX=True)
     yield "batch_matmul_f32_adjoint_y", matmul((1, 3, 6, 16), (1, 3, 5, 16), adjY=True)

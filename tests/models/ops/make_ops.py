@@ -3,8 +3,8 @@
 
 usage: make_ops.py [NAME ...]        (all models where no name is given; about three minutes)
 
-Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py and
-networks.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
+Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py,
+rare.py and networks.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
 """
 import pathlib
 import sys
@@ -18,12 +18,13 @@ import movement
 import networks
 import pointwise
 import quantized
+import rare
 from net import Net
 
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, networks, quantized):
+    for family in (linear, pointwise, movement, rare, networks, quantized):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

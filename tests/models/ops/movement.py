@@ -63,11 +63,6 @@ def embedding(net):
     net.outputs(net.op("EMBEDDING_LOOKUP", [net.input("i32", (6,)), table], ("f32", None)))
 
 
-def scatter_nd(net):
-    parts = [net.const([[1], [4], [6]], "i32"), x(net, (3, 5)), net.const([8, 5], "i32")]
-    net.outputs(net.op("SCATTER_ND", parts, ("f32", None), "ScatterNdOptions"))
-
-
 def one_hot(net):
     parts = [net.input("i32", (3, 4)), net.const(8, "i32"), net.const(1.5, "f32"), net.const(-0.5, "f32")]
     net.outputs(net.op("ONE_HOT", parts, ("f32", None), "OneHotOptions", axis=-1))
@@ -88,10 +83,6 @@ def shaped(net):
     net.outputs(net.op("SHAPE", [source], ("i32", None), "ShapeOptions", outType=DTYPES["i32"][0]), net.op("RANK", [source], ("i32", None), "RankOptions"))
 
 
-def top_k(net):
-    net.outputs(*net.op("TOPK_V2", [x(net, (4, 40)), net.const(5, "i32")], [("f32", None), ("i32", None)], "TopKV2Options"))
-
-
 def pad_v2(dtype, value):
     def make(net):
         parts = [x(net, (1, 4, 5, 3), dtype), net.const([[0, 0], [1, 2], [2, 0], [0, 1]], "i32"), net.const(value, dtype, quant(dtype))]
@@ -102,16 +93,6 @@ def pad_v2(dtype, value):
 def update_slice(net):
     parts = [x(net, (6, 5)), x(net, (2, 3)), net.const([3, 1], "i32")]
     net.outputs(net.op("DYNAMIC_UPDATE_SLICE", parts, ("f32", None), "DynamicUpdateSliceOptions"))
-
-
-def reverse_sequence(net):
-    parts = [x(net, (3, 6, 4)), net.const([2, 6, 1], "i32")]
-    net.outputs(net.op("REVERSE_SEQUENCE", parts, ("f32", None), "ReverseSequenceOptions", seqDim=1, batchDim=0))
-
-
-def segment_sum(net):
-    parts = [x(net, (6, 5)), net.const([0, 0, 1, 1, 1, 2], "i32")]
-    net.outputs(net.op("SEGMENT_SUM", parts, ("f32", None), "SegmentSumOptions"))
 
 
 def strided(shape, begin, end, steps, dtype="f32", **masks):
@@ -165,25 +146,20 @@ def models():
     yield "gather_f32_input_indices", gather_input
     yield "gather_nd_f32", gather_nd
     yield "embedding_lookup_f32", embedding
-    yield "scatter_nd_f32", scatter_nd
     yield "one_hot_f32", one_hot
     yield "tile_f32", move("TILE", (2, 3, 5), ([2, 1, 3],), options="TileOptions")
     yield "broadcast_to_f32", move("BROADCAST_TO", (3, 1, 5), ([2, 3, 4, 5],), options="BroadcastToOptions")
     yield "reverse_v2_f32", move("REVERSE_V2", (3, 4, 5), ([1],), options="ReverseV2Options")
-    yield "reverse_sequence_f32", reverse_sequence
     yield "space_to_depth_f32", move("SPACE_TO_DEPTH", (1, 4, 6, 3), options="SpaceToDepthOptions", blockSize=2)
     yield "depth_to_space_f32", move("DEPTH_TO_SPACE", (1, 3, 4, 12), options="DepthToSpaceOptions", blockSize=2)
     yield "depth_to_space_i8", move("DEPTH_TO_SPACE", (1, 3, 4, 12), (), "i8", "DepthToSpaceOptions", blockSize=2)
     yield "space_to_batch_nd_f32", move("SPACE_TO_BATCH_ND", (1, 5, 6, 3), ([2, 2], [[1, 0], [0, 2]]), options="SpaceToBatchNDOptions")
     yield "batch_to_space_nd_f32", move("BATCH_TO_SPACE_ND", (4, 3, 4, 3), ([2, 2], [[1, 0], [0, 2]]), options="BatchToSpaceNDOptions")
     yield "zeros_like_f32", move("ZEROS_LIKE", (3, 5), options="ZerosLikeOptions")
-    yield "matrix_diag_f32", move("MATRIX_DIAG", (2, 5), options="MatrixDiagOptions")
     yield "fill_f32", fill
     yield "range_f32", ranged
     yield "shape_and_rank", shaped
-    yield "topk_v2_f32", top_k
     yield "dynamic_update_slice_f32", update_slice
-    yield "segment_sum_f32", segment_sum
     yield "resize_bilinear_f32", resize("RESIZE_BILINEAR", (1, 4, 5, 3), [7, 10])
     yield "resize_bilinear_f32_half_pixel", resize("RESIZE_BILINEAR", (1, 4, 5, 7), [9, 8], halfPixelCenters=True)
     yield "resize_bilinear_f32_align_corners", resize("RESIZE_BILINEAR", (2, 4, 5, 3), [8, 11], alignCorners=True)

@@ -205,6 +205,4 @@ def models():
     yield "log_softmax_i8", unary("LOG_SOFTMAX", (3, 35), "i8", q=(16 / 256, 127), options="LogSoftmaxOptions")
     yield "l2_normalization_f32", unary("L2_NORMALIZATION", (3, 4, 11), options="L2NormOptions")
     yield "l2_normalization_i8", unary("L2_NORMALIZATION", (3, 33), "i8", q=(1 / 128, 0), source=(0.03, 0), options="L2NormOptions")
-    yield "local_response_normalization_f32", unary("LOCAL_RESPONSE_NORMALIZATION", (1, 3, 4, 16), options="LocalResponseNormalizationOptions",
-                                                    radius=3, bias=1.0, alpha=0.3, beta=0.75)
     yield "cumsum_f32", lambda net: net.outputs(net.op("CUMSUM", [x(net, (4, 7, 3)), net.const(1, "i32")], ("f32", None), "CumsumOptions", exclusive=True))

@@ -57,6 +57,15 @@ def dense_shifted(net):
     net.outputs(net.op("FULLY_CONNECTED", [x(net, (4, 37), "i8"), w, b], ("i8", (0.04, 3)), "FullyConnectedOptions"))
 
 
+def conv_of_negative_scales(net):
+    """CONV_2D of int8 with some scales below zero, which XNNPACK refuses for all channels."""
+    scales = net.rng.uniform(0.4, 1.6, 9) / 400 * np.where(np.arange(9) % 3 == 1, -1, 1)
+    w = net.const(net.rng.integers(-127, 128, (9, 3, 3, 5)), "i8", (scales, [0] * 9, 0))
+    b = net.const(net.rng.integers(-4000, 4000, 9), "i32", (scales * 0.0213, [0] * 9, 0))
+    net.outputs(net.op("CONV_2D", [x(net, (2, 8, 7, 5), "i8"), w, b], ("i8", (0.052, 4)), "Conv2DOptions", strideH=1, strideW=1,
+                       dilationHFactor=1, dilationWFactor=1))
+
+
 def matmul_of(left, right, shapes, constant=False, result=None, q=None, **options):
     """BATCH_MATMUL of two types."""
     def make(net):
@@ -100,6 +109,7 @@ def models():
     yield "depthwise_hybrid_5x5_valid", one(depthwise, (1, 9, 8, 18), "hybridc", k=(5, 5), padding=VALID)
     yield "transpose_conv_hybrid_batch2", one_transposed((2, 4, 5, 6), 7, "hybridc")
     yield "transpose_conv_i16c", one_transposed((1, 4, 5, 6), 7, "i16c")
+    yield "conv_i8c_negative_scales", conv_of_negative_scales
     yield "conv_i16c_1x1", one(conv, (1, 6, 5, 21), "i16c", cout=9, k=(1, 1), activation="relu")
     yield "conv_i16c_s2_valid_batch2", one(conv, (2, 9, 8, 4), "i16c", cout=6, stride=(2, 2), padding=VALID)
     yield "depthwise_i16c_multiplier2", one(depthwise, (1, 6, 7, 5), "i16c", multiplier=2)

@@ -9,15 +9,16 @@ use tflc::error::CompileError;
 use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
+use tflc::jit::{JitError, Options, host_target};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::target::Target;
+use tflc::target::{Cpu, Target, X86Level};
 use tflc_kir::interp::{self, Arg, Memory};
 use tflc_kir::{Elem, Type};
 use tflc_templates::text::{Cursor, Token};
 
 /// All commands by name.
-pub const COMMANDS: [(&str, Command); 5] =
-    [("parse", parse_model), ("verify", verify_model), ("pass", pass), ("eval", eval), ("kir-interp", kir_interp)];
+pub const COMMANDS: [(&str, Command); 6] =
+    [("parse", parse_model), ("verify", verify_model), ("pass", pass), ("eval", eval), ("run", run_compiled), ("kir-interp", kir_interp)];
 
 /// `test parse`: the model as it prints, or the parser's error.
 fn parse_model(case: &Case<'_>) -> Result<String> {
@@ -154,4 +155,49 @@ fn kir_interp(case: &Case<'_>) -> Result<String> {
     }
     ensure!(!out.is_empty(), "there is no directive `;; run BEGIN .. END (ARGUMENTS)`");
     Ok(out)
+}
+
+/// `test run [RUNS]`: compiles a model for every CPU level that this machine has and runs it that many times (once where none is said) on random
+/// inputs, state kept in between; every run must agree with the reference evaluator. Gives the size of the state.
+fn run_compiled(case: &Case<'_>) -> Result<String> {
+    let runs: u64 = match case.args {
+        [] => 1,
+        [n] => n.parse().context("the header is `test run [RUNS]`")?,
+        _ => bail!("the header is `test run [RUNS]`"),
+    };
+    let model = parse(case.input)?;
+    verify(&model)?;
+    let mut state_bytes = 0;
+    for cpu in levels() {
+        let mut compiled = match Options::new().cpu(cpu).compile(model.clone()) {
+            Ok(m) => m,
+            Err(JitError::Compile(e @ (CompileError::Unsupported(_) | CompileError::InvalidModel { .. }))) => {
+                return Ok(format!("error: {e}"));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        state_bytes = compiled.program().state_bytes;
+        let mut evaluator = Evaluator::new(&model);
+        for seed in 0..runs {
+            let mut rng = Rng::new(seed);
+            let inputs: Vec<Value> = model.graphs[0].inputs.iter().map(|t| random_value(&mut rng, model.graphs[0].ty(*t))).collect();
+            let expected = evaluator.run(&inputs)?;
+            let mut outputs: Vec<Vec<u8>> = compiled.outputs().iter().map(|p| vec![0; p.ty.bytes()]).collect();
+            let given: Vec<&[u8]> = inputs.iter().map(Value::bytes).collect();
+            compiled.run(&given, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>())?;
+            let got = outputs.into_iter().zip(compiled.outputs()).map(|(data, port)| Value::from_bytes(port.ty.clone(), data.into()));
+            let got = got.collect::<Option<Vec<_>>>().context("an output of another size")?;
+            compare(&expected, &got, Tolerance::ROUNDING).with_context(|| format!("{cpu}, run {seed}"))?;
+        }
+    }
+    Ok(format!("{runs} run{} at every level; state {state_bytes} bytes", if runs == 1 { "" } else { "s" }))
+}
+
+/// The CPU levels that this machine runs.
+fn levels() -> Vec<Cpu> {
+    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
+    match host_target().cpu {
+        Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
+        cpu => vec![cpu],
+    }
 }

@@ -5,8 +5,15 @@ use super::{Generator, Planned, Steps};
 use tflc::ir::{Affine, AttrValue, Attrs, DType, OpKind, Quantization, TensorId, TensorType};
 use tflc::ops::Value;
 
-/// Weights: small floats, or quantised along `axis` for int8 and as a whole for uint8.
-fn weights(g: &mut Generator, dtype: DType, shape: Vec<usize>, axis: usize) -> TensorId {
+/// Weights for activations `x`: small floats, or quantised along `axis` for signed integers and as a whole for uint8. Inputs of the model may be floats that
+/// meet integers: of other floats, small differences would become steps.
+fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: usize) -> TensorId {
+    let activations = g.ty(x).dtype;
+    let dtype = match activations {
+        DType::Float32 if g.is_input(x) && g.rng.one_in(2) => DType::Int8,
+        DType::Int16 => DType::Int8,
+        other => other,
+    };
     let ty = TensorType { dtype, shape, quant: Quantization::None };
     match dtype {
         DType::Float32 => {
@@ -37,6 +44,10 @@ fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize) -> Option<
         (Some((s, _)), Some(q)) => {
             let scale: Vec<f32> = q.scale.iter().map(|w| w * s).collect();
             let quant = Quantization::Affine(Affine { zero_point: vec![0; scale.len()], scale, axis: 0 });
+            if g.ty(x).dtype == DType::Int16 {
+                let elements: Vec<i64> = (0..channels).map(|_| g.rng.between(-300_000, 300_000)).collect();
+                return Some(g.constant(Value::new(TensorType { dtype: DType::Int64, shape, quant }, elements)));
+            }
             let elements: Vec<i32> = (0..channels).map(|_| g.rng.between(-3000, 3000) as i32).collect();
             Some(g.constant(Value::new(TensorType { dtype: DType::Int32, shape, quant }, elements)))
         }
@@ -64,7 +75,7 @@ pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
     let ty = g.ty(x).clone();
     let groups = if ty.shape[3].is_multiple_of(2) && g.rng.one_in(6) { 2 } else { 1 };
     let (kh, kw, out) = (1 + g.rng.below(3), 1 + g.rng.below(3), groups * (1 + g.rng.below(10)));
-    let w = weights(g, ty.dtype, vec![out, kh, kw, ty.shape[3] / groups], 0);
+    let w = weights(g, x, vec![out, kh, kw, ty.shape[3] / groups], 0);
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new());
     let attrs = dilation(g, attrs);
@@ -79,7 +90,7 @@ pub(super) fn depthwise_conv_2d(g: &mut Generator) -> Option<Planned> {
     let multiplier = if g.rng.one_in(3) { 2 } else { 1 };
     let out = ty.shape[3] * multiplier;
     let (kh, kw) = (1 + g.rng.below(4), 1 + g.rng.below(4));
-    let w = weights(g, ty.dtype, vec![1, kh, kw, out], 3);
+    let w = weights(g, x, vec![1, kh, kw, out], 3);
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new().with("depth_multiplier", size(multiplier)));
     let attrs = dilation(g, attrs);
@@ -92,7 +103,7 @@ pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
     let x = g.pick(|t| is_real(t) && t.shape.len() >= 2)?;
     let ty = g.ty(x).clone();
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
-    let w = weights(g, ty.dtype, vec![out, k], 0);
+    let w = weights(g, x, vec![out, k], 0);
     let b = bias(g, x, w, out);
     let attrs = Attrs::new().with("keep_num_dims", AttrValue::Bool(g.rng.one_in(2))).with("weights_format", name("DEFAULT"));
     let attrs = activation(g, attrs);
@@ -114,13 +125,19 @@ pub(super) fn softmax(g: &mut Generator) -> Option<Planned> {
     let quant = match dtype {
         DType::Float32 => Quantization::None,
         DType::Int8 => Quantization::Affine(Affine::per_tensor(1.0 / 256.0, -128)),
+        DType::Int16 => Quantization::Affine(Affine::per_tensor(1.0 / 32768.0, 0)),
         _ => Quantization::Affine(Affine::per_tensor(1.0 / 256.0, 0)),
     };
     plan(OpKind::Softmax, [x], Attrs::new().with("beta", AttrValue::Float(1.0)), dtype, quant)
 }
 
+/// Whether both types are quantised, or neither.
+fn quantised_alike(a: &TensorType, b: &TensorType) -> bool {
+    a.quant.per_tensor().is_some() == b.quant.per_tensor().is_some()
+}
+
 pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
-    let a = g.pick(|t| matches!(t.dtype, DType::Float32 | DType::Int8) && t.shape.len() >= 2)?;
+    let a = g.pick(|t| matches!(t.dtype, DType::Float32 | DType::Int8 | DType::Int16) && t.shape.len() >= 2)?;
     let ty = g.ty(a).clone();
     let k = *ty.shape.last()?;
     let n = 1 + g.rng.below(9);
@@ -128,11 +145,19 @@ pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
     let mut shape = ty.shape.clone();
     let rank = shape.len();
     (shape[rank - 2], shape[rank - 1]) = if transposed { (n, k) } else { (k, n) };
-    let quant = match ty.dtype {
-        DType::Int8 => Quantization::Affine(Affine::per_tensor(0.01, 0)),
+    let right = if ty.dtype == DType::Float32 && g.is_input(a) && g.rng.one_in(2) { DType::Int8 } else { ty.dtype };
+    let quant = match right {
+        DType::Int8 => Quantization::Affine(Affine::per_tensor(0.01, if g.rng.one_in(3) { 5 } else { 0 })),
+        DType::Int16 => Quantization::Affine(Affine::per_tensor(1e-4, 0)),
         _ => Quantization::None,
     };
-    let b = g.random_constant(TensorType { dtype: ty.dtype, shape, quant });
+    // The other side of a product may be another value of the model.
+    let wanted = TensorType { dtype: right, shape, quant };
+    let found = g.pick(|t| t.dtype == wanted.dtype && t.shape == wanted.shape && quantised_alike(t, &wanted));
+    let b = match found {
+        Some(t) if right == ty.dtype => t,
+        _ => g.random_constant(wanted),
+    };
     let attrs = Attrs::new().with("adj_x", AttrValue::Bool(false)).with("adj_y", AttrValue::Bool(transposed));
     let quant = g.quantization(ty.dtype);
     plan(OpKind::BatchMatmul, [a, b], attrs, ty.dtype, quant)

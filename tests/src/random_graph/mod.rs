@@ -91,7 +91,8 @@ impl Generator {
     }
 
     fn inputs(&mut self) {
-        let dtype = *self.rng.choose(&[DType::Float32, DType::Float32, DType::Int8, DType::Int8, DType::UInt8, DType::Int32]);
+        use DType::{Float32, Int8, Int16, Int32, UInt8};
+        let dtype = *self.rng.choose(&[Float32, Float32, Float32, Int8, Int8, UInt8, Int16, Int32]);
         for i in 0..1 + self.rng.below(3) {
             let shape = self.shape();
             let ty = TensorType { dtype, shape, quant: self.quantization(dtype) };
@@ -119,6 +120,10 @@ impl Generator {
         let zero = match dtype {
             DType::Int8 => self.rng.between(-128, 127),
             DType::UInt8 => self.rng.between(0, 255),
+            DType::Int16 => {
+                let scale = 2e-4 * (1.0 + self.rng.below(1000) as f32 / 200.0);
+                return Quantization::Affine(Affine::per_tensor(scale, 0));
+            }
             _ => return Quantization::None,
         };
         // Mostly near the middle, as calibration gives it, at times at an end.
@@ -135,6 +140,11 @@ impl Generator {
             0 => None,
             n => Some(found[self.rng.below(n).max(self.rng.below(n))]),
         }
+    }
+
+    /// Whether a tensor is an input of the model: its value is the same however the model is run.
+    pub fn is_input(&self, t: TensorId) -> bool {
+        self.graph().inputs.contains(&t)
     }
 
     /// Adds a constant.

@@ -54,9 +54,9 @@ pub(super) fn unary(g: &mut Generator) -> Option<Planned> {
     use OpKind::*;
     let x = g.pick(is_number)?;
     let dtype = g.ty(x).dtype;
-    let smooth =
-        &[Relu, Relu6, ReluN1To1, Abs, Neg, Logistic, Tanh, HardSwish, Elu, Exp, Sqrt, Rsqrt, Square, Sin, Cos, LeakyRelu, Gelu, Log];
-    let steps = &[Floor, Ceil, Round, Sign];
+    let smooth = &[Relu, Relu6, ReluN1To1, Abs, Neg, Logistic, Tanh, HardSwish, Elu, Exp, Square, Sin, Cos, LeakyRelu, Gelu];
+    // These have jumps, or no bounded slope at zero.
+    let steps = &[Floor, Ceil, Round, Sign, Sqrt, Rsqrt, Log];
     let op = if g.steps == Steps::Any && g.rng.one_in(5) { *g.rng.choose(steps) } else { *g.rng.choose(smooth) };
     let attrs = match op {
         LeakyRelu => Attrs::new().with("alpha", AttrValue::Float(0.1)),
@@ -65,7 +65,8 @@ pub(super) fn unary(g: &mut Generator) -> Option<Planned> {
     };
     let fixed = |scale, int8, uint8| Quantization::Affine(Affine::per_tensor(scale, if dtype == DType::UInt8 { uint8 } else { int8 }));
     let quant = match op {
-        _ if !matches!(dtype, DType::Int8 | DType::UInt8) => Quantization::None,
+        Logistic | Tanh if dtype == DType::Int16 => fixed(1.0 / 32768.0, 0, 0),
+        _ if !matches!(dtype, DType::Int8 | DType::UInt8 | DType::Int16) => Quantization::None,
         Logistic => fixed(1.0 / 256.0, -128, 0),
         Tanh => fixed(1.0 / 128.0, 0, 128),
         Abs | Neg => g.ty(x).quant.clone(),

@@ -62,10 +62,10 @@ pub const RECIPES: &[Recipe] = &[
 
 /// Whether a type is a number that most operators take.
 pub(super) fn is_number(ty: &TensorType) -> bool {
-    matches!(ty.dtype, DType::Float32 | DType::Int8 | DType::UInt8 | DType::Int32)
+    matches!(ty.dtype, DType::Float32 | DType::Int8 | DType::UInt8 | DType::Int16 | DType::Int32)
 }
 
-/// Whether a type is float32 or quantised to 8 bits.
+/// Whether a type is float32 or quantised.
 pub(super) fn is_real(ty: &TensorType) -> bool {
     is_number(ty) && ty.dtype != DType::Int32
 }

@@ -22,6 +22,11 @@ use std::collections::{BTreeSet, HashMap};
 /// Name of the entry point in the image.
 pub const ENTRY: &str = "invoke";
 
+/// Name of a further entry point in the image.
+pub fn entry_name(key: &str) -> String {
+    format!("{ENTRY}:{key}")
+}
+
 /// Layout of what a task function reads: slots, status, grain, units.
 mod task {
     pub(super) const SLOTS: i32 = 0;
@@ -46,12 +51,22 @@ impl Compiler {
         let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
 
         let c = self.conventions;
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, first_part..first_part + parts.len()))?];
+        let ports = [program.inputs.len(), program.outputs.len()];
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..first_part + parts.len()))?];
         for (i, steps) in parts.into_iter().enumerate() {
             functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
         }
         for kernel in split {
             functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, c, kernel))?);
+        }
+        for other in &program.others {
+            let parts = self::parts(&other.steps);
+            let first = kernels + functions.len() + 1;
+            let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
+            functions.push(self.define(name.clone(), |b| emit_entry(b, c, program, ports, first..first + parts.len()))?);
+            for (i, steps) in parts.into_iter().enumerate() {
+                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
+            }
         }
         Ok(functions)
     }
@@ -68,10 +83,10 @@ fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
 }
 
 /// Checks the arguments, then runs the parts.
-fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, parts: std::ops::Range<usize>) {
+fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, ports: [usize; 2], parts: std::ops::Range<usize>) {
     let args = enter(b, c.invoke());
     // The lists themselves, before anything is read from them.
-    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in args[3..].iter().zip(ports) {
         if count > 0 {
             let zero = b.ins().iconst(I64, 0);
             let bad = b.ins().icmp(IntCC::Equal, list, zero);
@@ -94,7 +109,7 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, pa
             refuse(b, bad);
         }
     }
-    for (&list, count) in args[3..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in args[3..].iter().zip(ports) {
         for i in 0..count {
             let pointer = b.ins().load(I64, mem_flags(), list, i as i32 * 8);
             let zero = b.ins().iconst(I64, 0);
@@ -146,6 +161,8 @@ struct Part<'a, 'b, 'f> {
     context: StackSlot,
     tasks: &'a HashMap<usize, usize>,
     functions: HashMap<usize, FuncRef>,
+    /// Number of the iteration of the innermost repetition.
+    iteration: Option<Val>,
 }
 
 impl Part<'_, '_, '_> {
@@ -153,7 +170,7 @@ impl Part<'_, '_, '_> {
         let args = enter(b, conventions.part());
         let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
         let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
-        let mut part = Part { b, conventions, args, slots, context, tasks, functions: HashMap::new() };
+        let mut part = Part { b, conventions, args, slots, context, tasks, functions: HashMap::new(), iteration: None };
         part.steps(steps);
         let ok = part.b.ins().iconst(I32, 0);
         part.b.ins().return_(&[ok]);
@@ -164,6 +181,7 @@ impl Part<'_, '_, '_> {
             match s {
                 Step::Call(c) => self.call(c),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
+                Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
             }
         }
@@ -202,7 +220,11 @@ impl Part<'_, '_, '_> {
         let slots = self.b.ins().stack_addr(I64, self.slots, 0);
         for (i, place) in call.args.iter().enumerate() {
             let (base, offset) = self.place(place);
-            let address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            let mut address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            if let (Some(&step), Some(iteration)) = (call.advance.get(i).filter(|s| **s != 0), self.iteration) {
+                let moved = self.b.ins().imul_imm_s(iteration, step);
+                address = self.b.ins().iadd(address, moved);
+            }
             self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
         }
         let status = if is_split(call) { self.call_split(call, slots) } else { self.call_serial(call, slots) };
@@ -265,6 +287,22 @@ impl Part<'_, '_, '_> {
             self.b.ins().jump(join, &[]);
         }
         self.b.switch_to_block(join);
+    }
+
+    fn repeat(&mut self, count: u64, body: &[Step]) {
+        let (inner, exit) = (self.b.create_block(), self.b.create_block());
+        let i = self.b.append_block_param(inner, I64);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().jump(inner, &[BlockArg::Value(zero)]);
+        self.b.switch_to_block(inner);
+        let outer = self.iteration.replace(i);
+        self.steps(body);
+        self.iteration = outer;
+        let next = self.b.ins().iadd_imm_s(i, 1);
+        let count = self.b.ins().iconst(I64, count as i64);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, count);
+        self.b.ins().brif(more, inner, &[BlockArg::Value(next)], exit, &[]);
+        self.b.switch_to_block(exit);
     }
 
     fn while_loop(&mut self, test: &[Step], condition: &Place, body: &[Step], limit: u64) {

@@ -26,7 +26,7 @@ mod shift;
 mod shuffle;
 mod store;
 
-pub use driver::ENTRY;
+pub use driver::{ENTRY, entry_name};
 pub use entry::{Choice, WeightsAt};
 
 use super::{BackendError, Code};

@@ -51,6 +51,16 @@ pub(super) fn entry(program: &Program, parts: u32, functions: Functions) -> Code
     let mut c = Code::new(&INVOKE_PARAMS);
     let params = [Local(0), Local(1), Local(2), Local(3)];
     let mut invalid = c.i32_const(0);
+    // The lists themselves, before anything is read from them.
+    for (&list, count) in params[2..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+        if count > 0 {
+            let null = c.i32(I::I32Eqz, &[list]);
+            c.if_start(null);
+            let status = c.i32_const(STATUS_INVALID_ARGUMENT as i32);
+            c.effect(I::Return, &[status]);
+            c.end();
+        }
+    }
     for (base, bytes) in params.into_iter().zip([program.arena_bytes, program.state_bytes]) {
         if bytes > 0 {
             let low = c.i32_const(ARENA_ALIGN as i32 - 1);
@@ -112,7 +122,7 @@ pub(super) fn part(steps: &[Step], frame_bytes: u32, functions: Functions) -> Co
     let frame = c.i32(I::I32Sub, &[old, size]);
     c.effect(I::GlobalSet(STACK_POINTER), &[frame]);
     let status = c.local(ValType::I32);
-    let mut part = Part { c, frame, frame_bytes, status, functions, depth: 0 };
+    let mut part = Part { c, frame, frame_bytes, status, functions, depth: 0, iteration: None };
     // Every way out leads through here.
     part.c.block();
     part.steps(steps);
@@ -131,6 +141,8 @@ struct Part {
     functions: Functions,
     /// Constructs open inside of the part's block.
     depth: u32,
+    /// Number of the iteration of the innermost repetition.
+    iteration: Option<Local>,
 }
 
 impl Part {
@@ -139,6 +151,7 @@ impl Part {
             match s {
                 Step::Call(c) => self.call(c),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
+                Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
             }
         }
@@ -159,13 +172,18 @@ impl Part {
     fn call(&mut self, call: &Call) {
         for (i, place) in call.args.iter().enumerate() {
             let (base, offset) = self.place(place);
-            let address = match offset {
+            let mut address = match offset {
                 0 => base,
                 _ => {
                     let offset = self.c.i32_const(offset as i32);
                     self.c.i32(I::I32Add, &[base, offset])
                 }
             };
+            if let (Some(&step), Some(iteration)) = (call.advance.get(i).filter(|s| **s != 0), self.iteration) {
+                let step = self.c.i32_const(step as i32);
+                let moved = self.c.i32(I::I32Mul, &[iteration, step]);
+                address = self.c.i32(I::I32Add, &[address, moved]);
+            }
             self.c.effect(I::I32Store(at(i as u32 * 8)), &[self.frame, address]);
         }
         match self.functions.run.filter(|_| is_split(call)) {
@@ -206,6 +224,24 @@ impl Part {
         self.steps(then);
         self.c.raw(I::Else);
         self.steps(otherwise);
+        self.depth -= 1;
+        self.c.end();
+    }
+
+    fn repeat(&mut self, count: u64, body: &[Step]) {
+        let i = self.c.local(ValType::I32);
+        let zero = self.c.i32_const(0);
+        self.c.copy(zero, i);
+        self.c.loop_start();
+        self.depth += 1;
+        let outer = self.iteration.replace(i);
+        self.steps(body);
+        self.iteration = outer;
+        let one = self.c.i32_const(1);
+        self.c.op_to(i, I::I32Add, &[i, one]);
+        let count = self.c.i32_const(count as i32);
+        let more = self.c.i32(I::I32LtU, &[i, count]);
+        self.c.effect(I::BrIf(0), &[more]);
         self.depth -= 1;
         self.c.end();
     }

@@ -117,6 +117,9 @@ pub fn compile_program(program: &Program, relaxed: bool, options: Options) -> Re
         let reason = format!("the model takes {whole} bytes of weights, arena and state: more than 32-bit addresses reach");
         return Err(BackendError { kernel: "*".into(), reason });
     }
+    if !program.others.is_empty() {
+        return Err(BackendError { kernel: "*".into(), reason: "a WebAssembly module has one entry point; compile one signature".into() });
+    }
     let kernels = (0..program.kernels.len()).into_par_iter().map(|i| {
         let mut kernel = (program.kernels[i].build)();
         tflc_kir::optimize(&mut kernel);

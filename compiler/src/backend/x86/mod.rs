@@ -69,8 +69,8 @@ impl Compiler {
         let line = regalloc::Line::new(&func);
         let env = regalloc::machine_env(self.abi, isa.evex);
         let out = regalloc::allocate(&line, &env, &mut self.ctx)?;
-        let frame = frame::Frame::new(&func, out, self.abi, isa.evex);
-        let (code, edits) = emit::emit(&line, out, &frame, isa.evex)?;
+        let frame = frame::Frame::new(&func, &out, self.abi, isa.evex);
+        let (code, edits) = emit::emit(&line, &out, &frame, isa.evex)?;
         let stats = Stats { inner_loop_edits: edits.inner, spills: edits.spills, moves: edits.moves, instructions: func.insts.len() };
         Ok((code, stats))
     }

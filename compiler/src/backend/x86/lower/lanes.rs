@@ -1,7 +1,6 @@
 //! Movement of lanes: splat, extract, insert, parts, interleaving, packing and reductions.
 
 use super::Lower;
-use super::float::float_fold;
 use super::int::lane_index;
 use super::values::Fold;
 use crate::backend::x86::machine::*;
@@ -227,11 +226,6 @@ impl Lower<'_> {
             (ReduceOp::And, _) => Vop::Pand,
         };
         self.op3(vop, w, x, y)
-    }
-
-    /// What a scalar or vector of a type may fold in arithmetic.
-    pub(super) fn fold_of(&self, ty: Type) -> Fold {
-        if ty.elem.is_float() { float_fold(ty) } else { Fold::of(ty.elem) }
     }
 }
 

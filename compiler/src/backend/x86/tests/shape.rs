@@ -164,12 +164,12 @@ fn disassembly_has_labels_and_constants() {
     let text = disassemble(&code);
     let expected = "  cmp rsi, rdx
   jge short .L1
-  vmovups ymm7, [rip+.C2]
-  mov r9, [rdi]
-  mov rax, [rdi+8]
+  vmovups ymm0, [rip+.C2]
+  mov rax, [rdi]
+  mov rcx, [rdi+8]
 .L0:
-  vmulps ymm13, ymm7, [r9+rsi*4]
-  vmovups [rax+rsi*4], ymm13
+  vmulps ymm1, ymm0, [rax+rsi*4]
+  vmovups [rcx+rsi*4], ymm1
   add rsi, 8
   cmp rsi, rdx
   jl short .L0

@@ -1,0 +1,405 @@
+//! The quick allocator: one walk over the blocks in layout order, each value one home for its whole life.
+//!
+//! Kernels are structured and templates stay within the register file, so nearly always a value's first register serves to its end. A definition
+//! takes a register that no live value has; values in SSA form need no more registers than are live at once. Homes are chosen so that
+//! modified operands, loop-carried values and block parameters meet in one register and need no move. Where registers run out, the
+//! cheapest value that no innermost loop names goes to the stack and the walk starts again; where there is none, the caller turns to
+//! regalloc2's backtracking allocator, which splits lives. The result has regalloc2's form, so its checker proves it.
+
+use super::Line;
+use super::facts::{Facts, NONE, inst};
+use crate::backend::x86::machine::{MASK, Term, VEC};
+use regalloc2::{Allocation, Edit, MachineEnv, OperandConstraint, OperandKind, Output, PReg, ProgPoint, RegClass, SpillSlot, VReg};
+
+/// Values that may go to the stack before the scan gives up.
+const MOST_SPILLS: usize = 24;
+
+/// Allocates registers; `None` where the function needs a cleverer allocator.
+pub(super) fn allocate(line: &Line, env: &MachineEnv) -> Option<Output> {
+    let facts = Facts::new(line);
+    let mut slots = vec![None; line.func.vregs];
+    let mut used = 0;
+    for _ in 0..=MOST_SPILLS {
+        let mut scan = Scan::new(line, env, &facts, &slots);
+        match scan.run() {
+            Ok(()) => {
+                scan.edges()?;
+                scan.edits.sort_by_key(|(point, _)| *point);
+                return Some(Output {
+                    num_spillslots: used,
+                    edits: scan.edits,
+                    allocs: scan.allocs,
+                    inst_alloc_offsets: line.operand_ranges.iter().map(|r| r.0).collect(),
+                    ..Output::default()
+                });
+            }
+            Err(victim) => {
+                let victim = victim?;
+                let size = if line.classes[victim] == VEC { line.vector_slots } else { 1 };
+                let at = used.next_multiple_of(size);
+                slots[victim] = Some(SpillSlot::new(at));
+                used = at + size;
+            }
+        }
+    }
+    None
+}
+
+/// Registers of each class, as bits.
+type Regs = [u32; 3];
+
+struct Scan<'a> {
+    line: &'a Line<'a>,
+    facts: &'a Facts,
+    /// Stack slot of each value that has one instead of a register.
+    slots: &'a [Option<SpillSlot>],
+    preferred: Regs,
+    all: Regs,
+    /// Register of each value.
+    home: Vec<u8>,
+    /// Register that a value had best get.
+    hint: Vec<u8>,
+    /// Registers that live values have.
+    busy: Regs,
+    owner: [[u32; 32]; 3],
+    /// Registers of values that the enclosing loops carry, each with its loop's last block.
+    carried: Vec<(usize, Regs)>,
+    /// `busy` at the end of each block.
+    at_end: Vec<Regs>,
+    allocs: Vec<Allocation>,
+    edits: Vec<(ProgPoint, Edit)>,
+}
+
+/// Registers ran out: the value that had best go to the stack, if any may.
+type OutOfRegisters = Option<usize>;
+
+fn reg(class: RegClass, r: u8) -> Allocation {
+    Allocation::reg(PReg::new(r as usize, class))
+}
+
+impl<'a> Scan<'a> {
+    fn new(line: &'a Line<'a>, env: &MachineEnv, facts: &'a Facts, slots: &'a [Option<SpillSlot>]) -> Scan<'a> {
+        let (mut preferred, mut all) = ([0; 3], [0; 3]);
+        for class in 0..3 {
+            for r in env.preferred_regs_by_class[class] {
+                preferred[class] |= 1 << r.hw_enc();
+            }
+            all[class] = preferred[class];
+            for r in env.non_preferred_regs_by_class[class] {
+                all[class] |= 1 << r.hw_enc();
+            }
+        }
+        Scan {
+            line,
+            facts,
+            slots,
+            preferred,
+            all,
+            home: vec![NONE; line.func.vregs],
+            hint: facts.fixed.clone(),
+            busy: [0; 3],
+            owner: [[u32::MAX; 32]; 3],
+            carried: vec![],
+            at_end: Vec::with_capacity(line.ranges.len()),
+            allocs: vec![Allocation::none(); line.operands.len()],
+            edits: vec![],
+        }
+    }
+
+    fn run(&mut self) -> Result<(), OutOfRegisters> {
+        for b in 0..self.line.ranges.len() {
+            self.enter(b)?;
+            for i in self.line.ranges[b].iter() {
+                self.inst(i.index())?;
+            }
+            self.at_end.push(self.busy);
+            self.pass_hints(b);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, v: VReg, r: u8) {
+        let class = v.class() as usize;
+        self.home[v.vreg()] = r;
+        self.busy[class] |= 1 << r;
+        self.owner[class][r as usize] = v.vreg() as u32;
+    }
+
+    /// A register for `v` that is in none of the given sets.
+    fn pick(&self, v: VReg, taken: u32) -> Result<u8, OutOfRegisters> {
+        let class = v.class() as usize;
+        let free = self.all[class] & !self.busy[class] & !taken & !self.facts.forbid[v.vreg()];
+        let hint = self.hint[v.vreg()];
+        if hint != NONE && free >> hint & 1 != 0 {
+            return Ok(hint);
+        }
+        let carried = self.carried.iter().fold(0, |set, (_, regs)| set | regs[class]);
+        let best = [self.preferred[class] & !carried, !carried, self.preferred[class], u32::MAX].into_iter().find(|s| free & s != 0);
+        match best {
+            Some(set) => Ok((free & set).trailing_zeros() as u8),
+            None => Err(self.victim(v.class(), taken)),
+        }
+    }
+
+    /// The cheapest live value of a class that may go to the stack, not one in the registers `taken`.
+    fn victim(&self, class: RegClass, taken: u32) -> OutOfRegisters {
+        if class == MASK {
+            return None;
+        }
+        let busy = self.busy[class as usize] & !taken;
+        let owners = (0..32).filter(|r| busy >> r & 1 != 0).map(|r| self.owner[class as usize][r] as usize);
+        owners.filter(|&v| self.facts.cost[v] != u32::MAX && self.slots[v].is_none()).min_by_key(|&v| self.facts.cost[v])
+    }
+
+    /// Starts a block: what lives on, then its parameters.
+    fn enter(&mut self, b: usize) -> Result<(), OutOfRegisters> {
+        self.carried.retain(|(end, _)| b <= *end);
+        self.busy = [0; 3];
+        for v in self.facts.live_in[b].iter() {
+            if self.slots[v].is_none() {
+                // A value without a home would be used before its definition in layout order: not the shape of our functions.
+                let home = self.home[v];
+                if home == NONE {
+                    return Err(None);
+                }
+                self.take(VReg::new(v, self.line.classes[v]), home);
+            }
+        }
+        let block = &self.line.func.blocks[self.line.func.order[b]];
+        for &p in &block.params {
+            let r = self.pick(p, 0)?;
+            self.take(p, r);
+        }
+        if let Some(end) = self.facts.loop_end[b] {
+            let mut regs = [0; 3];
+            for p in &block.params {
+                regs[p.class() as usize] |= 1 << self.home[p.vreg()];
+            }
+            self.carried.push((end, regs));
+            // What comes round had best be where it is wanted.
+            for pred in self.line.preds[b].iter().filter(|p| p.index() >= b) {
+                self.hint_args(pred.index(), |scan, k| scan.home[block.params[k].vreg()]);
+            }
+        }
+        for p in block.params.iter().filter(|p| self.facts.dead_params.contains(p)) {
+            self.busy[p.class() as usize] &= !(1 << self.home[p.vreg()]);
+        }
+        Ok(())
+    }
+
+    fn hint_args(&mut self, pred: usize, of: impl Fn(&Scan, usize) -> u8) {
+        if let Term::Jump(_, args) = &self.line.func.blocks[self.line.func.order[pred]].term {
+            for (k, a) in args.iter().enumerate() {
+                if self.hint[a.vreg()] == NONE {
+                    self.hint[a.vreg()] = of(self, k);
+                }
+            }
+        }
+    }
+
+    /// Hints for the parameters of the block that a block jumps to, and for what others pass there.
+    fn pass_hints(&mut self, b: usize) {
+        let line = self.line;
+        let Term::Jump(target, args) = &line.func.blocks[line.func.order[b]].term else { return };
+        let to = line.succs[b][0].index();
+        if to <= b {
+            return;
+        }
+        for (p, a) in line.func.blocks[*target].params.iter().zip(args) {
+            if self.hint[p.vreg()] == NONE && self.slots[a.vreg()].is_none() {
+                self.hint[p.vreg()] = self.home[a.vreg()];
+            }
+        }
+        for pred in line.preds[to].iter().filter(|p| p.index() > b && p.index() < to) {
+            self.hint_args(pred.index(), |scan, k| if scan.slots[args[k].vreg()].is_none() { scan.home[args[k].vreg()] } else { NONE });
+        }
+    }
+
+    fn inst(&mut self, i: usize) -> Result<(), OutOfRegisters> {
+        let line = self.line;
+        let (first, end) = line.operand_ranges[i];
+        let (first, operands) = (first as usize, &line.operands[first as usize..end as usize]);
+        let before = ProgPoint::before(inst(i));
+        let after = ProgPoint::after(inst(i));
+        let mut early: Regs = [0; 3];
+        let tied = |k: usize| operands.iter().position(|o| o.constraint() == OperandConstraint::Reuse(k));
+        // What is read, but for operands that become results.
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Use) {
+            let (v, class) = (o.vreg(), o.class());
+            let fixed = match o.constraint() {
+                OperandConstraint::FixedReg(p) => Some(p.hw_enc() as u8),
+                _ => None,
+            };
+            if tied(k).is_some() {
+                continue;
+            }
+            let from = self.place(v);
+            let r = match (fixed, from.as_reg()) {
+                (Some(p), _) => p,
+                (None, Some(p)) => p.hw_enc() as u8,
+                (None, None) => self.temporary(v, early[class as usize], operands)?,
+            };
+            early[class as usize] |= 1 << r;
+            self.allocs[first + k] = reg(class, r);
+            self.move_at(before, from, reg(class, r));
+        }
+        // Operands that become results.
+        for (k, o) in operands.iter().enumerate() {
+            let OperandConstraint::Reuse(source) = o.constraint() else { continue };
+            let (from, to, class) = (operands[source].vreg(), o.vreg(), o.class());
+            let place = self.place(from);
+            let own = place.as_reg().map(|p| p.hw_enc() as u8).filter(|r| {
+                self.facts.last[first + source]
+                    && self.facts.forbid[to.vreg()] >> r & 1 == 0
+                    && operands.iter().filter(|o| o.vreg() == from).all(|o| !matches!(o.constraint(), OperandConstraint::FixedReg(_)))
+            });
+            let r = match own {
+                Some(r) => r,
+                None if self.slots[to.vreg()].is_some() => self.temporary(to, early[class as usize], operands)?,
+                None => self.pick(to, early[class as usize]).map_err(|v| self.not_of(v, operands))?,
+            };
+            early[class as usize] |= 1 << r;
+            self.allocs[first + source] = reg(class, r);
+            self.allocs[first + k] = reg(class, r);
+            self.move_at(before, place, reg(class, r));
+            if self.slots[to.vreg()].is_none() {
+                self.home[to.vreg()] = r;
+            }
+        }
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Use) {
+            if self.facts.last[first + k] && self.slots[o.vreg().vreg()].is_none() {
+                self.busy[o.class() as usize] &= !(1 << self.home[o.vreg().vreg()]);
+            }
+        }
+        // What is written: tied results, results in fixed registers, then the others where there is room.
+        let mut late: Regs = [0; 3];
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
+            match o.constraint() {
+                OperandConstraint::Reuse(_) => {
+                    let r = self.allocs[first + k].as_reg().map_or(NONE, |p| p.hw_enc() as u8);
+                    late[o.class() as usize] |= 1 << r;
+                    self.define(o.vreg(), r, after);
+                }
+                OperandConstraint::FixedReg(p) => late[o.class() as usize] |= 1 << p.hw_enc(),
+                _ => {}
+            }
+        }
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
+            let (v, class) = (o.vreg(), o.class());
+            let taken = late[class as usize];
+            let r = match o.constraint() {
+                OperandConstraint::Reuse(_) => continue,
+                OperandConstraint::FixedReg(p) => {
+                    let r = p.hw_enc() as u8;
+                    self.allocs[first + k] = reg(class, r);
+                    if self.slots[v.vreg()].is_some() || self.facts.forbid[v.vreg()] >> r & 1 == 0 {
+                        self.define(v, r, after);
+                        continue;
+                    }
+                    let own = self.pick(v, taken).map_err(|v| self.not_of(v, operands))?;
+                    self.move_at(after, reg(class, r), reg(class, own));
+                    self.define(v, own, after);
+                    late[class as usize] |= 1 << own;
+                    continue;
+                }
+                _ if self.slots[v.vreg()].is_some() => self.temporary(v, taken, operands)?,
+                _ => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
+            };
+            late[class as usize] |= 1 << r;
+            self.allocs[first + k] = reg(class, r);
+            self.define(v, r, after);
+        }
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
+            if self.facts.last[first + k] && self.slots[o.vreg().vreg()].is_none() {
+                self.busy[o.class() as usize] &= !(1 << self.home[o.vreg().vreg()]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a value is.
+    fn place(&self, v: VReg) -> Allocation {
+        match self.slots[v.vreg()] {
+            Some(slot) => Allocation::stack(slot),
+            None => reg(v.class(), self.home[v.vreg()]),
+        }
+    }
+
+    /// A register for one instruction's sake.
+    fn temporary(&self, v: VReg, taken: u32, operands: &[regalloc2::Operand]) -> Result<u8, OutOfRegisters> {
+        let class = v.class() as usize;
+        let free = self.all[class] & !self.busy[class] & !taken & !self.facts.forbid[v.vreg()];
+        match [self.preferred[class], u32::MAX].into_iter().find(|s| free & s != 0) {
+            Some(set) => Ok((free & set).trailing_zeros() as u8),
+            None => Err(self.not_of(self.victim(v.class(), taken), operands)),
+        }
+    }
+
+    /// The victim, unless the instruction itself names it: its register would be needed all the same.
+    fn not_of(&self, victim: OutOfRegisters, operands: &[regalloc2::Operand]) -> OutOfRegisters {
+        let v = victim?;
+        if !operands.iter().any(|o| o.vreg().vreg() == v) {
+            return Some(v);
+        }
+        let class = self.line.classes[v];
+        let named = operands.iter().filter(|o| o.class() == class && self.slots[o.vreg().vreg()].is_none());
+        let taken = named.fold(0, |set, o| match self.home[o.vreg().vreg()] {
+            NONE => set,
+            r => set | 1 << r,
+        });
+        self.victim(class, taken)
+    }
+
+    /// Notes that `r` holds the new value `v`; one that lives on the stack is stored there.
+    fn define(&mut self, v: VReg, r: u8, after: ProgPoint) {
+        match self.slots[v.vreg()] {
+            Some(slot) => self.move_at(after, reg(v.class(), r), Allocation::stack(slot)),
+            None => self.take(v, r),
+        }
+    }
+
+    fn move_at(&mut self, at: ProgPoint, from: Allocation, to: Allocation) {
+        if from != to {
+            self.edits.push((at, Edit::Move { from, to }));
+        }
+    }
+
+    /// Moves on the edges to blocks with parameters; `None` where a cycle finds no free register.
+    fn edges(&mut self) -> Option<()> {
+        let line = self.line;
+        for b in 0..line.ranges.len() {
+            let Term::Jump(target, args) = &line.func.blocks[line.func.order[b]].term else { continue };
+            let at = ProgPoint::before(line.ranges[b].last());
+            let params = &line.func.blocks[*target].params;
+            let mut pending: Vec<(Allocation, Allocation)> =
+                args.iter().zip(params).map(|(&a, &p)| (self.place(a), self.place(p))).filter(|(from, to)| from != to).collect();
+            let mut taken = self.at_end[b];
+            for (_, to) in &pending {
+                if let Some(p) = to.as_reg() {
+                    taken[p.class() as usize] |= 1 << p.hw_enc();
+                }
+            }
+            while !pending.is_empty() {
+                let ready = pending.iter().position(|(_, to)| pending.iter().all(|(from, _)| from != to));
+                if let Some(k) = ready {
+                    let (from, to) = pending.swap_remove(k);
+                    self.move_at(at, from, to);
+                    continue;
+                }
+                // Only cycles are left: one register steps aside.
+                let p = pending[0].0.as_reg()?;
+                let class = p.class() as usize;
+                let free = self.all[class] & !taken[class];
+                if free == 0 {
+                    return None;
+                }
+                let aside = reg(p.class(), free.trailing_zeros() as u8);
+                let moved = pending[0].0;
+                self.move_at(at, moved, aside);
+                pending.iter_mut().filter(|(from, _)| *from == moved).for_each(|(from, _)| *from = aside);
+                taken[class] |= 1 << aside.as_reg()?.hw_enc();
+            }
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,282 @@
+//! Products with stacked weight matrices: `out = x · Wᵀ + addend`, in floats, or with rows quantised as they come.
+
+use super::{Rows, rows_loop};
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{Bytes, DType, TensorId};
+use crate::lower::context::{Cx, Operand};
+use crate::lower::grain::grain;
+use crate::lower::program::Content;
+use crate::lower::rounding::away;
+use crate::ops::recurrent::Inputs;
+use std::sync::Arc;
+use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
+use tflc_templates::cpu::gemm::{self, GemmSpec};
+use tflc_templates::cpu::mac::WeightFormat;
+use tflc_templates::cpu::reduce::{Combine, ReduceSpec};
+use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty, Unary};
+
+/// Weight matrices on top of each other, `[n, k]`.
+#[derive(Clone)]
+pub(super) struct Stack {
+    key: String,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    format: WeightFormat,
+    /// Scale of each row where the weights are integers.
+    scales: Vec<f32>,
+    data: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+}
+
+impl Stack {
+    /// The matrices `tensors`, each of `rows` rows; a vector stands for a diagonal.
+    pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize) -> Result<Stack, CompileError> {
+        let mut parts: Vec<(Bytes, bool)> = vec![];
+        let mut scales = vec![];
+        let float = tensors.first().is_some_and(|t| cx.ty(*t).dtype == DType::Float32);
+        for &t in tensors {
+            let ty = cx.ty(t);
+            let integer = matches!(ty.dtype, DType::Int8 | DType::UInt8);
+            if integer == float || !(integer || ty.dtype == DType::Float32) {
+                return Err(cx.unsupported(Unsupported::Types("weights of several types".into())));
+            }
+            if let (true, Some(affine)) = (integer, ty.quant.affine()) {
+                scales.extend(vec![affine.scale.first().copied().unwrap_or(1.0); rows]);
+            }
+            parts.push((cx.require_constant(t, "weights")?.clone(), ty.shape.len() == 1));
+        }
+        let width = if float { 4 } else { 1 };
+        let data = move || {
+            let mut out = vec![];
+            for (data, diagonal) in &parts {
+                if !diagonal {
+                    out.extend_from_slice(data);
+                    continue;
+                }
+                for (i, v) in data.chunks_exact(width).enumerate() {
+                    let at = out.len();
+                    out.resize(at + k * width, 0);
+                    out[at + i * width..at + (i + 1) * width].copy_from_slice(v);
+                }
+            }
+            out
+        };
+        let names: Vec<String> = tensors.iter().map(|t| cx.name(*t)).collect();
+        Ok(Stack {
+            key: format!("stack {names:?}"),
+            n: rows * tensors.len(),
+            k,
+            format: if float { WeightFormat::F32 } else { WeightFormat::I8 },
+            scales,
+            data: Arc::new(data),
+        })
+    }
+
+    fn is_float(&self) -> bool {
+        self.format == WeightFormat::F32
+    }
+}
+
+/// What is added to a product.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Addend {
+    /// Nothing.
+    None,
+    /// A row of floats, the same for all rows.
+    Bias(Operand),
+    /// Rows of floats.
+    Rows(Rows),
+}
+
+/// An integer product's operands besides the accumulator: storage, addressing and place.
+pub(super) type Extra = (Storage, OperandAccess, Operand);
+
+/// `out = x · Wᵀ + addend` for `m` rows of floats.
+pub(super) fn product(
+    cx: &mut Cx<'_, '_>,
+    w: &Stack,
+    m: usize,
+    (x, out): (Rows, Rows),
+    addend: Addend,
+    inputs: Inputs,
+) -> Result<(), CompileError> {
+    let extra = match addend {
+        Addend::None => None,
+        Addend::Bias(at) => Some((Storage::F32, OperandAccess::PerColumn, at)),
+        Addend::Rows(r) => Some((Storage::F32, OperandAccess::Matrix { row_stride_bytes: r.stride as i64 * 4 }, r.at)),
+    };
+    if w.is_float() {
+        let mut b = ExprBuilder::new(vec![Storage::F32; 1 + usize::from(extra.is_some())]);
+        let mut v = b.input(0);
+        if extra.is_some() {
+            let y = b.input(1);
+            v = b.add(v, y);
+        }
+        let expr = b.finish(v, Storage::F32);
+        multiply(cx, w, m, (Storage::F32, x, out), expr, extra.into_iter().collect());
+        return Ok(());
+    }
+    if inputs == Inputs::Asymmetric {
+        return asymmetric(cx, w, m, (x, out), extra);
+    }
+    let (rows, scales) = quantize_symmetric(cx, m, w.k, x);
+    let weight_scales = floats(cx, &w.scales);
+    let compensation = compensation(cx, w, m, out.stride, None, 0);
+    let mut operands = vec![
+        (Storage::I32, OperandAccess::PerColumn, compensation),
+        (Storage::F32, OperandAccess::PerRow, scales),
+        (Storage::F32, OperandAccess::PerColumn, weight_scales),
+    ];
+    operands.extend(extra);
+    let mut b = ExprBuilder::new([Storage::I32].into_iter().chain(operands.iter().map(|o| o.0)).collect::<Vec<_>>());
+    let (acc, c, row, column) = (b.input(0), b.input(1), b.input(2), b.input(3));
+    let sum = b.add(acc, c);
+    let sum = b.cast(Cast::Value, Ty::F32, sum);
+    let scale = b.mul(row, column);
+    let mut v = b.mul(sum, scale);
+    if extra.is_some() {
+        let y = b.input(4);
+        v = b.add(v, y);
+    }
+    let expr = b.finish(v, Storage::F32);
+    multiply(cx, w, m, (Storage::I8, Rows::new(rows, w.k), out), expr, operands);
+    Ok(())
+}
+
+/// Rows quantised with a zero point each, by TFLite's rounding.
+fn asymmetric(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (x, out): (Rows, Rows), extra: Option<Extra>) -> Result<(), CompileError> {
+    use crate::lower::hybrid::quantize;
+    use tflc_templates::cpu::quantize_rows::Rule;
+    let dense = dense_rows(cx, m, w.k, x);
+    let rows = quantize(cx, dense, [m, w.k], Storage::I8, Rule::Away);
+    let weight_scales = floats(cx, &w.scales);
+    let compensation = compensation(cx, w, m, out.stride, None, 0);
+    let sums = {
+        let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, out.stride], Epilogue::identity(Storage::I32)));
+        let pack = move |to: &mut [u8]| write_ints(to, &gemm::weight_sums(&spec, &data()));
+        cx.weights(format!("{} sums", w.key), w.n * 4, Content::Packed(Arc::new(pack)))
+    };
+    let mut operands = vec![
+        (Storage::I32, OperandAccess::PerColumn, compensation),
+        (Storage::F32, OperandAccess::PerRow, rows.scales),
+        (Storage::F32, OperandAccess::PerColumn, weight_scales),
+        (Storage::I32, OperandAccess::PerRow, rows.zeros),
+        (Storage::I32, OperandAccess::PerColumn, sums),
+    ];
+    operands.extend(extra);
+    let mut b = ExprBuilder::new([Storage::I32].into_iter().chain(operands.iter().map(|o| o.0)).collect::<Vec<_>>());
+    let (acc, c, row, column, zero, sum) = (b.input(0), b.input(1), b.input(2), b.input(3), b.input(4), b.input(5));
+    let v = b.add(acc, c);
+    let shift = b.mul(zero, sum);
+    let v = b.sub(v, shift);
+    let v = b.cast(Cast::Value, Ty::F32, v);
+    let scale = b.mul(row, column);
+    let mut v = b.mul(v, scale);
+    if extra.is_some() {
+        let y = b.input(6);
+        v = b.add(v, y);
+    }
+    let expr = b.finish(v, Storage::F32);
+    multiply(cx, w, m, (Storage::I8, Rows::new(rows.values, w.k), out), expr, operands);
+    Ok(())
+}
+
+/// Rows without gaps between them.
+fn dense_rows(cx: &mut Cx<'_, '_>, m: usize, k: usize, x: Rows) -> Operand {
+    if x.stride == k || m == 1 {
+        return x.at;
+    }
+    let dense = cx.workspace(m * k * 4);
+    super::copy_rows(cx, [m, k], x, Rows::new(dense, k), 4);
+    dense
+}
+
+/// Rows of floats as bytes around zero, and the scale of each row. Source: TFLite `portable_tensor_utils.cc`, `PortableSymmetricQuantizeFloats`.
+fn quantize_symmetric(cx: &mut Cx<'_, '_>, m: usize, k: usize, x: Rows) -> (Operand, Operand) {
+    let dense = dense_rows(cx, m, k, x);
+    let (ranges, scales, rows) = (cx.workspace(m * 4), cx.workspace(m * 4), cx.workspace(m * k));
+    let mut b = ExprBuilder::new([Storage::F32]);
+    let v = b.input(0);
+    let v = b.unary(Unary::Abs, v);
+    let spec = ReduceSpec::new(&[m, k], &[false, true], Combine::Max, b.finish(v, Storage::F32), Expr::identity(Storage::F32));
+    reduce(cx, spec, vec![dense, ranges]);
+    let mut b = ExprBuilder::new([Storage::F32]);
+    let (range, zero, one, most) = (b.input(0), b.f32(0.0), b.f32(1.0), b.f32(127.0));
+    // The greatest of no element that counts is below zero.
+    let range = b.max(range, zero);
+    let scale = b.binary(tflc_templates::expr::Binary::Div, range, most);
+    let none = b.compare(tflc_templates::expr::Compare::Eq, range, zero);
+    let scale = b.select(none, one, scale);
+    rows_loop(cx, [1, m], &[Rows::new(ranges, m)], Rows::new(scales, m), b.finish(scale, Storage::F32));
+    let mut b = ExprBuilder::new([Storage::F32, Storage::F32]);
+    let (v, range, zero, most) = (b.input(0), b.input(1), b.f32(0.0), b.f32(127.0));
+    let inverse = b.binary(tflc_templates::expr::Binary::Div, most, range);
+    let v = b.mul(v, inverse);
+    let q = away(&mut b, v, 256.0);
+    let (lo, hi) = (b.i32(-127), b.i32(127));
+    let q = b.max(q, lo);
+    let q = b.min(q, hi);
+    let none = b.compare(tflc_templates::expr::Compare::Eq, range, zero);
+    let nought = b.i32(0);
+    let q = b.select(none, nought, q);
+    let spec = tflc_templates::cpu::pointwise::PointwiseSpec::new(
+        &[m, k],
+        vec![vec![k as i64, 1], vec![1, 0]],
+        vec![k as i64, 1],
+        b.finish(q, Storage::I8),
+    );
+    crate::lower::pointwise::emit(cx, spec, vec![dense, ranges, rows]);
+    (rows, scales)
+}
+
+/// Appends a reduction.
+pub(super) fn reduce(cx: &mut Cx<'_, '_>, spec: ReduceSpec, args: Vec<Operand>) {
+    let caps = cx.caps().clone();
+    let units = spec.units(&caps);
+    let elements: usize = spec.dims.iter().map(|d| d.0).product();
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, elements as f64 / units.max(1) as f64 * 0.2));
+}
+
+fn floats(cx: &mut Cx<'_, '_>, values: &[f32]) -> Operand {
+    cx.bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+/// A constant row of I32.
+pub(super) fn ints(cx: &mut Cx<'_, '_>, values: &[i32]) -> Operand {
+    cx.bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+fn write_ints(to: &mut [u8], values: &[i32]) {
+    for (to, v) in to.as_chunks_mut().0.iter_mut().zip(values) {
+        *to = v.to_le_bytes();
+    }
+}
+
+fn spec(w: &Stack, m: usize, a_storage: Storage, [lda, ldc]: [usize; 2], epilogue: Epilogue) -> GemmSpec {
+    GemmSpec { m, n: w.n, k: w.k, lda, ldc, a_storage, weights: w.format, epilogue }
+}
+
+/// What makes an integer kernel's accumulator the sum of products of activations less their zero point, with a bias.
+pub(super) fn compensation(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, ldc: usize, bias: Option<Vec<i32>>, zero_point: i32) -> Operand {
+    let caps = cx.caps().clone();
+    let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, ldc], Epilogue::identity(Storage::I32)));
+    let key = format!("{} compensation {zero_point} {}", w.key, bias.is_some());
+    let pack = move |to: &mut [u8]| write_ints(to, &gemm::folded_bias(&spec, &caps, bias.as_deref(), &data(), zero_point));
+    cx.weights(key, w.n * 4, Content::Packed(Arc::new(pack)))
+}
+
+/// The matrix product itself: `expr` over the accumulator and `operands`, stored to `out`.
+pub(super) fn multiply(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (a, x, out): (Storage, Rows, Rows), expr: Expr, operands: Vec<Extra>) {
+    let epilogue = Epilogue { expr, operands: operands.iter().map(|o| o.1).collect() };
+    let tables: Vec<Vec<u8>> = epilogue.tables().into_iter().map(<[u8]>::to_vec).collect();
+    let spec = spec(w, m, a, [x.stride.max(w.k), out.stride.max(w.n)], epilogue);
+    let caps = cx.caps().clone();
+    let key = format!("{} gemm {m}x{}x{} {a:?}", w.key, w.n, w.k);
+    let (data, s, c) = (w.data.clone(), spec.clone(), caps.clone());
+    let pack = move |to: &mut [u8]| to.copy_from_slice(&gemm::pack_b(&s, &c, &data()));
+    let packed = cx.weights(key, gemm::packed_bytes(&spec, &caps), Content::Packed(Arc::new(pack)));
+    let mut args = vec![x.at, packed, out.at];
+    args.extend(operands.into_iter().map(|o| o.2));
+    args.extend(tables.into_iter().map(|t| cx.bytes(t)));
+    let (units, grain) = (gemm::units(&spec, &caps), gemm::grain(&spec, &caps));
+    cx.call(format!("{spec:?}"), move || gemm::build(&spec, &caps), args, units as u64, grain as u64);
+}

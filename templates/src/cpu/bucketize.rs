@@ -1,0 +1,55 @@
+//! The number of boundaries that are not greater than each element: a binary search.
+//!
+//! Work units are elements.
+
+use super::scalar::{get, put_int, s};
+use crate::expr::{Storage, Ty};
+use tflc_kir::{Builder, CmpOp, ConvertOp, Kernel, Type};
+
+/// Specification of a search among boundaries in ascending order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct BucketizeSpec {
+    /// Elements.
+    pub elements: usize,
+    /// Boundaries.
+    pub boundaries: usize,
+    /// Type of the elements, which are compared as `F32`.
+    pub storage: Storage,
+}
+
+impl BucketizeSpec {
+    /// Number of work units.
+    pub fn units(&self) -> u64 {
+        self.elements as u64
+    }
+
+    /// Builds the kernel: parameters are input, boundaries (`F32`), output (`I32`).
+    pub fn build(&self) -> Kernel {
+        let mut b = Builder::new("bucketize");
+        let [x, boundaries, y] = ["x", "boundaries", "y"].map(|n| b.ptr_param(n));
+        let (begin, end) = (b.begin(), b.end());
+        b.for_loop(begin, end, 1, &[], |b, u, _| {
+            let v = get(b, self.storage, x, u);
+            let v = if self.storage.ty() == Ty::F32 { v } else { b.convert(ConvertOp::IntToFloat, Type::F32, v) };
+            let (lo, hi) = (b.i64(0), b.i64(self.boundaries as i64));
+            let found = b.while_loop(
+                &[lo, hi],
+                |b, c| {
+                    let (lo, hi) = (c[0], c[1]);
+                    (s!(b, lo < hi), vec![lo, hi])
+                },
+                |b, c| {
+                    let (lo, hi) = (c[0], c[1]);
+                    let middle = s!(b, (lo + hi) / 2);
+                    let bound = get(b, Storage::F32, boundaries, middle);
+                    let below = b.cmp(CmpOp::Le, bound, v);
+                    let next = s!(b, middle + 1);
+                    vec![b.select(below, next, lo), b.select(below, hi, middle)]
+                },
+            );
+            put_int(b, false, y, u, found[0]);
+            vec![]
+        });
+        b.finish()
+    }
+}

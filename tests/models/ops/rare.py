@@ -1,0 +1,184 @@
+"""Models of operators that search, scatter, transform or reorder."""
+from layers import quant, x
+from net import DTYPES
+
+
+def top_k(shape, k, dtype="f32", index="i32"):
+    def make(net):
+        net.outputs(*net.op("TOPK_V2", [x(net, shape, dtype), net.const(k, "i32")], [(dtype, quant(dtype)), (index, None)], "TopKV2Options"))
+    return make
+
+
+def scatter(shape, indices, update, dtype="f32"):
+    """SCATTER_ND with constant indices, or with an input of that shape where `indices` is a tuple."""
+    def make(net):
+        at = net.input("i32", indices) if isinstance(indices, tuple) else net.const(indices, "i32")
+        net.outputs(net.op("SCATTER_ND", [at, x(net, update, dtype), net.const(shape, "i32")], (dtype, quant(dtype)), "ScatterNdOptions"))
+    return make
+
+
+def sparse_to_dense(indices, shape, values, dtype="f32", index="i32"):
+    def make(net):
+        value = x(net, values, dtype) if values else net.input(dtype, ())
+        parts = [net.const(indices, index), net.const(shape, index), value, net.const(-1, dtype)]
+        net.outputs(net.op("SPARSE_TO_DENSE", parts, (dtype, None), "SparseToDenseOptions"))
+    return make
+
+
+def segments(code, ids, count, shape, dtype="f32"):
+    def make(net):
+        parts = [x(net, shape, dtype), net.const(ids, "i32")] + ([net.const(count, "i32")] if count else [])
+        options = {"SEGMENT_SUM": "SegmentSumOptions"}.get(code) or "".join(w.title() for w in code.split("_")) + "Options"
+        net.outputs(net.op(code, parts, (dtype, None), options))
+    return make
+
+
+def one(code, shape, options=None, dtype="f32", result=None, consts=(), **fields):
+    """An operator of one input and int32 constants."""
+    def make(net):
+        parts = [x(net, shape, dtype)] + [net.const(c, "i32") for c in consts]
+        net.outputs(net.op(code, parts, (result or dtype, quant(result or dtype)), options, **fields))
+    return make
+
+
+def reverse_sequence(shape, lengths, along, batch, dtype="f32", index="i32"):
+    def make(net):
+        parts = [x(net, shape, dtype), net.const(lengths, index)]
+        net.outputs(net.op("REVERSE_SEQUENCE", parts, (dtype, quant(dtype)), "ReverseSequenceOptions", seqDim=along, batchDim=batch))
+    return make
+
+
+def set_diagonal(shape, diagonal, dtype="f32"):
+    def make(net):
+        parts = [x(net, shape, dtype), x(net, diagonal, dtype)]
+        net.outputs(net.op("MATRIX_SET_DIAG", parts, (dtype, quant(dtype)), "MatrixSetDiagOptions"))
+    return make
+
+
+def dilate(shape, steps):
+    def make(net):
+        parts = [x(net, shape), net.const(steps, "i32"), net.const(-1.5, "f32")]
+        net.outputs(net.op("DILATE", parts, ("f32", None), "DilateOptions"))
+    return make
+
+
+def spectrum(shape, lengths):
+    """RFFT2D; its real and imaginary parts, and magnitudes."""
+    def make(net):
+        bins = net.op("RFFT2D", [x(net, shape), net.const(lengths, "i32")], ("c64", None, shape), "Rfft2dOptions")
+        net.outputs(*(net.op(code, [bins], ("f32", None)) for code in ("REAL", "IMAG", "COMPLEX_ABS")))
+    return make
+
+
+def local_response(shape, radius, bias, alpha, beta):
+    return one("LOCAL_RESPONSE_NORMALIZATION", shape, "LocalResponseNormalizationOptions", radius=radius, bias=bias, alpha=alpha, beta=beta)
+
+
+def bucketize(dtype, boundaries):
+    return one("BUCKETIZE", (3, 17), "BucketizeOptions", dtype, "i32", boundaries=boundaries)
+
+
+def suppression(version, boxes, most, overlap, least, sigma=0.5):
+    """NON_MAX_SUPPRESSION over boxes (two corners in any order) and scores that are inputs."""
+    def make(net):
+        numbers = [overlap, least] + ([sigma] if version == 5 else [])
+        # Scores that are all different: LiteRT does not say which of equal ones comes first.
+        scores = net.op("ADD", [x(net, (boxes,)), net.const([i / 9999 for i in range(boxes)], "f32")], ("f32", None), "AddOptions")
+        parts = [x(net, (boxes, 4)), scores, net.const(most, "i32")] + [net.const(n, "f32") for n in numbers]
+        results = [("i32", None)] + [("f32", None)] * (version == 5) + [("i32", None)]
+        net.outputs(*net.op(f"NON_MAX_SUPPRESSION_V{version}", parts, results, f"NonMaxSuppressionV{version}Options"))
+    return make
+
+
+def random(code, shape, seed, seed2):
+    def make(net):
+        net.outputs(net.op(code, [net.const(shape, "i32")], ("f32", None), "RandomOptions", seed=seed, seed2=seed2))
+    return make
+
+
+def multinomial(shape, samples, dtype):
+    def make(net):
+        parts = [x(net, shape), net.const(samples, "i32")]
+        net.outputs(net.op("MULTINOMIAL", parts, (dtype, None), "RandomOptions", seed=12345, seed2=678))
+    return make
+
+
+def conv_3d(code, shape, kernel, stride, padding, out=None, bias=True):
+    """CONV_3D, or CONV_3D_TRANSPOSE to the shape `out`."""
+    def make(net):
+        w = net.const(net.rng.normal(0, 0.2, kernel), "f32")
+        count = kernel[-1] if out is None else kernel[-2]
+        last = [net.const(net.rng.normal(0, 1, (count,)), "f32")] if bias else []
+        parts = [x(net, shape), w] + last if out is None else [net.const(out, "i32"), w, x(net, shape)] + last
+        fields = {"strideD": stride[0], "strideH": stride[1], "strideW": stride[2], "padding": padding}
+        fields.update(dilationDFactor=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=1)
+        net.outputs(net.op(code, parts, ("f32", None), "Conv3DOptions", **fields))
+    return make
+
+
+def embedding_sparse(combiner):
+    def make(net):
+        ids, places = net.const([1, 3, 0], "i32"), net.const([[0, 0], [2, 0], [2, 1]], "i32")
+        parts = [ids, places, net.const([3, 2], "i32"), net.input("f32", (3,)), x(net, (4, 3, 2))]
+        net.outputs(net.op("EMBEDDING_LOOKUP_SPARSE", parts, ("f32", None), "EmbeddingLookupSparseOptions", combiner=combiner))
+    return make
+
+
+def by_key(net):
+    parts = [net.const([1234, -292, -11, 0], "i32"), net.const([-11, 0, 1234], "i32"), x(net, (3, 5))]
+    net.outputs(*net.op("HASHTABLE_LOOKUP", parts, [("f32", None), ("u8", None)]))
+
+
+def models():
+    """Pairs of name and maker."""
+    yield "non_max_suppression_v4", suppression(4, 60, 12, 0.4, -0.5)
+    yield "non_max_suppression_v4_few", suppression(4, 9, 20, 0.1, 0.6)
+    yield "non_max_suppression_v5", suppression(5, 60, 12, 0.5, 0.1)
+    yield "non_max_suppression_v5_hard", suppression(5, 40, 6, 0.3, -9.0, 0.0)
+    yield "random_uniform", random("RANDOM_UNIFORM", [3, 7], 1234, 99)
+    yield "random_standard_normal", random("RANDOM_STANDARD_NORMAL", [5, 5], 1234, 99)
+    yield "multinomial_i32", multinomial((3, 7), 9, "i32")
+    yield "multinomial_i64", multinomial((1, 20), 30, "i64")
+    yield "conv_3d_f32", conv_3d("CONV_3D", (1, 4, 5, 6, 3), (2, 3, 3, 3, 4), (1, 1, 1), 0)
+    yield "conv_3d_f32_s2_valid", conv_3d("CONV_3D", (2, 6, 7, 8, 2), (3, 2, 3, 2, 18), (2, 1, 2), 1, bias=False)
+    yield "conv_3d_transpose_f32", conv_3d("CONV_3D_TRANSPOSE", (1, 2, 3, 4, 3), (2, 3, 3, 4, 3), (2, 2, 2), 0, [1, 4, 6, 8, 4])
+    yield "conv_3d_transpose_f32_valid", conv_3d("CONV_3D_TRANSPOSE", (2, 2, 2, 3, 5), (3, 2, 2, 2, 5), (1, 2, 1), 1, [2, 4, 4, 4, 2], False)
+    for combiner, name in enumerate(("sum", "mean", "sqrtn")):
+        yield f"embedding_lookup_sparse_{name}", embedding_sparse(combiner)
+    yield "hashtable_lookup_f32", by_key
+    yield "topk_v2_f32", top_k((4, 40), 5)
+    yield "topk_v2_f32_all", top_k((3, 2, 33), 33)
+    yield "topk_v2_f32_one", top_k((5, 17), 1)
+    yield "topk_v2_i8", top_k((4, 40), 7, "i8")
+    yield "topk_v2_u8", top_k((300,), 9, "u8")
+    yield "topk_v2_i32", top_k((2, 50), 6, "i32")
+    yield "topk_v2_i64", top_k((2, 50), 6, "i64")
+    yield "scatter_nd_f32", scatter([8, 5], [[1], [4], [6]], (3, 5))
+    yield "scatter_nd_f32_meeting", scatter([8, 21], [[1], [4], [1]], (3, 21))
+    yield "scatter_nd_f32_elements", scatter([4, 5, 3], [[[0, 1, 2], [3, 4, 0]], [[0, 1, 2], [1, 1, 1]]], (2, 2))
+    yield "scatter_nd_i8", scatter([6, 7], [[5], [0]], (2, 7), "i8")
+    yield "scatter_nd_i32_computed_indices", scatter([10, 3], (4, 1), (4, 3), "i32")
+    yield "sparse_to_dense_f32", sparse_to_dense([[0, 1], [2, 3]], [4, 5], (2,))
+    yield "sparse_to_dense_f32_scalar_indices64", sparse_to_dense([[0, 1], [2, 3]], [4, 5], (), index="i64")
+    yield "sparse_to_dense_i32_vector", sparse_to_dense([1, 3, 6], [9], (3,), "i32")
+    yield "segment_sum_f32", segments("SEGMENT_SUM", [0, 0, 1, 1, 1, 2], None, (6, 5))
+    yield "segment_sum_i32", segments("SEGMENT_SUM", [0, 0, 1, 1, 1, 2], None, (6, 2, 3), "i32")
+    for kind in ("SUM", "PROD", "MAX", "MIN"):
+        yield f"unsorted_segment_{kind.lower()}_f32", segments(f"UNSORTED_SEGMENT_{kind}", [2, 0, 1, 0, 4, 2], 5, (6, 18))
+        yield f"unsorted_segment_{kind.lower()}_i32", segments(f"UNSORTED_SEGMENT_{kind}", [2, 0, -1, 0, 3, 2], 4, (6, 3), "i32")
+    yield "reverse_sequence_f32", reverse_sequence((3, 6, 4), [2, 6, 1], 1, 0)
+    yield "reverse_sequence_f32_time_major", reverse_sequence((6, 3, 4), [2, 6, 1], 0, 1, index="i64")
+    yield "reverse_sequence_i32_inside", reverse_sequence((2, 5, 3, 2), [4, 0, 5], 1, 2, "i32")
+    yield "matrix_diag_f32", one("MATRIX_DIAG", (2, 5), "MatrixDiagOptions")
+    yield "matrix_diag_i8", one("MATRIX_DIAG", (5,), "MatrixDiagOptions", "i8")
+    yield "matrix_set_diag_f32", set_diagonal((2, 4, 6), (2, 4))
+    yield "matrix_set_diag_i8", set_diagonal((5, 3), (3,), "i8")
+    yield "dilate_f32", dilate((3, 4, 2), [2, 1, 3])
+    yield "rfft2d_f32", spectrum((3, 1, 64), [1, 64])
+    yield "rfft2d_f32_matrix", spectrum((2, 16, 32), [16, 32])
+    yield "rfft2d_f32_padded", spectrum((5, 19), [8, 32])
+    yield "rfft2d_f32_cropped", spectrum((2, 9, 40), [4, 8])
+    yield "local_response_normalization_f32", local_response((1, 3, 4, 10), 2, 1.0, 0.5, 0.75)
+    yield "local_response_normalization_f32_wide", local_response((1, 3, 2, 40), 20, 2.0, 0.1, 0.5)
+    yield "bucketize_f32", bucketize("f32", [-1.0, 0.0, 0.25, 2.0])
+    yield "bucketize_i32", bucketize("i32", [1.0, 3.0, 5.0])
