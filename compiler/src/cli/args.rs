@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The model, and which of its graphs with which shapes.
 #[derive(Args, Clone, Debug)]
 pub struct SourceArgs {
-    /// The model (.tflite).
+    /// The model: a .tflite file, or a .graph file that `--emit graph` wrote.
     pub model: PathBuf,
     /// Shape of an input, as NAME=1x224x224x3; may be repeated.
     #[arg(long = "shape", value_name = "NAME=DIMS", value_parser = parse_shape)]
