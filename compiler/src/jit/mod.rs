@@ -1,10 +1,13 @@
 //! Code in memory: the only module of this crate that runs what it generated.
 
 pub mod buffer;
+pub mod cache;
 pub mod measure;
 pub mod memory;
 pub mod model;
+mod source;
 
+pub use cache::{Cache, CacheFile};
 pub use model::{JitError, Model, Options};
 
 use crate::target::{Cpu, Os, Target, X86Level};
