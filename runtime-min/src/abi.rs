@@ -141,6 +141,10 @@ pub enum Status {
     IndexOutOfRange,
     /// A loop ran longer than its limit.
     IterationLimit,
+    /// An operand's value makes no sense for its operator, a divisor of zero for example.
+    InvalidValue,
+    /// A custom operator that is a function of the caller's failed.
+    CustomOperator,
     /// No descriptor, or one of another version.
     WrongAbi,
     /// The processor lacks what the code was compiled for.
@@ -161,6 +165,8 @@ impl Status {
             1 => Status::InvalidArgument,
             2 => Status::IndexOutOfRange,
             3 => Status::IterationLimit,
+            4 => Status::InvalidValue,
+            5 => Status::CustomOperator,
             16 => Status::WrongAbi,
             17 => Status::UnsupportedCpu,
             18 => Status::ArenaTooSmall,
@@ -188,10 +194,14 @@ impl fmt::Display for Status {
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
             Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
+            Status::InvalidValue => {
+                f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs")
+            }
             Status::WrongAbi => f.write_str("this is no descriptor of a model, or one of another ABI version"),
             Status::UnsupportedCpu => f.write_str("the processor lacks what the model was compiled for"),
             Status::ArenaTooSmall => f.write_str("the arena is smaller than the model needs"),
             Status::StateTooSmall => f.write_str("the state is smaller than the model needs"),
+            Status::CustomOperator => f.write_str("a custom operator of the caller failed"),
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

@@ -21,10 +21,15 @@ impl Environment {
     /// Reads them from the process.
     pub(crate) fn read() -> Result<Environment, BuildError> {
         let get = |name: &'static str| std::env::var(name).map_err(|_| BuildError::NotABuildScript(name));
+        let platform = Platform::parse(&get("TARGET")?).map_err(BuildError::Target)?;
+        if platform.arch == Arch::Wasm32 {
+            let reason = "a Rust program for WebAssembly cannot link a compiled model; make a module with `tflc MODEL --target wasm32 -o OUT`";
+            return Err(BuildError::Target(reason.to_string()));
+        }
         Ok(Environment {
             package: get("CARGO_MANIFEST_DIR")?.into(),
             out: get("OUT_DIR")?.into(),
-            platform: Platform::parse(&get("TARGET")?).map_err(BuildError::Target)?,
+            platform,
             features: std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default().split(',').map(str::to_string).collect(),
         })
     }
@@ -45,6 +50,7 @@ impl Environment {
             }
             Arch::Aarch64 => Cpu::Aarch64 { dotprod: has(&["dotprod"]) },
             Arch::Riscv64 => Cpu::Riscv64,
+            Arch::Wasm32 => Cpu::Wasm32 { relaxed: has(&["relaxed-simd"]) },
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod bench_kernels;
 pub mod cache;
 pub mod compile;
+pub mod compile_wasm;
 pub mod image;
 pub mod inspect;
 pub mod labels;

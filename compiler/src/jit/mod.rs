@@ -2,12 +2,14 @@
 
 pub mod buffer;
 pub mod cache;
+pub mod custom;
 pub mod measure;
 pub mod memory;
 pub mod model;
 mod source;
 
 pub use cache::{Cache, CacheFile};
+pub use custom::{CustomInput, CustomOperator, CustomOutput};
 pub use model::{JitError, Model, Options};
 
 use crate::target::{Cpu, Os, Target, X86Level};

@@ -19,7 +19,10 @@ pub enum BindingsError {
 impl std::fmt::Display for BindingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let BindingsError::Element { tensor, dtype } = self;
-        write!(f, "tensor {tensor:?} has elements of type {dtype}, which no Rust type is laid out like; use the descriptor with tflc_runtime::Model")
+        write!(
+            f,
+            "tensor {tensor:?} has elements of type {dtype}, which no Rust type is laid out like; use the descriptor with tflc_runtime::Model"
+        )
     }
 }
 
@@ -160,11 +163,7 @@ fn constructor(out: &mut String, interface: &Interface) {
 /// The inputs and outputs by position, as a signature.
 fn positional(interface: &Interface) -> Signature {
     let names = |prefix: &str, n: usize| (0..n).map(|i| (format!("{prefix}{i}"), i)).collect();
-    Signature {
-        key: "run".into(),
-        inputs: names("input", interface.inputs.len()),
-        outputs: names("output", interface.outputs.len()),
-    }
+    Signature { key: "run".into(), inputs: names("input", interface.inputs.len()), outputs: names("output", interface.outputs.len()) }
 }
 
 /// Whether a signature names every input and output once.
@@ -230,7 +229,10 @@ fn run_into(out: &mut String, interface: &Interface) {
     );
     let mut ins: Vec<String> = (0..interface.inputs.len()).map(|i| format!("(&raw const *input{i}).cast()")).collect();
     if interface.split_weights.is_some() {
-        let _ = writeln!(out, "        if self.weights.len() != WEIGHTS_BYTES {{\n            return Err(::tflc_runtime::Status::InvalidArgument);\n        }}");
+        let _ = writeln!(
+            out,
+            "        if self.weights.len() != WEIGHTS_BYTES {{\n            return Err(::tflc_runtime::Status::InvalidArgument);\n        }}"
+        );
         ins.push("self.weights.as_ptr()".into());
     }
     let outs: Vec<String> = (0..interface.outputs.len()).map(|i| format!("(&raw mut *output{i}).cast()")).collect();
