@@ -57,7 +57,9 @@ impl fmt::Display for Unsupported {
             Unsupported::CustomOperator(n) if n.starts_with("Flex") => {
                 write!(f, "{n} is an operator of TensorFlow itself; convert the model with TFLITE_BUILTINS only")
             }
-            Unsupported::CustomOperator(n) => write!(f, "the custom operator {n} is not known"),
+            Unsupported::CustomOperator(n) => {
+                write!(f, "the custom operator {n} is not known; register a function for it (`jit::Options::custom`)")
+            }
             Unsupported::Types(t) => write!(f, "the operator does not take {t}"),
             Unsupported::Option(n, v) => write!(f, "option {n} = {v} is not supported"),
             Unsupported::Quantization(q) => write!(f, "quantisation is not supported here: {q}"),

@@ -39,6 +39,8 @@ enum {
     TFLC_INVALID_ARGUMENT = 1,   /* an argument is null, or arena, state or weights are not aligned to TFLC_ALIGNMENT */
     TFLC_INDEX_OUT_OF_RANGE = 2, /* an index in an input lies outside the tensor it points into */
     TFLC_ITERATION_LIMIT = 3,    /* a loop of the model ran longer than its limit */
+    TFLC_INVALID_VALUE = 4,      /* a value makes no sense for its operator, a divisor of zero for example */
+    TFLC_CUSTOM_OPERATOR = 5,    /* a custom operator of the caller failed */
     TFLC_WRONG_ABI = 16,         /* no descriptor, or one of another ABI version than this header */
     TFLC_UNSUPPORTED_CPU = 17,   /* NAME_model() gave NULL: the processor lacks what the code was compiled for */
     TFLC_ARENA_TOO_SMALL = 18,   /* see tflc_model.arena_bytes */
@@ -187,6 +189,8 @@ static inline const char *tflc_status_text(tflc_status status) {
     case TFLC_INVALID_ARGUMENT: return "an argument is null or misaligned";
     case TFLC_INDEX_OUT_OF_RANGE: return "an index in a tensor lies outside the tensor it points into; check the model's inputs";
     case TFLC_ITERATION_LIMIT: return "a loop of the model ran longer than its limit";
+    case TFLC_INVALID_VALUE: return "a value makes no sense for its operator (a divisor of zero, say)";
+    case TFLC_CUSTOM_OPERATOR: return "a custom operator of the caller failed";
     case TFLC_WRONG_ABI: return "this is no descriptor of a model, or one of another ABI version";
     case TFLC_UNSUPPORTED_CPU: return "the processor lacks what the model was compiled for";
     case TFLC_ARENA_TOO_SMALL: return "the arena is smaller than the model needs";

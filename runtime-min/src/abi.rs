@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 use core::fmt;
+use core::marker::PhantomData;
 
 /// A piece of parallel work: called with its context and an index below the number of tasks, from any thread.
 pub type Task = unsafe extern "C" fn(context: *mut c_void, index: u64);
@@ -12,6 +13,25 @@ pub type Task = unsafe extern "C" fn(context: *mut c_void, index: u64);
 pub struct Parallel {
     /// Runs the tasks; its first argument is this structure.
     pub run: unsafe extern "C" fn(this: *const Parallel, task: Task, context: *mut c_void, n: u64),
+}
+
+/// A borrowed [`Parallel`], with whatever lies behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a>(*const Parallel, PhantomData<&'a Parallel>);
+
+impl<'a> Workers<'a> {
+    /// The pool at an address.
+    ///
+    /// # Safety
+    /// `parallel` points to a pool that keeps its promise, from any thread that calls it, as long as `'a`.
+    pub const unsafe fn from_raw(parallel: *const Parallel) -> Workers<'a> {
+        Workers(parallel, PhantomData)
+    }
+
+    /// The address, for `invoke`; null for no pool.
+    pub fn address(workers: Option<Workers<'a>>) -> *const Parallel {
+        workers.map_or(core::ptr::null(), |w| w.0)
+    }
 }
 
 /// A compiled model's entry point. It is re-entrant as long as arena, state and outputs differ.
@@ -121,6 +141,10 @@ pub enum Status {
     IndexOutOfRange,
     /// A loop ran longer than its limit.
     IterationLimit,
+    /// An operand's value makes no sense for its operator, a divisor of zero for example.
+    InvalidValue,
+    /// A custom operator that is a function of the caller's failed.
+    CustomOperator,
     /// No descriptor, or one of another version.
     WrongAbi,
     /// The processor lacks what the code was compiled for.
@@ -141,6 +165,8 @@ impl Status {
             1 => Status::InvalidArgument,
             2 => Status::IndexOutOfRange,
             3 => Status::IterationLimit,
+            4 => Status::InvalidValue,
+            5 => Status::CustomOperator,
             16 => Status::WrongAbi,
             17 => Status::UnsupportedCpu,
             18 => Status::ArenaTooSmall,
@@ -168,10 +194,14 @@ impl fmt::Display for Status {
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
             Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
+            Status::InvalidValue => {
+                f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs")
+            }
             Status::WrongAbi => f.write_str("this is no descriptor of a model, or one of another ABI version"),
             Status::UnsupportedCpu => f.write_str("the processor lacks what the model was compiled for"),
             Status::ArenaTooSmall => f.write_str("the arena is smaller than the model needs"),
             Status::StateTooSmall => f.write_str("the state is smaller than the model needs"),
+            Status::CustomOperator => f.write_str("a custom operator of the caller failed"),
             Status::Unknown(code) => write!(f, "status {code}"),
         }
     }

@@ -166,7 +166,8 @@ fn objects_have_nothing_writable_and_one_symbol() {
         assert_eq!(global, [format!("{prefix}digits_int8_model")], "{}", platform.name());
         let weights = file.sections().find(|s| ["__const", ".rdata", ".rodata"].contains(&s.name().unwrap_or(""))).expect("weights");
         assert!(weights.align() >= 64, "{}: {}", platform.name(), weights.align());
-        let undefined: Vec<&str> = file.symbols().filter(|s| s.is_undefined()).filter_map(|s| s.name().ok()).filter(|n| !n.is_empty()).collect();
+        let undefined: Vec<&str> =
+            file.symbols().filter(|s| s.is_undefined()).filter_map(|s| s.name().ok()).filter(|n| !n.is_empty()).collect();
         assert!(undefined.iter().all(|n| ["getauxval", "tflc_cpu_features", "_tflc_cpu_features"].contains(n)), "{undefined:?}");
     }
 }
@@ -198,7 +199,8 @@ fn several_models_link_into_one_program() {
         calls += &format!("const void *{file}_model(void); ");
     }
     let source = folder.path().join("main.c");
-    std::fs::write(&source, format!("{calls} int main(void) {{ return digits_int8_model() == 0 || digits_f32_model() == 0; }}")).expect("writes");
+    std::fs::write(&source, format!("{calls} int main(void) {{ return digits_int8_model() == 0 || digits_f32_model() == 0; }}"))
+        .expect("writes");
     let program = folder.path().join("main");
     let args: Vec<std::ffi::OsString> = command.get_args().map(Into::into).collect();
     let mut command = std::process::Command::new("cc");

@@ -86,11 +86,8 @@ fn program(steps: Vec<Step>) -> Program {
 
 fn image(program: &Program, cpu: Cpu) -> Image {
     let mut compiler = Compiler::new(&Target::new(cpu)).expect("target");
-    let mut functions: Vec<Function> = program
-        .kernels
-        .iter()
-        .map(|r| Function::new(r.key.clone(), compiler.compile(&(r.build)()).expect("kernel"), vec![]))
-        .collect();
+    let mut functions: Vec<Function> =
+        program.kernels.iter().map(|r| Function::new(r.key.clone(), compiler.compile(&(r.build)()).expect("kernel"), vec![])).collect();
     functions.extend(compiler.driver(program).expect("driver"));
     Image::new(&functions).expect("image")
 }

@@ -65,7 +65,13 @@ fn run(path: &Path) -> Result<Outcome> {
         let outputs: Vec<HostTensor> = outputs
             .into_iter()
             .zip(compiled.outputs())
-            .map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data))
+            .enumerate()
+            .map(|(i, (mut data, p))| {
+                // Where the size is known only at run time, the buffer has room for the bound.
+                let shape = compiled.output_shape(i);
+                data.truncate(p.ty.dtype.bytes(shape.iter().product()).unwrap_or(data.len()));
+                HostTensor::new(p.ty.dtype, &shape, data)
+            })
             .collect::<Result<_>>()?;
         golden.check(&outputs).with_context(|| cpu.to_string())?;
         if let Some(first) = &first {
@@ -194,4 +200,4 @@ fn a_loop_without_end_stops_at_the_limit() {
 }
 
 /// Operator models that compile and are right, at least; the rest are refused with a reason.
-const LEAST_RIGHT: usize = 381;
+const LEAST_RIGHT: usize = 449;

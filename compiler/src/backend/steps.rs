@@ -18,7 +18,7 @@ pub(super) fn parts(steps: &[Step]) -> Vec<&[Step]> {
     fn size(s: &Step) -> usize {
         let sum = |steps: &[Step]| steps.iter().map(size).sum::<usize>();
         match s {
-            Step::Call(_) => 1,
+            Step::Call(_) | Step::External(_) => 1,
             Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
             Step::Repeat { body, .. } => sum(body),
             Step::While { test, body, .. } => sum(test) + sum(body),

@@ -109,8 +109,10 @@ mod tests {
     fn nothing_is_left_where_not_everything_was_written() {
         let folder = tempfile::tempdir().expect("folder");
         let names = || -> Vec<String> {
-            let mut names: Vec<String> =
-                fs::read_dir(folder.path()).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+            let mut names: Vec<String> = fs::read_dir(folder.path())
+                .expect("folder")
+                .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+                .collect();
             names.sort();
             names
         };

@@ -85,7 +85,13 @@ pub fn compute(loaded: Loaded, model: &ModelArgs, backend: Backend, threads: usi
             let inputs: Vec<&[u8]> = values.iter().map(|v| v.data.as_slice()).collect();
             let mut outputs: Vec<Vec<u8>> = compiled.outputs().iter().map(|p| vec![0; p.ty.bytes()]).collect();
             compiled.run(&inputs, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>())?;
-            outputs.into_iter().zip(&ports).map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data)).collect()
+            let shaped = |(i, (mut data, p)): (usize, (Vec<u8>, &crate::lower::program::Port))| {
+                // Where the size is known only at run time, the buffer has room for the bound.
+                let shape = compiled.output_shape(i);
+                data.truncate(p.ty.dtype.bytes(shape.iter().product()).unwrap_or(data.len()));
+                HostTensor::new(p.ty.dtype, &shape, data)
+            };
+            outputs.into_iter().zip(&ports).enumerate().map(shaped).collect()
         }
         Backend::Eval => {
             let inputs = to_values(&loaded, values)?;

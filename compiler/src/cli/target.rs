@@ -34,7 +34,11 @@ impl TargetArgs {
                 "native" => bail!("--cpu native is for the machine this runs on ({}), not for {}", host.platform().name(), platform.name()),
                 name => match Cpu::parse_for(platform.arch, name) {
                     Some(cpu) => Ok(cpu),
-                    None => bail!("unknown CPU {name:?} of {}; known are native, baseline, {}", platform.name(), Cpu::names(platform.arch).join(", ")),
+                    None => bail!(
+                        "unknown CPU {name:?} of {}; known are native, baseline, {}",
+                        platform.name(),
+                        Cpu::names(platform.arch).join(", ")
+                    ),
                 },
             }
         };

@@ -1,6 +1,7 @@
 //! Models, graphs, tensors and nodes.
 
 use crate::ir::{Attrs, Bytes, DType, OpKind, Quantization};
+use std::collections::BTreeMap;
 use std::fmt;
 use tflc_templates::expr::Expr;
 
@@ -145,6 +146,22 @@ pub struct Graph {
     pub inputs: Vec<TensorId>,
     /// Outputs.
     pub outputs: Vec<TensorId>,
+    /// Tensors whose size is known only at run time; their shapes are bounds.
+    pub open: BTreeMap<TensorId, Open>,
+}
+
+/// How a size becomes known at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Open {
+    /// One axis, behind axes of one, is as long as another tensor says: an int64 scalar that the producer writes, and that no node gives.
+    Along {
+        /// The axis.
+        axis: u32,
+        /// Its length at run time; tensors with the same one are equally long.
+        extent: TensorId,
+    },
+    /// In a way that only the evaluator can follow: the shape is a guess.
+    Unknown,
 }
 
 impl Graph {

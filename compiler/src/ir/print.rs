@@ -12,7 +12,7 @@
 //! but the model.
 
 use crate::ir::literal;
-use crate::ir::{Affine, AttrValue, Graph, GraphId, Model, Node, Quantization, Tensor, TensorId, TensorType};
+use crate::ir::{Affine, AttrValue, Graph, GraphId, Model, Node, Open, Quantization, Tensor, TensorId, TensorType};
 use std::collections::HashSet;
 use std::fmt::{self, Display, Write};
 use tflc_templates::text::{float, hex, quote};
@@ -145,6 +145,9 @@ impl Printer {
                 self.declare(graph, *z, declared)?;
             }
         }
+        if let Some(Open::Along { extent, .. }) = graph.open.get(&t) {
+            self.declare(graph, *extent, declared)?;
+        }
         self.declare(graph, t, declared)
     }
 
@@ -153,7 +156,7 @@ impl Printer {
         if !declared.insert(t) {
             return Ok(());
         }
-        write!(self.out, "  {}", self.tensor(t, tensor))?;
+        write!(self.out, "  {}", self.tensor(graph, t, tensor))?;
         if tensor.variable || tensor.data.is_some() {
             write!(self.out, " =")?;
         }
@@ -167,13 +170,18 @@ impl Printer {
         writeln!(self.out)
     }
 
-    fn tensor(&self, id: TensorId, tensor: &Tensor) -> String {
+    fn tensor(&self, graph: &Graph, id: TensorId, tensor: &Tensor) -> String {
         let mut s = format!("{id}: {}", self.ty(&tensor.ty));
         if !tensor.name.is_empty() {
             let _ = write!(s, " {}", quote(&tensor.name));
         }
         if let Some(dims) = &tensor.signature {
             let _ = write!(s, " signature [{}]", list(dims));
+        }
+        match graph.open.get(&id) {
+            Some(Open::Along { axis, extent }) => drop(write!(s, " open {axis} by {extent}")),
+            Some(Open::Unknown) => s.push_str(" open unknown"),
+            None => {}
         }
         s
     }
@@ -261,7 +269,7 @@ impl Printer {
         let outputs: Vec<String> = node
             .outputs
             .iter()
-            .map(|t| graph.tensors.get(t.index()).map_or_else(|| t.to_string(), |tensor| self.tensor(*t, tensor)))
+            .map(|t| graph.tensors.get(t.index()).map_or_else(|| t.to_string(), |tensor| self.tensor(graph, *t, tensor)))
             .collect();
         let equals = if outputs.is_empty() { "" } else { " = " };
         write!(self.out, "  {}{equals}{}({})", list(outputs), node.op, list(node.inputs.iter().map(operand)))?;

@@ -1,10 +1,12 @@
 //! Code in memory: the only module of this crate that runs what it generated.
 
 pub mod buffer;
+pub mod custom;
 pub mod measure;
 pub mod memory;
 pub mod model;
 
+pub use custom::{CustomInput, CustomOperator, CustomOutput};
 pub use model::{JitError, Model, Options};
 
 use crate::target::{Cpu, Os, Target, X86Level};

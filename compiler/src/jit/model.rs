@@ -1,6 +1,7 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
+use super::custom::{Bound, CustomOperator, Customs};
 use super::memory::CodeMemory;
 use super::{host_target, runs_here};
 use crate::driver;
@@ -8,6 +9,7 @@ use crate::error::CompileError;
 use crate::ir::{self, GraphId, TensorId};
 use crate::lower::program::{Port, Program};
 use crate::target::{Cpu, Target};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::ptr;
@@ -71,6 +73,14 @@ pub enum JitError {
     /// The run ended with a status.
     #[error("run: {0}")]
     Run(#[from] Status),
+    /// A custom operator of the caller's failed.
+    #[error("run: the custom operator {name}: {reason}")]
+    Custom {
+        /// Name.
+        name: String,
+        /// What it said.
+        reason: String,
+    },
 }
 
 /// How to compile a model in memory.
@@ -83,6 +93,7 @@ pub struct Options {
     shapes: Vec<(String, Vec<usize>)>,
     perf_map: bool,
     loop_limit: Option<u64>,
+    customs: Customs,
 }
 
 impl Options {
@@ -116,6 +127,13 @@ impl Options {
     #[must_use]
     pub fn and_signature(mut self, key: impl Into<String>) -> Options {
         self.also.push(key.into());
+        self
+    }
+
+    /// Registers the function of a custom operator by the name that the model file has; a later one of the same name replaces it.
+    #[must_use]
+    pub fn custom(mut self, name: impl Into<String>, operator: impl CustomOperator + 'static) -> Options {
+        self.customs.0.insert(name.into(), Arc::new(operator));
         self
     }
 
@@ -205,6 +223,8 @@ struct Code {
     /// Offsets of the further entry points, in their order.
     others: Vec<usize>,
     weights: Buffer,
+    /// Custom operators that the code calls; the weights point to them.
+    customs: HashMap<ir::Location, Box<Bound>>,
 }
 
 impl Code {
@@ -220,6 +240,7 @@ impl Code {
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes)?;
         }
+        options.customs.apply(&mut model)?;
         let mut others = vec![];
         for key in &options.also {
             others.push((key.clone(), entry_graph(source, Some(key))?));
@@ -230,6 +251,7 @@ impl Code {
         if let Some(most) = options.loop_limit {
             program.limit_loops(most);
         }
+        let customs = options.customs.bind(&model, &program)?;
         drop(model);
         let mut weights = Buffer::zeroed(program.weights_bytes)?;
         // Packing weights and generating code are independent.
@@ -237,6 +259,12 @@ impl Code {
             || crate::backend::compile_program(&program, &target).map_err(|e| CompileError::Internal(e.to_string())),
             || program.write_weights(weights.bytes_mut()),
         );
+        for external in program.externals() {
+            let at = external.function.offset as usize;
+            if let (Some(bound), Some(words)) = (customs.get(&external.location), weights.bytes_mut().get_mut(at..at + 16)) {
+                words.copy_from_slice(&bound.words());
+            }
+        }
         let image = image?;
         let offset = |name: &str| image.offset_of(name).ok_or_else(|| CompileError::Internal(format!("no entry point {name}")));
         let invoke = offset(crate::backend::ENTRY)?;
@@ -245,7 +273,7 @@ impl Code {
         if options.perf_map {
             write_perf_map(&memory, &image)?;
         }
-        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights })
+        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights, customs })
     }
 }
 
@@ -293,6 +321,21 @@ impl Model {
     /// Outputs, in order.
     pub fn outputs(&self) -> &[Port] {
         &self.code.program.outputs
+    }
+
+    /// The shape of output `i` after the last run: that of its type, or a smaller one where the size is known only at run time. The elements are the first
+    /// ones of its buffer.
+    ///
+    /// # Panics
+    /// Where there is no such output.
+    pub fn output_shape(&self, i: usize) -> Vec<usize> {
+        let mut shape = self.outputs()[i].ty.shape.clone();
+        for open in self.code.program.open.iter().filter(|o| o.output == i) {
+            let at = open.extent.offset as usize;
+            let length = self.arena.bytes()[at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
+            shape[open.axis] = shape[open.axis].min(usize::try_from(length).unwrap_or(0));
+        }
+        shape
     }
 
     /// Size of the arena in bytes.
@@ -391,7 +434,14 @@ impl Model {
                 pool,
             )
         };
-        Ok(Status::from_code(status).ok()?)
+        let outcome = Status::from_code(status).ok();
+        if outcome == Err(Status::CustomOperator) {
+            let failed = self.code.customs.values().find_map(|b| Some((b.name.clone(), b.failure.lock().ok()?.take()?)));
+            if let Some((name, reason)) = failed {
+                return Err(JitError::Custom { name, reason });
+            }
+        }
+        Ok(outcome?)
     }
 }
 

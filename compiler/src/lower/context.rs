@@ -47,6 +47,8 @@ impl Operand {
 pub(super) enum SymbolicStep {
     /// Call of a kernel; `step` is its position in time.
     Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
+    /// Call of a function of the caller's.
+    External { name: String, function: Operand, args: Vec<Operand>, node: NodeRef },
     /// Conditional.
     If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
     /// The body so many times.
@@ -118,6 +120,8 @@ pub(super) struct Shared<'a> {
     pub(super) variables: HashMap<VariableKey, (SlotId, usize)>,
     /// Variables of the entry point being lowered that do not start as zeros.
     pub(super) first_values: Vec<FirstValue>,
+    /// Outputs of the entry point being lowered whose size is known only at run time: which, along which axis, and where its length is.
+    pub(super) open: Vec<(usize, usize, Operand)>,
     /// Graphs being lowered, outermost first.
     pub(super) active: Vec<GraphId>,
     /// Graphs lowered so far, each as often as it is called.
@@ -280,6 +284,14 @@ impl<'a> Cx<'a, '_> {
         let body = std::mem::replace(&mut self.steps, outer);
         self.steps.push(SymbolicStep::Repeat { count: count as u64, body });
         result
+    }
+
+    /// Appends a call of the caller's function for the custom operator `name`, whose address is filled in when the program is loaded.
+    pub(super) fn external(&mut self, name: &str, args: Vec<Operand>) {
+        let node = self.node_ref();
+        let key = format!("function of {name} at {:?}", node.location);
+        let function = self.weights(key, 16, Content::Bytes(Bytes::from(vec![0; 16])));
+        self.steps.push(SymbolicStep::External { name: name.to_string(), function, args, node });
     }
 
     fn node_ref(&self) -> NodeRef {

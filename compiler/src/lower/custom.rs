@@ -1,12 +1,12 @@
 //! Custom operators that are built in.
 
-use super::boxes;
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::{Part, fill, result};
+use super::{audio, boxes};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::Node;
-use crate::ops::custom::{Pool, name};
+use crate::ops::custom::{Pool, REGISTERED, name};
 use tflc_templates::cpu::arg_pool::ArgPoolSpec;
 use tflc_templates::cpu::resampler::ResamplerSpec;
 
@@ -17,8 +17,21 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         "MaxPoolingWithArgmax2D" => max_pool(cx, node),
         "MaxUnpooling2D" => max_unpool(cx, node),
         "Resampler" => resampler(cx, node),
+        "AudioSpectrogram" => audio::spectrogram(cx, node),
+        "Mfcc" => audio::mfcc(cx, node),
+        other if node.attrs.bool(REGISTERED, false) => external(cx, node, other),
         other => Err(cx.unsupported(Unsupported::CustomOperator(other.to_string()))),
     }
+}
+
+/// The caller's function: addresses of the operands, then of the results.
+fn external(cx: &mut Cx<'_, '_>, node: &Node, name: &str) -> Result<(), CompileError> {
+    let mut args = vec![];
+    for t in node.inputs.iter().flatten().chain(&node.outputs) {
+        args.push(cx.operand(*t)?);
+    }
+    cx.external(name, args);
+    Ok(())
 }
 
 /// Geometry of windows between two shapes `[batch, h, w, c]`.

@@ -4,11 +4,14 @@ use super::constants::{axis, element_bytes, ints};
 use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::{Part, copy_strided, raw, result};
+use super::open;
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
 use crate::ops::value::unpack;
+use tflc_kir::Kernel;
 use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
+use tflc_templates::cpu::limit::limited;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
 use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
 
@@ -66,18 +69,22 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let (x, index, y) = (cx.operand(x)?, cx.operand(index)?, cx.operand(y)?);
-    gather_into(cx, spec, x, index, y);
-    Ok(())
+    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
+    call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
+}
+
+/// Units of one task of a gather.
+fn tasks(spec: &GatherSpec) -> u64 {
+    let units = spec.units();
+    let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
+    grain(units, slices * (2.0 + spec.slice_bytes as f64 * 0.1))
 }
 
 fn gather_into(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: Operand, index: Operand, y: Operand) {
     let args = vec![x, index, y];
-    let caps = cx.caps().clone();
-    let units = spec.units();
-    let slices = (spec.batch * spec.outer * spec.indices) as f64 / units.max(1) as f64;
-    let unit_ns = slices * (2.0 + spec.slice_bytes as f64 * 0.1);
-    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain);
 }
 
 /// One copy for each run of consecutive constant indices; sizes are those in front of, along and behind the axis.
@@ -117,7 +124,31 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let caps = cx.caps().clone();
     let units = spec.units();
     let unit_ns = 2.0 + depth as f64 + spec.slice_bytes as f64 * 0.1;
-    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    call_by(cx, index, 1, format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns))
+}
+
+/// Appends a call whose units are indices (each of so many trailing dimensions of their tensor); where the tensor is open, those behind its extent
+/// are not looked at.
+#[allow(clippy::too_many_arguments)]
+fn call_by(
+    cx: &mut Cx<'_, '_>,
+    index: TensorId,
+    tuple_dims: usize,
+    key: String,
+    build: impl Fn() -> Kernel + Send + Sync + 'static,
+    mut args: Vec<Operand>,
+    units: u64,
+    grain: u64,
+) -> Result<(), CompileError> {
+    match open::extent(cx, index)? {
+        None => cx.call(key, build, args, units, grain),
+        Some((axis, number)) => {
+            let shape = &cx.ty(index).shape;
+            let per_row = shape[axis + 1..shape.len() - tuple_dims].iter().product();
+            args.push(number);
+            cx.call(format!("limited {per_row} {key}"), move || limited(&build(), per_row), args, units, grain);
+        }
+    }
     Ok(())
 }
 

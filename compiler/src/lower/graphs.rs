@@ -6,7 +6,7 @@
 use super::context::{Cx, Operand, Resource, Shared, SymbolicStep};
 use super::control::initialize;
 use super::storage::{Slot, SlotId, SlotRegion};
-use super::{lower_node, movement, storage};
+use super::{lower_node, movement, open, storage};
 use crate::error::{CompileError, Place};
 use crate::ir::{Graph, GraphId, TensorId};
 use std::collections::HashMap;
@@ -41,6 +41,7 @@ pub(super) fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<Sy
             }
         }
         initialize(cx);
+        cx.shared.open = open::outputs(cx)?;
         Ok(())
     })?;
     Ok(steps)
@@ -74,9 +75,10 @@ pub(super) fn lower_graph<'a, T>(
     };
     let storage = storage::assign(graph, &pinned);
     let base = shared.slots.len();
-    let own = base..base + storage.slots.len();
     shared.slots.extend(storage.slots);
-    let of = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId((base + slot) as u32), at))).collect();
+    let mut of: Vec<_> = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId((base + slot) as u32), at))).collect();
+    open::place_extents(shared, graph, &mut of);
+    let own = base..shared.slots.len();
     let known = graph.inputs.iter().zip(&bindings.resources);
     let resources = known.filter_map(|(t, r)| Some((*t, r.clone()?))).collect();
     let mut cx = Cx { shared, graph_id: id, graph, storage: of, resources, steps: vec![], node: None };

@@ -22,6 +22,9 @@ pub enum InterpretError {
         /// What happened.
         trap: interp::Trap,
     },
+    /// The program calls a function of its caller.
+    #[error("the custom operator {0} is a function of the caller, which the interpreter does not have")]
+    External(String),
     /// The program ended with a status.
     #[error("status {0}")]
     Status(i32),
@@ -97,6 +100,7 @@ impl Run<'_, '_> {
         for step in steps {
             match step {
                 Step::Call(call) => self.call(call, iteration)?,
+                Step::External(e) => return Err(InterpretError::External(e.name.clone())),
                 Step::Repeat { count, body } => {
                     for i in 0..*count {
                         self.steps(body, i)?;

@@ -3,6 +3,7 @@
 //! In: a model whose graphs have been through the passes. Out: a [`Program`] with final addresses. Families choose a template and its
 //! specification, say how weights are packed and append calls; storage is decided in [`storage`], offsets by [`crate::plan`].
 
+mod audio;
 mod blockwise;
 mod boxes;
 mod constants;
@@ -22,13 +23,14 @@ mod lut;
 mod mac;
 mod matmul;
 mod movement;
+mod open;
 mod pad;
 mod pointwise;
 mod pool;
 mod product;
 pub mod program;
-mod recurrent;
 mod random;
+mod recurrent;
 mod reduce;
 mod reorder;
 mod resize;
@@ -46,12 +48,12 @@ pub mod view;
 mod wide;
 
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
-use crate::ir::{DType, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{DType, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
 use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, EntryPoint, Place, Port, Program, Region, Step};
+use program::{ARENA_ALIGN, Call, EntryPoint, External, OpenOutput, Place, Port, Program, Region, Step};
 use std::collections::HashMap;
 use storage::SlotRegion;
 
@@ -84,16 +86,31 @@ pub fn lower_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)]
         now: 0,
         variables: HashMap::new(),
         first_values: vec![],
+        open: vec![],
         active: vec![],
         graphs: 0,
         names: HashMap::new(),
     };
-    let steps = graphs::lower_entry(&mut shared, entry)?;
+    let first = Lowered::new(&mut shared, entry)?;
     let mut further = vec![];
     for (key, id) in others {
-        further.push((key.clone(), *id, graphs::lower_entry(&mut shared, *id)?));
+        further.push((key.clone(), Lowered::new(&mut shared, *id)?));
     }
-    finish(shared, entry, steps, further)
+    finish(shared, first, further)
+}
+
+/// An entry point with symbolic addresses.
+struct Lowered {
+    graph: GraphId,
+    steps: Vec<SymbolicStep>,
+    open: Vec<(usize, usize, Operand)>,
+}
+
+impl Lowered {
+    fn new(shared: &mut Shared<'_>, graph: GraphId) -> Result<Lowered, CompileError> {
+        let steps = graphs::lower_entry(shared, graph)?;
+        Ok(Lowered { graph, steps, open: std::mem::take(&mut shared.open) })
+    }
 }
 
 /// Inputs and outputs of a graph.
@@ -125,12 +142,7 @@ fn refuse_strings(model: &Model, entry: GraphId) -> Result<(), CompileError> {
 }
 
 /// Plans the arena and turns symbolic addresses into places.
-fn finish(
-    shared: Shared<'_>,
-    entry: GraphId,
-    steps: Vec<SymbolicStep>,
-    others: Vec<(String, GraphId, Vec<SymbolicStep>)>,
-) -> Result<Program, CompileError> {
+fn finish(shared: Shared<'_>, entry: Lowered, others: Vec<(String, Lowered)>) -> Result<Program, CompileError> {
     let mut buffers = vec![];
     let mut places = vec![Place { region: Region::Arena, offset: 0 }; shared.slots.len()];
     let mut in_arena = vec![];
@@ -168,14 +180,17 @@ fn finish(
         }
     }
     let resolve = |o: Operand| resolve(&places, o);
-    let [inputs, outputs] = ports(shared.model, entry);
-    let others = others.into_iter().map(|(key, id, steps)| {
-        let [inputs, outputs] = ports(shared.model, id);
-        EntryPoint { key, steps: resolve_steps(steps, &resolve), inputs, outputs }
+    let [inputs, outputs] = ports(shared.model, entry.graph);
+    let opened = |open: Vec<(usize, usize, Operand)>| {
+        open.into_iter().map(|(output, axis, at)| OpenOutput { output, axis, extent: resolve(at) }).collect()
+    };
+    let others = others.into_iter().map(|(key, other)| {
+        let [inputs, outputs] = ports(shared.model, other.graph);
+        EntryPoint { key, steps: resolve_steps(other.steps, &resolve), inputs, outputs, open: opened(other.open) }
     });
     Ok(Program {
         others: others.collect(),
-        steps: resolve_steps(steps, &resolve),
+        steps: resolve_steps(entry.steps, &resolve),
         kernels: shared.kernels,
         pieces: shared.pieces,
         weights_bytes: shared.weights_bytes,
@@ -184,6 +199,7 @@ fn finish(
         state_bytes,
         inputs,
         outputs,
+        open: opened(entry.open),
     })
 }
 
@@ -194,6 +210,12 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
             let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
             Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
+        SymbolicStep::External { name, function, args, node } => Step::External(External {
+            name,
+            function: resolve(function),
+            args: args.into_iter().map(resolve).collect(),
+            location: node.location,
+        }),
         SymbolicStep::If { condition, then, otherwise } => {
             Step::If { condition: resolve(condition), then: resolve_steps(then, resolve), otherwise: resolve_steps(otherwise, resolve) }
         }
@@ -210,6 +232,13 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let touched = || node.reads().chain(node.outputs.iter().copied());
+    if touched().any(|t| cx.graph.open.get(&t) == Some(&Open::Unknown)) {
+        return Err(cx.unsupported(Unsupported::DynamicShape));
+    }
+    if open::is_source(cx, node) {
+        return open::lower(cx, node);
+    }
     match node.op {
         OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
             return control::lower(cx, node);

@@ -2,8 +2,13 @@
 
 use super::context::{Cx, Operand};
 use super::grain::grain;
-use crate::error::CompileError;
-use crate::ir::{AttrValue, Node};
+use super::open;
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{AttrValue, Node, TensorId};
+use crate::ops::storage::storage;
+use crate::passes::lower_elementwise::DIVISOR;
+use tflc_templates::cpu::limit::limited;
+use tflc_templates::cpu::nonzero::NonZeroSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
 use tflc_templates::expr::emit::tables;
 
@@ -22,8 +27,29 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         strides.push(broadcast(&cx.ty(t).shape, shape));
         args.push(cx.operand(t)?);
     }
+    if let Some(AttrValue::Int(at)) = node.attrs.get(DIVISOR) {
+        check_divisor(cx, cx.input(node, usize::try_from(*at).unwrap_or(usize::MAX))?)?;
+    }
     args.push(cx.operand(out)?);
     emit(cx, PointwiseSpec::new(shape, strides, row_major(shape), (**expr).clone()), args);
+    Ok(())
+}
+
+/// Appends a look at a divisor, behind whose extent nothing counts.
+fn check_divisor(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<(), CompileError> {
+    let ty = cx.ty(t);
+    let storage = storage(ty.dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(ty.dtype.to_string())))?;
+    let spec = NonZeroSpec { elements: ty.elements(), storage };
+    let (key, units) = (format!("{spec:?}"), spec.elements as u64);
+    let mut args = vec![cx.operand(t)?];
+    match open::extent(cx, t)? {
+        None => cx.call(key, move || spec.build(), args, units, grain(units, 0.5)),
+        Some((axis, number)) => {
+            let per_row = row_major(&ty.shape)[axis] as usize;
+            args.push(number);
+            cx.call(format!("limited {per_row} {key}"), move || limited(&spec.build(), per_row), args, units, grain(units, 0.5));
+        }
+    }
     Ok(())
 }
 

@@ -63,11 +63,26 @@ pub struct Call {
     pub label: String,
 }
 
+/// Call of a function that is not part of the program, on one thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct External {
+    /// The custom operator that it computes.
+    pub name: String,
+    /// Where the address of the function and its context stand, eight bytes each, in the weights.
+    pub function: Place,
+    /// Addresses of the operands, then of the results.
+    pub args: Vec<Place>,
+    /// The node that this call belongs to.
+    pub location: Location,
+}
+
 /// One step of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Runs a kernel; a non-zero status ends `invoke` with it.
     Call(Call),
+    /// Calls a function of the caller's; a non-zero status ends `invoke` with it.
+    External(External),
     /// Runs `then` where the byte at `condition` is not zero, else `otherwise`.
     If {
         /// Address of a Bool.
@@ -99,6 +114,8 @@ pub enum Step {
 
 /// Status of `invoke` where a WHILE ran longer than its limit.
 pub const STATUS_ITERATION_LIMIT: i32 = 3;
+/// Status of `invoke` where a function of the caller's failed.
+pub const STATUS_CUSTOM_OPERATOR: i32 = 5;
 /// Status of `invoke` where an index lies outside a tensor.
 pub const STATUS_INDEX_OUT_OF_RANGE: i32 = 2;
 
@@ -175,8 +192,21 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// Outputs, in the order of the graph.
     pub outputs: Vec<Port>,
+    /// Outputs whose size is known only at run time, and is at most that of their type.
+    pub open: Vec<OpenOutput>,
     /// Further entry points, which share kernels, weights, arena and state.
     pub others: Vec<EntryPoint>,
+}
+
+/// An output whose size is known only at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenOutput {
+    /// Position among the outputs.
+    pub output: usize,
+    /// The axis that may be shorter than the type says; those in front of it are 1.
+    pub axis: usize,
+    /// Where its length is after a run, an `i64`.
+    pub extent: Place,
 }
 
 /// A further entry point of a program.
@@ -190,6 +220,8 @@ pub struct EntryPoint {
     pub inputs: Vec<Port>,
     /// Outputs, in the order of its graph.
     pub outputs: Vec<Port>,
+    /// Those whose size is known only at run time.
+    pub open: Vec<OpenOutput>,
 }
 
 /// Alignment of arena, state and weights in bytes.
@@ -202,6 +234,32 @@ impl Program {
             for s in steps {
                 match s {
                     Step::Call(c) => out.push(c),
+                    Step::External(_) => {}
+                    Step::If { then, otherwise, .. } => {
+                        walk(then, out);
+                        walk(otherwise, out);
+                    }
+                    Step::Repeat { body, .. } => walk(body, out),
+                    Step::While { test, body, .. } => {
+                        walk(test, out);
+                        walk(body, out);
+                    }
+                }
+            }
+        }
+        let mut out = vec![];
+        walk(&self.steps, &mut out);
+        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
+        out
+    }
+
+    /// Calls of functions that are not part of the program, in program order, all entry points included.
+    pub fn externals(&self) -> Vec<&External> {
+        fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a External>) {
+            for s in steps {
+                match s {
+                    Step::External(e) => out.push(e),
+                    Step::Call(_) => {}
                     Step::If { then, otherwise, .. } => {
                         walk(then, out);
                         walk(otherwise, out);
@@ -225,7 +283,7 @@ impl Program {
         fn walk(steps: &mut [Step], most: u64) {
             for s in steps {
                 match s {
-                    Step::Call(_) => {}
+                    Step::Call(_) | Step::External(_) => {}
                     Step::If { then, otherwise, .. } => {
                         walk(then, most);
                         walk(otherwise, most);

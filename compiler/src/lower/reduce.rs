@@ -6,6 +6,7 @@ use super::constants::{axis, operand_ints};
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
+use super::open::with_neutral_tail;
 use super::pointwise::emit;
 use super::rounding::away;
 use crate::error::{CompileError, Unsupported};
@@ -59,9 +60,26 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
     let spec = ReduceSpec::new(&ty.shape, &reduced, combine, element, epilogue);
-    let args = vec![cx.operand(x)?, cx.operand(y)?];
+    let from = with_neutral_tail(cx, x, &reduced, neutral(combine, ty.dtype))?;
+    let args = vec![from, cx.operand(y)?];
     reduce(cx, spec, ty.elements(), args);
     Ok(())
+}
+
+/// The bits of the element that changes nothing.
+fn neutral(combine: Combine, dtype: DType) -> u64 {
+    let [zero, one, most, least] = match dtype {
+        DType::Float32 => [0.0, 1.0, f32::INFINITY, f32::NEG_INFINITY].map(|v| u64::from(v.to_bits())),
+        DType::Int64 => [0, 1, i64::MAX, i64::MIN].map(|v| v as u64),
+        DType::Bool => [0, 1, 1, 0],
+        _ => [0, 1, i32::MAX, i32::MIN].map(|v| u64::from(v as u32)),
+    };
+    match combine {
+        Combine::Product | Combine::All => one,
+        Combine::Min => most,
+        Combine::Max => least,
+        _ => zero,
+    }
 }
 
 /// Appends a reduction of `elements` elements.

@@ -17,7 +17,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
 }
 
-fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let ((values, ty), (indices, index_ty)) = (result(cx, node, 0)?, result(cx, node, 1)?);
     let (Some(&n), Some(&k)) = (cx.ty(x).shape.last(), ty.shape.last()) else { return Err(cx.internal("a scalar has no rows")) };

@@ -107,7 +107,7 @@ fn rfft2d(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 /// Appends a transform; gives the arrays where the result is.
-fn transform(cx: &mut Cx<'_, '_>, spec: &FftSpec, data: [Operand; 2], work: [Operand; 2]) -> [Operand; 2] {
+pub(super) fn transform(cx: &mut Cx<'_, '_>, spec: &FftSpec, data: [Operand; 2], work: [Operand; 2]) -> [Operand; 2] {
     if spec.n > 1 {
         let twiddles = cx.bytes(spec.twiddles().into_iter().flat_map(f32::to_le_bytes).collect());
         let args = vec![data[0], data[1], work[0], work[1], twiddles];

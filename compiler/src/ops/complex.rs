@@ -71,7 +71,7 @@ fn rfft2d(args: &Args<'_>) -> Results {
 }
 
 /// In-place transform of a power of two of complex numbers: radix 2, decimation in time.
-fn fft(x: &mut [(f64, f64)]) {
+pub(super) fn fft(x: &mut [(f64, f64)]) {
     let n = x.len();
     if n <= 1 {
         return;

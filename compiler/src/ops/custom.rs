@@ -1,5 +1,6 @@
 //! CUSTOM: operators known by name. TFLite_Detection_PostProcess is in `boxes.rs`; MediaPipe's Convolution2DTransposeBias becomes a
-//! TRANSPOSE_CONV at import; MaxPoolingWithArgmax2D, MaxUnpooling2D and Resampler are here.
+//! TRANSPOSE_CONV at import; MaxPoolingWithArgmax2D, MaxUnpooling2D and Resampler are here, AudioSpectrogram and Mfcc in
+//! `audio.rs`.
 //!
 //! Options of MediaPipe's operators are C structures; those of others are flexbuffers. Sources: TFLite
 //! `delegates/xnnpack/xnnpack_delegate.cc`, MediaPipe `util/tflite/operations/`.
@@ -7,17 +8,27 @@
 use crate::error::{CompileError, Unsupported};
 use crate::ir::AttrValue;
 use crate::ir::DType::Float32;
-use crate::ops::boxes;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::value::Value;
+use crate::ops::{audio, boxes};
 
 /// CUSTOM.
 pub const CUSTOM: Operator = Operator::new(infer, Eval::Direct(eval));
 
 /// Custom operators that exist here, by name.
-pub const NAMES: &[&str] =
-    &["TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D", "Resampler"];
+pub const NAMES: &[&str] = &[
+    "TFLite_Detection_PostProcess",
+    "Convolution2DTransposeBias",
+    "MaxPoolingWithArgmax2D",
+    "MaxUnpooling2D",
+    "Resampler",
+    "AudioSpectrogram",
+    "Mfcc",
+];
+
+/// Attribute of a node whose operator is a function of the caller's.
+pub const REGISTERED: &str = "registered";
 
 /// The name of a custom operator.
 pub fn name<'a>(call: &Call<'a>) -> &'a str {
@@ -41,7 +52,11 @@ fn infer(call: &Call<'_>) -> Inferred {
         "MaxPoolingWithArgmax2D" => infer_max_pool(call),
         "MaxUnpooling2D" => infer_unpool(call),
         "Resampler" => infer_resampler(call),
-        other => Err(call.unsupported(Unsupported::CustomOperator(other.into()))),
+        "AudioSpectrogram" => audio::infer_spectrogram(call),
+        "Mfcc" => audio::infer_mfcc(call),
+        other if other.starts_with("Flex") => Err(call.unsupported(Unsupported::CustomOperator(other.into()))),
+        // What the caller may bring is as it is declared; who needs it and does not have it says so.
+        _ => Ok(call.outputs.iter().map(|ty| (*ty).clone()).collect()),
     }
 }
 
@@ -50,7 +65,10 @@ fn eval(args: &Args<'_>) -> Results {
         "TFLite_Detection_PostProcess" => boxes::eval_detection(args, options(args.call)),
         "MaxPoolingWithArgmax2D" => max_pool(args),
         "MaxUnpooling2D" => unpool(args),
-        _ => resampler(args),
+        "AudioSpectrogram" => audio::spectrogram(args),
+        "Mfcc" => audio::mfcc(args),
+        "Resampler" => resampler(args),
+        other => Err(args.call.unsupported(Unsupported::CustomOperator(other.into())).into()),
     }
 }
 

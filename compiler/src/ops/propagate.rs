@@ -5,16 +5,18 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{Graph, GraphId, Model, Node, OpKind, TensorId, TensorType};
+use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::control::callees;
 use crate::ops::eval::is_control;
 use crate::ops::list_update::list_update;
+use crate::ops::open::elements::Values;
+use crate::ops::open::{self, Opening, Site};
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer, operator};
 use crate::ops::value::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What propagation could not settle.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -57,6 +59,11 @@ impl Pass {
             return Ok(());
         }
         let mut known: HashMap<TensorId, Value> = HashMap::new();
+        let before = std::mem::take(&mut model.graphs[id.index()].open);
+        let inputs = model.graphs[id.index()].inputs.clone();
+        for t in inputs.into_iter().filter(|t| self.out.dynamic.contains(&(id, *t))) {
+            model.graphs[id.index()].open.insert(t, Open::Unknown);
+        }
         for index in 0..model.graphs[id.index()].nodes.len() {
             self.callees(model, id, index, depth)?;
             adopt_type(model, id, index);
@@ -74,8 +81,10 @@ impl Pass {
                     }
                 }
                 Err(CompileError::Unsupported(items)) => {
-                    let outputs = &model.graphs[id.index()].nodes[index].outputs;
-                    self.out.dynamic.extend(outputs.iter().map(|t| (id, *t)));
+                    let outputs = model.graphs[id.index()].nodes[index].outputs.clone();
+                    open_results(model, id, index, &known, &before);
+                    let open = &model.graphs[id.index()].open;
+                    self.out.dynamic.extend(outputs.into_iter().filter(|t| open.contains_key(t)).map(|t| (id, t)));
                     self.out.unsupported.extend(items.into_iter().filter(|(_, u)| *u != Unsupported::DynamicShape));
                 }
                 Err(e) => return Err(e),
@@ -190,6 +199,44 @@ impl Pass {
         }
         let values: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
         evaluate(call, &values, types, &mut State::default()).unwrap_or_default()
+    }
+}
+
+/// Says how the results of a node are open, and gives them their bounds.
+fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<TensorId, Value>, before: &BTreeMap<TensorId, Open>) {
+    let opened = {
+        let graph = &model.graphs[id.index()];
+        let node = &graph.nodes[index];
+        let call = Call::with(model, id, node, index, |t| {
+            let tensor = graph.tensor(t);
+            let data = tensor.data.as_ref().or_else(|| known.get(&t).map(|v| &v.data));
+            Operand { ty: &tensor.ty, data, constant: tensor.data.is_some(), variable: tensor.variable }
+        });
+        let followed = !node.reads().any(|t| graph.open.get(&t) == Some(&Open::Unknown));
+        let values = Values { model, id, known };
+        (followed && node.tail.is_none()).then(|| open::open(&Site { graph, node, call: &call, values: &values })).flatten()
+    };
+    let graph = &mut model.graphs[id.index()];
+    let outputs = graph.nodes[index].outputs.clone();
+    let mut own = None;
+    for (i, t) in outputs.into_iter().enumerate() {
+        let Some((ty, opening)) = opened.as_ref().and_then(|o| o.get(i)) else {
+            graph.open.insert(t, Open::Unknown);
+            continue;
+        };
+        graph.tensors[t.index()].ty = ty.clone();
+        let (axis, extent) = match opening {
+            Opening::Closed => continue,
+            Opening::Same(axis, extent) => (*axis, *extent),
+            Opening::New(axis) => {
+                // Where types are inferred again, the extent of the last time is there.
+                let old = before.get(&t).and_then(|o| if let Open::Along { extent, .. } = o { Some(*extent) } else { None });
+                let new = own.or(old).unwrap_or_else(|| graph.add_tensor("", TensorType::new(DType::Int64, [])));
+                own = Some(new);
+                (*axis, new)
+            }
+        };
+        graph.open.insert(t, Open::Along { axis: axis as u32, extent });
     }
 }
 

@@ -64,7 +64,11 @@ fn numbers(call: &Call<'_>, name: &str, rank: usize, default: Option<i64>) -> Re
 /// Low and high padding and gaps of each axis.
 fn pad_attrs(call: &Call<'_>) -> Result<Vec<(i64, i64, i64)>, CompileError> {
     let rank = call.input(0)?.shape.len();
-    let (low, high, gap) = (numbers(call, "edge_padding_low", rank, None)?, numbers(call, "edge_padding_high", rank, None)?, numbers(call, "interior_padding", rank, None)?);
+    let (low, high, gap) = (
+        numbers(call, "edge_padding_low", rank, None)?,
+        numbers(call, "edge_padding_high", rank, None)?,
+        numbers(call, "interior_padding", rank, None)?,
+    );
     if rank > MAX_RANK || gap.iter().any(|g| *g < 0) {
         return Err(call.invalid(format!("gaps {gap:?}")));
     }
@@ -144,7 +148,16 @@ fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
     if all.iter().any(|v| v.iter().any(|v| *v <= 0)) || window.iter().product::<i64>() > 1 << 24 {
         return Err(call.invalid(format!("window {window:?}, strides {stride:?}, dilations {base:?} and {dilation:?}")));
     }
-    Ok((0..rank).map(|d| Slide { window: window[d], stride: stride[d], base: base[d], dilation: dilation[d], low: padding[2 * d], high: padding[2 * d + 1] }).collect())
+    Ok((0..rank)
+        .map(|d| Slide {
+            window: window[d],
+            stride: stride[d],
+            base: base[d],
+            dilation: dilation[d],
+            low: padding[2 * d],
+            high: padding[2 * d + 1],
+        })
+        .collect())
 }
 
 fn infer_window(call: &Call<'_>) -> Inferred {

@@ -79,7 +79,15 @@ impl Boxes {
     }
 
     /// For each element of the small tensor: its place in the full one along each axis, starts as in the indices.
-    fn places(&self, full: &[usize], small: &[usize], indices: &[usize], values: &[i64], clamp: bool, mut f: impl FnMut(usize, Option<usize>)) {
+    fn places(
+        &self,
+        full: &[usize],
+        small: &[usize],
+        indices: &[usize],
+        values: &[i64],
+        clamp: bool,
+        mut f: impl FnMut(usize, Option<usize>),
+    ) {
         let (own, outer, at) = (strides(full), strides(small), strides(indices));
         let batch_axes: Vec<usize> = (0..small.len()).filter(|d| !self.offset.contains(d)).collect();
         let index_axes: Vec<usize> = (0..indices.len()).filter(|d| *d != self.vector).collect();
@@ -105,7 +113,9 @@ impl Boxes {
 fn gather_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
     let (full, indices) = (&call.input(0)?.shape, &call.input(1)?.shape);
     let sizes = match call.attrs.get("slice_sizes") {
-        Some(AttrValue::Ints(v)) => v.iter().map(|v| usize::try_from(*v).map_err(|_| call.invalid("slice_sizes"))).collect::<Result<Vec<_>, _>>()?,
+        Some(AttrValue::Ints(v)) => {
+            v.iter().map(|v| usize::try_from(*v).map_err(|_| call.invalid("slice_sizes"))).collect::<Result<Vec<_>, _>>()?
+        }
         // TFLite's converter may hold them in a third operand.
         _ => super::scatter::sizes(call, 2)?,
     };
@@ -194,8 +204,20 @@ fn scatter(args: &Args<'_>) -> Results {
                     None => b,
                     Some(Binary::Add) => $add(a, b),
                     Some(Binary::Mul) => $mul(a, b),
-                    Some(Binary::Max) => if a > b { a } else { b },
-                    Some(_) => if a < b { a } else { b },
+                    Some(Binary::Max) => {
+                        if a > b {
+                            a
+                        } else {
+                            b
+                        }
+                    }
+                    Some(_) => {
+                        if a < b {
+                            a
+                        } else {
+                            b
+                        }
+                    }
                 };
             });
             args.result(out)

@@ -87,7 +87,13 @@ pub fn cuts(call: &Call<'_>) -> Result<Vec<Cut>, CompileError> {
         };
         let distance = if s > 0 { e - b } else { b - e };
         let size = if distance <= 0 { 0 } else { distance.div_euclid(s.abs()) + (distance.rem_euclid(s.abs()) != 0) as i64 };
-        cuts.push(Cut { start: b.max(0) as usize, size: size as usize, stride: s.clamp(-(1 << 40), 1 << 40) as isize, axis: Some(axis), dropped: false });
+        cuts.push(Cut {
+            start: b.max(0) as usize,
+            size: size as usize,
+            stride: s.clamp(-(1 << 40), 1 << 40) as isize,
+            axis: Some(axis),
+            dropped: false,
+        });
         axis += 1;
     }
     for a in axis..shape.len() {
@@ -130,7 +136,8 @@ mod tests {
     fn slice(attrs: Attrs, spec: [&[i32]; 3], shape: &[usize]) -> Option<Vec<i64>> {
         let x = Value::new(TensorType::new(DType::Int32, [2, 4]), (0..8).collect::<Vec<i32>>());
         let specs: Vec<Value> = spec.iter().map(|s| Value::new(TensorType::new(DType::Int32, [s.len()]), s.to_vec())).collect();
-        apply(OpKind::StridedSlice, attrs, &[&x, &specs[0], &specs[1], &specs[2]], &[TensorType::new(DType::Int32, shape)]).ok()?[0].to_i64()
+        apply(OpKind::StridedSlice, attrs, &[&x, &specs[0], &specs[1], &specs[2]], &[TensorType::new(DType::Int32, shape)]).ok()?[0]
+            .to_i64()
     }
 
     #[test]

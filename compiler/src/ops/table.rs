@@ -79,6 +79,14 @@ pub struct Row {
     pub support: Support,
 }
 
+/// What kind of work an operator does, where it is implemented.
+pub(super) fn category(kind: OpKind) -> Option<Category> {
+    match TABLE.iter().find(|r| r.kind == kind)?.support {
+        Support::Supported { category, .. } => Some(category),
+        _ => None,
+    }
+}
+
 macro_rules! table {
     (@row unsupported $why:literal) => { Support::Unsupported($why) };
     (@row pseudo $why:literal) => { Support::Pseudo($why) };

@@ -94,7 +94,7 @@ fn evaluate(model: &Model, id: GraphId, index: usize) -> Option<Vec<Value>> {
                 operand_bytes += tensor.ty.bytes();
                 match &tensor.data {
                     Some(data) => Some(Value::from_bytes(tensor.ty.clone(), data.clone())?),
-                    None if shape_only => Some(Value::zeros(tensor.ty.clone())),
+                    None if shape_only && !graph.open.contains_key(t) => Some(Value::zeros(tensor.ty.clone())),
                     None => return None,
                 }
             }

@@ -1,6 +1,6 @@
 //! Merges chains of pointwise nodes into one: a result that only one pointwise node reads, element for element, is never stored.
 
-use super::lower_elementwise::put_in_scalars;
+use super::lower_elementwise::{DIVISOR, put_in_scalars};
 use crate::error::CompileError;
 use crate::ir::{AttrValue, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId};
 use crate::target::Target;
@@ -29,8 +29,11 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     Ok(merged)
 }
 
-/// The expression of a pointwise node.
+/// The expression of a pointwise node; none where operands are checked first, which belongs to the node.
 pub(super) fn expr_of(node: &Node) -> Option<&Expr> {
+    if node.attrs.get(DIVISOR).is_some() {
+        return None;
+    }
     match node.attrs.get("expr") {
         Some(AttrValue::Expr(e)) if node.op == OpKind::Pointwise && node.tail.is_none() => Some(e),
         _ => None,
@@ -51,6 +54,10 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         let producer = patch.sole_producer(t, at)?;
         let inner_node = patch.node(producer)?;
         let inner = expr_of(inner_node)?;
+        // The producer moves to this place: a variable may have been assigned in between.
+        if inner_node.reads().any(|t| patch.tensor(t).variable) {
+            return None;
+        }
         if patch.ty(t).shape != *shape || !is_exact(inner.output) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! Turns elementwise operators into `POINTWISE` nodes: their expression over their operands, with scalar constants put in.
 
 use crate::error::CompileError;
-use crate::ir::{AttrValue, Attrs, Graph, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{AttrValue, Attrs, DType, Graph, GraphId, Model, Node, OpKind, TensorId};
 use crate::ops::{Call, pointwise};
 use crate::target::Target;
 use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
@@ -29,16 +29,34 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     Ok(count)
 }
 
+/// Attribute of a pointwise node: the position of an operand no element of which may be zero.
+pub const DIVISOR: &str = "divisor";
+
+/// The divisor of an integer division, unless it is a constant without zeros.
+fn divisor(graph: &Graph, node: &Node) -> Option<TensorId> {
+    let divides = matches!(node.op, OpKind::Div | OpKind::FloorDiv | OpKind::FloorMod);
+    let t = node.inputs.get(1).copied().flatten().filter(|_| divides)?;
+    let tensor = graph.tensor(t);
+    let integer = matches!(tensor.ty.dtype, DType::Int8 | DType::UInt8 | DType::Int16 | DType::Int32 | DType::Int64 | DType::UInt32);
+    let bytes = tensor.ty.dtype.bits() / 8;
+    let some_zero = tensor.data.as_ref().is_none_or(|d| d.chunks_exact(bytes.max(1)).any(|e| e.iter().all(|b| *b == 0)));
+    (integer && !crate::ops::call::is_quantized(&tensor.ty) && some_zero).then_some(t)
+}
+
 /// The node as a pointwise one.
 fn to_pointwise(graph: &Graph, node: &Node, expr: &Expr) -> Node {
     let operands: Vec<TensorId> = node.inputs.iter().flatten().copied().take(expr.inputs.len()).collect();
-    let (expr, inputs) = put_in_scalars(graph, expr, &operands);
-    Node {
-        op: OpKind::Pointwise,
-        inputs: inputs.into_iter().map(Some).collect(),
-        attrs: Attrs::new().with("expr", AttrValue::Expr(Box::new(expr))),
-        ..node.clone()
+    let checked = divisor(graph, node);
+    // A checked operand stays one, even where it is a single constant.
+    let (expr, inputs) = match checked {
+        Some(_) => (expr.clone(), operands),
+        None => put_in_scalars(graph, expr, &operands),
+    };
+    let mut attrs = Attrs::new().with("expr", AttrValue::Expr(Box::new(expr)));
+    if let Some(at) = checked.and_then(|t| inputs.iter().position(|u| *u == t)) {
+        attrs.set(DIVISOR, AttrValue::Int(at as i64));
     }
+    Node { op: OpKind::Pointwise, inputs: inputs.into_iter().map(Some).collect(), attrs, ..node.clone() }
 }
 
 /// Replaces operands that are constants of one element by constants of the expression; operands that occur twice become one input.

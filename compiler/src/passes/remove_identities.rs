@@ -36,6 +36,10 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 /// The operand whose elements the node's one result has, in the same type.
 fn identity_of(graph: &Graph, node: &Node) -> Option<TensorId> {
     let [out] = node.outputs[..] else { return None };
+    // What is as large as its operand by its bound may be smaller at run time.
+    if graph.open.contains_key(&out) && node.inputs.first().copied().flatten().is_none_or(|x| graph.open.get(&x) != graph.open.get(&out)) {
+        return None;
+    }
     let ty = graph.ty(out);
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     // Quantisation too: readers would take the same bytes for other numbers.

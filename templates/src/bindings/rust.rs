@@ -19,7 +19,10 @@ pub enum BindingsError {
 impl std::fmt::Display for BindingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let BindingsError::Element { tensor, dtype } = self;
-        write!(f, "tensor {tensor:?} has elements of type {dtype}, which no Rust type is laid out like; use the descriptor with tflc_runtime::Model")
+        write!(
+            f,
+            "tensor {tensor:?} has elements of type {dtype}, which no Rust type is laid out like; use the descriptor with tflc_runtime::Model"
+        )
     }
 }
 
@@ -160,11 +163,7 @@ fn constructor(out: &mut String, interface: &Interface) {
 /// The inputs and outputs by position, as a signature.
 fn positional(interface: &Interface) -> Signature {
     let names = |prefix: &str, n: usize| (0..n).map(|i| (format!("{prefix}{i}"), i)).collect();
-    Signature {
-        key: "run".into(),
-        inputs: names("input", interface.inputs.len()),
-        outputs: names("output", interface.outputs.len()),
-    }
+    Signature { key: "run".into(), inputs: names("input", interface.inputs.len()), outputs: names("output", interface.outputs.len()) }
 }
 
 /// Whether a signature names every input and output once.
@@ -214,7 +213,7 @@ fn zero(t: &Tensor) -> Result<String, BindingsError> {
 fn run_into(out: &mut String, interface: &Interface) {
     let inputs = (0..interface.inputs.len()).map(|i| format!("input{i}: &Input{i}"));
     let outputs = (0..interface.outputs.len()).map(|i| format!("output{i}: &mut Output{i}"));
-    let last = "parallel: Option<&::tflc_runtime::Parallel>".to_string();
+    let last = "workers: Option<::tflc_runtime::Workers<'_>>".to_string();
     let params: Vec<String> = std::iter::once("&mut self".to_string()).chain(inputs).chain(outputs).chain([last]).collect();
     let _ = writeln!(
         out,
@@ -230,7 +229,10 @@ fn run_into(out: &mut String, interface: &Interface) {
     );
     let mut ins: Vec<String> = (0..interface.inputs.len()).map(|i| format!("(&raw const *input{i}).cast()")).collect();
     if interface.split_weights.is_some() {
-        let _ = writeln!(out, "        if self.weights.len() != WEIGHTS_BYTES {{\n            return Err(::tflc_runtime::Status::InvalidArgument);\n        }}");
+        let _ = writeln!(
+            out,
+            "        if self.weights.len() != WEIGHTS_BYTES {{\n            return Err(::tflc_runtime::Status::InvalidArgument);\n        }}"
+        );
         ins.push("self.weights.as_ptr()".into());
     }
     let outs: Vec<String> = (0..interface.outputs.len()).map(|i| format!("(&raw mut *output{i}).cast()")).collect();
@@ -238,7 +240,7 @@ fn run_into(out: &mut String, interface: &Interface) {
     let _ = writeln!(out, "        let outputs: [*mut u8; {}] = [{}];", outs.len(), outs.join(", "));
     let _ = writeln!(
         out,
-        "        let parallel = parallel.map_or(::core::ptr::null(), |p| ::core::ptr::from_ref(p));
+        "        let parallel = ::tflc_runtime::Workers::address(workers);
         let (arena, state) = (self.arena.bytes_mut().as_mut_ptr(), self.state.bytes_mut().as_mut_ptr());
         // SAFETY: the types have the sizes of the model's tensors, arena and state those that its largest level needs, and what is
         // borrowed mutably overlaps nothing.

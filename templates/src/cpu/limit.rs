@@ -3,7 +3,7 @@
 //! Tensors whose size is known only at run time have room for a bound. What lies behind the run-time size is not worth computing, and indices there must not
 //! be followed.
 
-use tflc_kir::{AddrMode, BinOp, Block, Builder, Inst, Kernel, Mem, MemOp, Active, Op, Param, Type, Value};
+use tflc_kir::{Active, AddrMode, BinOp, Block, Builder, Inst, Kernel, Mem, MemOp, Op, Param, Type, Value};
 
 /// The same kernel with one more parameter behind its own, the address of an `I64`: units from `per_row` times that number on are left out.
 pub fn limited(kernel: &Kernel, per_row: usize) -> Kernel {
@@ -13,7 +13,8 @@ pub fn limited(kernel: &Kernel, per_row: usize) -> Kernel {
     let [rows, factor, product, limit] = [Type::I64; 4].map(|t| k.new_value(t));
     let old = k.end;
     replace(&mut k.body, old, limit);
-    let inst = |op: Op, args: &[Value], result: Value| Inst { op, args: args.into(), results: [result].into_iter().collect(), blocks: vec![] };
+    let inst =
+        |op: Op, args: &[Value], result: Value| Inst { op, args: args.into(), results: [result].into_iter().collect(), blocks: vec![] };
     let access = MemOp { mem: Mem::I64, addr: AddrMode { scale: 0, disp: 0 }, active: Active::All };
     let front = [
         inst(Op::Load(access), &[number], rows),

@@ -248,7 +248,11 @@ impl Scheme {
         let groups = out[from..].as_chunks_mut::<G>().0;
         for n in 0..nr {
             // A column whose elements lie side by side goes group by group; what remains, element by element.
-            let row = (k > 0).then(|| index(n, 0)).flatten().filter(|i| index(n, k - 1) == Some(i + k - 1)).and_then(|i| weights.get(i * bytes..(i + k) * bytes));
+            let row = (k > 0)
+                .then(|| index(n, 0))
+                .flatten()
+                .filter(|i| index(n, k - 1) == Some(i + k - 1))
+                .and_then(|i| weights.get(i * bytes..(i + k) * bytes));
             let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
             for (to, group) in groups[n..].iter_mut().step_by(nr).zip(row) {
                 *to = group.map(|w| w ^ flip);

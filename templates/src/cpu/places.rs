@@ -42,9 +42,9 @@ impl WhereSpec {
                 let mut rest = i;
                 for d in (0..rank).rev() {
                     let n = self.shape[d];
-                    let index = if d == 0 { rest } else { s!(b, rest % {n}) };
-                    rest = if d == 0 { rest } else { s!(b, rest / {n}) };
-                    let at = s!(b, (count * {rank}) + {d});
+                    let index = if d == 0 { rest } else { s!(b, rest % { n }) };
+                    rest = if d == 0 { rest } else { s!(b, rest / { n }) };
+                    let at = s!(b, (count * { rank }) + { d });
                     put_int(b, true, y, at, index);
                 }
             });
@@ -96,7 +96,7 @@ impl UniqueSpec {
         let count = b.for_const(0, self.elements as i64, 1, &[zero], |b, i, c| {
             let v = self.load(b, x, i);
             // Multiplicative hashing by the golden ratio: Knuth, "The Art of Computer Programming" 3, section 6.4.
-            let mixed = s!(b, v * {0x9E37_79B9_7F4A_7C15u64 as i64});
+            let mixed = s!(b, v * { 0x9E37_79B9_7F4A_7C15u64 as i64 });
             let shift = b.i64(i64::from(64 - slots.trailing_zeros()));
             let start = b.bin(BinOp::ShrU, mixed, shift);
             let found = b.while_loop(
@@ -113,7 +113,7 @@ impl UniqueSpec {
                 },
                 |b, a| {
                     let slot = a[0];
-                    vec![s!(b, (slot + 1) & {slots - 1})]
+                    vec![s!(b, (slot + 1) & { slots - 1 })]
                 },
             );
             let (count, holder) = (c[0], found[1]);

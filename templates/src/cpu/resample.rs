@@ -4,9 +4,9 @@
 //! coordinate convention and rounding is data. Lanes are channels; work units are output rows (batch × height).
 
 use super::units::for_pairs;
-use crate::expr::emit::{emit, load_storage, store_storage};
+use crate::expr::emit::{emit, lanes, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
-use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Kernel, Mem, Narrow, Type, Value};
 
 /// Specification of a resize. Sizes are in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -93,7 +93,7 @@ impl ResampleSpec {
     }
 
     fn pixel(&self, b: &mut Builder, caps: &Caps, lines: [Value; 2], at: [Value; 2], weights: [Value; 2], out: Value) {
-        let lanes = caps.lanes(Elem::F32);
+        let lanes = lanes(caps, &self.expr);
         let c = self.channels;
         let whole = c - c % usize::from(lanes);
         let corners: Vec<Value> = if self.four_taps() {
@@ -101,7 +101,7 @@ impl ResampleSpec {
         } else {
             vec![b.ptr_add(lines[0], at[0])]
         };
-        let weights = weights.map(|w| b.splat(w, lanes));
+        let weights = weights.map(|w| if lanes == 1 { w } else { b.splat(w, lanes) });
         b.for_const(0, whole as i64, i64::from(lanes), &[], |b, i, _| {
             self.block(b, caps, &corners, weights, out, i, lanes);
             vec![]
@@ -114,7 +114,7 @@ impl ResampleSpec {
 
     #[allow(clippy::too_many_arguments)]
     fn block(&self, b: &mut Builder, caps: &Caps, corners: &[Value], weights: [Value; 2], out: Value, i: Value, active: u16) {
-        let lanes = caps.lanes(Elem::F32);
+        let lanes = lanes(caps, &self.expr);
         let storage = self.expr.inputs[0];
         let di = b.mul_const(i, storage.bytes() as i64);
         let mut values = vec![];

@@ -9,6 +9,7 @@ import tempfile
 
 import flatbuffers
 import numpy as np
+from flatbuffers import flexbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 DTYPES = {
@@ -118,6 +119,14 @@ class Graph:
         self.it.operators.append(o)
         return outs if several else outs[0]
 
+    def custom(self, name, inputs, results, **options):
+        """Adds a custom operator with a flexbuffer of options."""
+        outs = self.op(name, inputs, results)
+        o = self.it.operators[-1]
+        o.customOptions = list(flexbuffers.Dumps(options))
+        o.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
+        return outs
+
     def outputs(self, *indices):
         """Names the outputs of the subgraph."""
         for n, i in enumerate(indices):
@@ -152,8 +161,10 @@ class Net(Graph):
         """The flatbuffer."""
         codes = []
         for name in self.codes:
-            number = getattr(schema.BuiltinOperator, name)
+            number = getattr(schema.BuiltinOperator, name, schema.BuiltinOperator.CUSTOM)
             codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(number, 127), builtinCode=number, version=LOWEST_VERSION.get(name, 1)))
+            if number == schema.BuiltinOperator.CUSTOM:
+                codes[-1].customCode = name
         model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[g.it for g in self.graphs], buffers=self.buffers)
         model.description = "tflc test model"
         builder = AlignedBuilder(4096)

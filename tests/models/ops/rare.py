@@ -129,8 +129,109 @@ def by_key(net):
     net.outputs(*net.op("HASHTABLE_LOOKUP", parts, [("f32", None), ("u8", None)]))
 
 
+def where(dtype, shape, then=None):
+    """WHERE of a comparison; `then` goes on from the indices."""
+    def make(net):
+        source = x(net, shape, dtype)
+        holds = source if dtype == "bool" else net.op("GREATER", [source, net.const(0.2, "f32")], ("bool", None), "GreaterOptions")
+        places = net.op("WHERE", [holds], ("i64", None), "WhereOptions")
+        net.outputs(*(then(net, source, places) if then else [places]))
+    return make
+
+
+def gathered(net, source, places):
+    """The elements that WHERE found, their squares, the sum of these, and how many there are."""
+    picked = net.op("GATHER_ND", [source, places], ("f32", None), "GatherNdOptions")
+    squares = net.op("MUL", [picked, picked], ("f32", None), "MulOptions")
+    total = net.op("SUM", [squares, net.const([0], "i32")], ("f32", None), "ReducerOptions", keepDims=False)
+    shape = net.op("SHAPE", [picked], ("i32", None), "ShapeOptions", outType=DTYPES["i32"][0])
+    return squares, total, shape
+
+
+def rows(net, source, places):
+    """Rows of the source by the first indices that WHERE found, through a reshape to a computed shape and a fully connected layer."""
+    column = net.op("STRIDED_SLICE", [places] + [net.const(v, "i32") for v in ([0, 0], [0, 1], [1, 1])], ("i64", None),
+                    "StridedSliceOptions", beginMask=1, endMask=1, shrinkAxisMask=2)
+    picked = net.op("GATHER", [source, column], ("f32", None), "GatherOptions", axis=0)
+    w = net.const(net.rng.normal(0, 0.3, (7, 5)), "f32")
+    dense = net.op("FULLY_CONNECTED", [picked, w, -1], ("f32", None), "FullyConnectedOptions")
+    shape = net.op("SHAPE", [dense], ("i32", None), "ShapeOptions", outType=DTYPES["i32"][0])
+    count = net.op("STRIDED_SLICE", [shape] + [net.const(v, "i32") for v in ([0], [1], [1])], ("i32", None), "StridedSliceOptions", shrinkAxisMask=1)
+    wanted = net.op("PACK", [count, net.const(7, "i32"), net.const(1, "i32")], ("i32", None), "PackOptions", valuesCount=3)
+    numbers = net.op("RANGE", [net.const(0, "i32"), count, net.const(1, "i32")], ("i32", None), "RangeOptions")
+    ones = net.op("FILL", [wanted, net.const(1.5, "f32")], ("f32", None), "FillOptions")
+    return net.op("RESHAPE", [dense, wanted], ("f32", None), "ReshapeOptions"), numbers, ones
+
+
+def unique(dtype, shape, index):
+    def make(net):
+        options = {"idxOutType": DTYPES[index][0]}
+        net.outputs(*net.op("UNIQUE", [x(net, shape, dtype)], [(dtype, quant(dtype)), (index, None)], "UniqueOptions", **options))
+    return make
+
+
+def first_places(net):
+    """The first places that WHERE found, as many as an input says: a slice of computed size, and rows gathered by it."""
+    source = x(net, (24, 4))
+    places = net.op("WHERE", [net.op("LESS", [net.const(range(24), "i32"), net.const(20, "i32")], ("bool", None), "LessOptions")], ("i64", None), "WhereOptions")
+    flat = net.op("RESHAPE", [places, net.const([-1], "i32")], ("i64", None), "ReshapeOptions", newShape=[-1])
+    some = net.op("SLICE", [flat, net.const([1], "i32"), net.input("i32", (1,))], ("i64", None), "SliceOptions")
+    # LiteRT takes the size as fixed unless the signature says otherwise.
+    net.it.tensors[some].shapeSignature = [-1]
+    net.outputs(some, net.op("GATHER", [source, some], ("f32", None), "GatherOptions", axis=0))
+
+
+def top_k_computed(net):
+    net.outputs(*net.op("TOPK_V2", [x(net, (20,)), net.input("i32", ())], [("f32", None), ("i32", None)], "TopKV2Options"))
+
+
+def spectrogram(samples, channels, squared):
+    def make(net):
+        sound = x(net, (samples, channels))
+        net.outputs(net.custom("AudioSpectrogram", [sound], ("f32", None), window_size=40, stride=17, magnitude_squared=squared))
+    return make
+
+
+def cepstrum(net):
+    """Mfcc of the power spectrum of a sound."""
+    power = net.custom("AudioSpectrogram", [x(net, (900, 1))], ("f32", None), window_size=256, stride=100, magnitude_squared=True)
+    options = {"upper_frequency_limit": 4000.0, "lower_frequency_limit": 20.0, "filterbank_channel_count": 40, "dct_coefficient_count": 13}
+    net.outputs(net.custom("Mfcc", [power, net.const(16000, "i32")], ("f32", None), **options))
+
+
+def detections(regular, classes_each, dtype="f32"):
+    """TFLite_Detection_PostProcess of boxes around anchors; scores are all different."""
+    def make(net):
+        boxes, classes = 24, 3
+        q = (0.05, 128) if dtype == "u8" else None
+        anchors = net.rng.uniform(0.2, 0.8, (boxes, 4))
+        anchors[:, 2:] = net.rng.uniform(0.1, 0.4, (boxes, 2))
+        order = net.rng.permutation(boxes * (classes + 1)).reshape(1, boxes, classes + 1) / 100
+        scores = net.op("ADD", [net.op("LOGISTIC", [net.op("MUL", [x(net, (1, boxes, classes + 1)), net.const(1e-4, "f32")], ("f32", None),
+                                                           "MulOptions")], ("f32", None)), net.const(order, "f32")], ("f32", None), "AddOptions")
+        parts = [net.input(dtype, (1, boxes, 4), q), scores, net.const(anchors, "f32")]
+        net.outputs(*net.custom("TFLite_Detection_PostProcess", parts, [("f32", None)] * 4, max_detections=10, max_classes_per_detection=classes_each,
+                                detections_per_class=4, use_regular_nms=regular, nms_score_threshold=0.7, nms_iou_threshold=0.4,
+                                num_classes=classes, y_scale=10.0, x_scale=10.0, h_scale=5.0, w_scale=5.0))
+    return make
+
+
 def models():
     """Pairs of name and maker."""
+    yield "custom_audio_spectrogram", spectrogram(150, 2, True)
+    yield "custom_audio_spectrogram_magnitude", spectrogram(120, 1, False)
+    yield "custom_mfcc", cepstrum
+    yield "custom_detection_fast", detections(False, 1)
+    yield "custom_detection_fast_ranked", detections(False, 2)
+    yield "custom_detection_regular", detections(True, 1)
+    yield "where_bool", where("bool", (3, 5))
+    yield "where_f32_gathered", where("f32", (4, 6), gathered)
+    yield "where_f32_rows", where("f32", (9, 5), rows)
+    yield "unique_i32", unique("i32", (40,), "i32")
+    yield "unique_i64", unique("i64", (20,), "i64")
+    yield "unique_i8", unique("i8", (300,), "i32")
+    yield "slice_computed_size", first_places
+    yield "topk_v2_f32_computed_k", top_k_computed
     yield "non_max_suppression_v4", suppression(4, 60, 12, 0.4, -0.5)
     yield "non_max_suppression_v4_few", suppression(4, 9, 20, 0.1, 0.6)
     yield "non_max_suppression_v5", suppression(5, 60, 12, 0.5, 0.1)

@@ -12,7 +12,7 @@ use super::function::{Conventions, enter, import, kernel_signature};
 use crate::backend::BackendError;
 use crate::backend::image::Function;
 use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
-use crate::lower::program::{Call, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
+use crate::lower::program::{Call, External, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind};
@@ -48,7 +48,8 @@ impl Compiler {
         let first_part = kernels + 1;
         let split: BTreeSet<usize> = program.calls().into_iter().filter(|c| is_split(c)).map(|c| c.kernel).collect();
         let tasks: HashMap<usize, usize> = split.iter().enumerate().map(|(i, &k)| (k, first_part + parts.len() + i)).collect();
-        let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0);
+        let arguments = program.calls().into_iter().map(|c| c.args.len()).chain(program.externals().into_iter().map(|e| e.args.len()));
+        let slots = arguments.max().unwrap_or(0);
 
         let c = self.conventions;
         let ports = [program.inputs.len(), program.outputs.len()];
@@ -180,6 +181,7 @@ impl Part<'_, '_, '_> {
         for s in steps {
             match s {
                 Step::Call(c) => self.call(c),
+                Step::External(e) => self.external(e),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
                 Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
@@ -228,6 +230,24 @@ impl Part<'_, '_, '_> {
             self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
         }
         let status = if is_split(call) { self.call_split(call, slots) } else { self.call_serial(call, slots) };
+        leave_unless_zero(self.b, status);
+    }
+
+    /// `function(context, arguments) -> status`, both read from the weights.
+    fn external(&mut self, external: &External) {
+        let slots = self.b.ins().stack_addr(I64, self.slots, 0);
+        for (i, place) in external.args.iter().enumerate() {
+            let (base, offset) = self.place(place);
+            let address = if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) };
+            self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
+        }
+        let (base, offset) = self.place(&external.function);
+        let function = self.b.ins().load(I64, mem_flags(), base, offset);
+        let context = self.b.ins().load(I64, mem_flags(), base, offset + 8);
+        let signature = self.conventions.external();
+        let signature = self.b.import_signature(signature);
+        let inst = self.b.ins().call_indirect(signature, function, &[context, slots]);
+        let status = self.b.inst_results(inst)[0];
         leave_unless_zero(self.b, status);
     }
 

@@ -48,6 +48,11 @@ impl Conventions {
         signature(self.c, &[I64; 5], &[I32])
     }
 
+    /// A function of the caller's: `function(context, arguments) -> status`.
+    pub(super) fn external(self) -> Signature {
+        signature(self.c, &[I64, I64], &[I32])
+    }
+
     /// `task(context, index)`.
     pub(super) fn task(self) -> Signature {
         signature(self.c, &[I64, I64], &[])

@@ -150,6 +150,8 @@ impl Part {
         for s in steps {
             match s {
                 Step::Call(c) => self.call(c),
+                // Functions of the caller's are called by address, which a module does not know: refused before.
+                Step::External(_) => self.c.raw(I::Unreachable),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
                 Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),

@@ -120,6 +120,10 @@ pub fn compile_program(program: &Program, relaxed: bool, options: Options) -> Re
     if !program.others.is_empty() {
         return Err(BackendError { kernel: "*".into(), reason: "a WebAssembly module has one entry point; compile one signature".into() });
     }
+    if let Some(e) = program.externals().first() {
+        let reason = format!("custom operator {}: a WebAssembly module cannot call a registered function", e.name);
+        return Err(BackendError { kernel: "*".into(), reason });
+    }
     let kernels = (0..program.kernels.len()).into_par_iter().map(|i| {
         let mut kernel = (program.kernels[i].build)();
         tflc_kir::optimize(&mut kernel);

@@ -8,7 +8,7 @@
 mod types;
 
 use crate::ir::print::SPLAT_BYTES;
-use crate::ir::{Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Signature, Tail, Tensor, TensorId, TensorType};
+use crate::ir::{Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Open, Signature, Tail, Tensor, TensorId, TensorType};
 use std::collections::{HashMap, HashSet};
 use tflc_templates::text::{Cursor, ParseErrorKind, Result, Token, shorten};
 
@@ -285,8 +285,21 @@ impl<'a> Parser<'a> {
         };
         let signature =
             if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
+        if self.cursor.accept_word("open")? {
+            let open = if self.cursor.accept_word("unknown")? { Open::Unknown } else { self.open()? };
+            graph.open.insert(id, open);
+        }
         graph.tensors[id.index()] = Tensor { name, ty, data: None, variable: false, signature };
         Ok(id)
+    }
+
+    /// `0 by %9`
+    fn open(&mut self) -> Result<Open> {
+        let axis = self.cursor.int("an axis or `unknown`")?;
+        if !self.cursor.accept_word("by")? {
+            return self.cursor.expected("`by` and the tensor of the length");
+        }
+        Ok(Open::Along { axis, extent: self.tensor()? })
     }
 
     /// What follows `variable` or `const`.

@@ -48,6 +48,8 @@ pub enum VerifyCause {
         /// Bytes of the constant.
         got: usize,
     },
+    /// What is said about a tensor's size at run time makes no sense.
+    Open(TensorId),
     /// The declared dimensions do not fit the shape.
     ShapeSignature(Vec<i64>),
     /// The number of scales and zero points.
@@ -163,6 +165,9 @@ impl fmt::Display for VerifyCause {
         match self {
             VerifyCause::NoGraph => f.write_str("the model has no graph"),
             VerifyCause::NoTensor(t) => write!(f, "tensor {t} does not exist"),
+            VerifyCause::Open(t) => {
+                write!(f, "tensor {t} is open along an axis that it lacks, behind others, or by a tensor that is no int64 scalar")
+            }
             VerifyCause::NoGraphNumbered(g) => write!(f, "graph {g} does not exist"),
             VerifyCause::Undefined(t) => write!(f, "tensor {t} is read but has no value there"),
             VerifyCause::ConstantVariable(t) => write!(f, "tensor {t} is a constant and a variable"),

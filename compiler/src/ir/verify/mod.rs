@@ -37,6 +37,9 @@ fn verify_graph(model: &Model, id: GraphId, graph: &Graph) -> Result<(), VerifyE
         types::tensor(graph, tensor)
             .map_err(|cause| VerifyError { tensor: Some((TensorId(i as u32), tensor.name.clone())), ..error(cause) })?;
     }
+    for (&t, open) in &graph.open {
+        types::open(graph, t, *open).map_err(error)?;
+    }
     let mut state = State { graph, defined: vec![None; graph.tensors.len()] };
     state.sources().map_err(error)?;
     for (i, node) in graph.nodes.iter().enumerate() {

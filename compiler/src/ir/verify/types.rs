@@ -1,7 +1,7 @@
 //! Types, quantisation and constants of tensors, and how tensors meet expressions.
 
 use super::VerifyCause;
-use crate::ir::{Affine, Graph, Quantization, Tensor, TensorId, TensorType};
+use crate::ir::{Affine, DType, Graph, Open, Quantization, Tensor, TensorId, TensorType};
 
 /// Whether a shape broadcasts to another: aligned at the innermost dimension, each is equal or 1.
 pub(super) fn shape_broadcasts(from: &[usize], to: &[usize]) -> bool {
@@ -54,6 +54,18 @@ pub(super) fn ty(graph: &Graph, ty: &TensorType) -> Result<(), VerifyCause> {
             if *block_size == 0 { Err(VerifyCause::EmptyBlock) } else { Ok(()) }
         }
     }
+}
+
+/// Checks what is said about a size that is known only at run time: the axis exists, the one in front of it are ones, the length is an int64 scalar.
+pub(super) fn open(graph: &Graph, t: TensorId, open: Open) -> Result<(), VerifyCause> {
+    exists(graph, t)?;
+    let Open::Along { axis, extent } = open else { return Ok(()) };
+    exists(graph, extent)?;
+    let shape = &graph.ty(t).shape;
+    let axis = axis as usize;
+    let length = graph.tensor(extent);
+    let is_length = length.ty == TensorType::new(DType::Int64, []) && length.data.is_none() && !length.variable;
+    if axis < shape.len() && shape[..axis].iter().all(|n| *n == 1) && is_length { Ok(()) } else { Err(VerifyCause::Open(t)) }
 }
 
 fn exists(graph: &Graph, t: TensorId) -> Result<(), VerifyCause> {
