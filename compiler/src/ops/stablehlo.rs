@@ -62,7 +62,7 @@ fn numbers(call: &Call<'_>, name: &str, rank: usize, default: Option<i64>) -> Re
 }
 
 /// Low and high padding and gaps of each axis.
-fn pad_attrs(call: &Call<'_>) -> Result<Vec<(i64, i64, i64)>, CompileError> {
+pub(crate) fn pad_attrs(call: &Call<'_>) -> Result<Vec<(i64, i64, i64)>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let (low, high, gap) = (
         numbers(call, "edge_padding_low", rank, None)?,
@@ -112,7 +112,7 @@ fn pad(args: &Args<'_>) -> Results {
 }
 
 /// The one operator of a reduction's body: ADD, MULTIPLY, MAXIMUM or MINIMUM, of StableHLO or TFLite.
-pub(super) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
+pub(crate) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
     let graph = target(call, name)?;
     match (&graph.nodes[..], &graph.inputs[..]) {
         ([node], [_, _]) if node.tail.is_none() => match node.op {
@@ -128,16 +128,22 @@ pub(super) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileErro
 }
 
 /// One axis of a reduction window.
-struct Slide {
-    window: i64,
-    stride: i64,
-    base: i64,
-    dilation: i64,
-    low: i64,
+pub(crate) struct Slide {
+    /// Elements of a window.
+    pub(crate) window: i64,
+    /// Steps between windows.
+    pub(crate) stride: i64,
+    /// Steps between elements of the operand.
+    pub(crate) base: i64,
+    /// Steps inside a window.
+    pub(crate) dilation: i64,
+    /// Padding in front.
+    pub(crate) low: i64,
     high: i64,
 }
 
-fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
+/// The axes of a reduction window.
+pub(crate) fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let window = numbers(call, "window_dimensions", rank, None)?;
     let stride = numbers(call, "window_strides", rank, Some(1))?;
