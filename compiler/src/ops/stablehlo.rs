@@ -4,14 +4,14 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
-use crate::ir::{AttrValue, DType, OpKind};
+use crate::ir::{AttrValue, DType, Node, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::control::target;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::infer_binary;
 use crate::ops::shapes::{Walk, strides};
 use crate::ops::storage::{over_operands, storage_of};
-use tflc_templates::expr::{Binary, Expr};
+use tflc_templates::expr::{Binary, Expr, Id, Node as ExprNode};
 
 /// The elementwise ones.
 pub(super) const BINARY: Operator = Operator::new(infer, Eval::Pointwise(build));
@@ -121,9 +121,27 @@ pub(crate) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileErro
             OpKind::StablehloMaximum | OpKind::Maximum => Ok(Binary::Max),
             OpKind::StablehloMinimum | OpKind::Minimum => Ok(Binary::Min),
             OpKind::StablehloAnd | OpKind::LogicalAnd => Ok(Binary::And),
+            // Passes have turned the body's operator into an expression.
+            OpKind::Pointwise => {
+                both_inputs(node).ok_or_else(|| call.unsupported(Unsupported::Option(name.into(), "an expression".into())))
+            }
             op => Err(call.unsupported(Unsupported::Option(name.into(), op.name().into()))),
         },
         _ => Err(call.unsupported(Unsupported::Option(name.into(), "a graph of several operators".into()))),
+    }
+}
+
+/// The operator of an expression that combines its two inputs.
+fn both_inputs(node: &Node) -> Option<Binary> {
+    let Some(AttrValue::Expr(expr)) = node.attrs.get("expr") else { return None };
+    let at = |id: Id| &expr.nodes[id.0 as usize];
+    match at(expr.result) {
+        ExprNode::Binary(op @ (Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::And), a, b) => {
+            let inputs = [at(*a), at(*b)];
+            let both = inputs.contains(&&ExprNode::Input(0)) && inputs.contains(&&ExprNode::Input(1)) && node.inputs.len() == 2;
+            both.then_some(*op)
+        }
+        _ => None,
     }
 }
 
