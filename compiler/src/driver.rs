@@ -4,9 +4,9 @@
 
 use crate::artifact::Level;
 use crate::backend::{self, Image};
-use crate::error::CompileError;
+use crate::error::{CompileError, Place};
 use crate::frontend::{Limits, ModelFile, import};
-use crate::ir::{GraphId, Model, TensorId, verify};
+use crate::ir::{GraphId, Model, TensorId, parse, verify};
 use crate::lower::{lower, program::Program};
 use crate::ops;
 use crate::passes::{self, Pass};
@@ -38,13 +38,25 @@ pub const PASSES: &[(&str, Pass)] = &[
 /// Called with the name of a pass and the model after it.
 pub type Watch<'a> = &'a mut dyn FnMut(&str, &Model);
 
-/// Reads a model file.
+/// Reads a model file: a `.tflite` file, or a graph in text form where the name ends in `.graph`, as `--emit graph` writes it.
 ///
 /// # Errors
-/// What the front end and the importer find, all unsupported operators at once.
+/// What the front end and the importer find, all unsupported operators at once; of a text, the first thing wrong with its line and column.
 pub fn load(path: &Path) -> Result<Model, CompileError> {
+    if path.extension().is_some_and(|e| e == "graph") {
+        return load_text(path);
+    }
     let file = ModelFile::open(path, &Limits::default())?;
     import(&file)
+}
+
+fn load_text(path: &Path) -> Result<Model, CompileError> {
+    let invalid = |reason: String| CompileError::invalid(Place::default(), reason);
+    let text = std::fs::read_to_string(path).map_err(|e| invalid(e.to_string()))?;
+    let mut model = parse(&text).map_err(|e| invalid(e.to_string()))?;
+    verify(&model).map_err(|e| invalid(e.to_string()))?;
+    let propagated = ops::propagate_types(&mut model)?;
+    if propagated.unsupported.is_empty() { Ok(model) } else { Err(CompileError::Unsupported(propagated.unsupported)) }
 }
 
 /// Sets the shapes of some inputs and infers all others anew.

@@ -35,7 +35,7 @@ enum Command {
 /// The arguments, with `compile` put in where the first is a model instead of a command.
 fn arguments() -> Vec<OsString> {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    if args.get(1).is_some_and(|first| Path::new(first).extension().is_some_and(|e| e == "tflite")) {
+    if args.get(1).is_some_and(|first| Path::new(first).extension().is_some_and(|e| e == "tflite" || e == "graph")) {
         args.insert(1, "compile".into());
     }
     args

@@ -18,6 +18,8 @@ pub enum Arch {
     Aarch64,
     /// 64-bit RISC-V.
     Riscv64,
+    /// WebAssembly with 32-bit addresses.
+    Wasm32,
 }
 
 /// Vector level of an x86-64 processor.
@@ -45,6 +47,11 @@ pub enum Cpu {
     },
     /// RISC-V with the vector extension, registers of at least 128 bits.
     Riscv64,
+    /// WebAssembly with 128-bit vectors.
+    Wasm32 {
+        /// Relaxed SIMD may be used.
+        relaxed: bool,
+    },
 }
 
 /// Target of a compilation.
@@ -66,11 +73,14 @@ impl Target {
         ("aarch64", Cpu::Aarch64 { dotprod: false }, "Advanced SIMD"),
         ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
         ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
+        ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
+        ("wasm32+relaxed-simd", Cpu::Wasm32 { relaxed: true }, "WebAssembly with relaxed SIMD: fused multiply-add where the processor has it"),
     ];
 
-    /// A target with these CPU features, on Linux.
+    /// A target with these CPU features, on Linux where there is a choice.
     pub const fn new(cpu: Cpu) -> Target {
-        Target { cpu, os: Os::Linux }
+        let os = if matches!(cpu, Cpu::Wasm32 { .. }) { Os::Web } else { Os::Linux };
+        Target { cpu, os }
     }
 
     /// A target with these CPU features and operating system.
@@ -103,6 +113,8 @@ impl Target {
             Cpu::Aarch64 { dotprod: false } => Caps::aarch64(),
             Cpu::Aarch64 { dotprod: true } => Caps::aarch64_dotprod(),
             Cpu::Riscv64 => Caps::riscv64(),
+            Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
+            Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
         }
     }
 }
@@ -114,6 +126,7 @@ impl Cpu {
             Cpu::X86(_) => Arch::X86_64,
             Cpu::Aarch64 { .. } => Arch::Aarch64,
             Cpu::Riscv64 => Arch::Riscv64,
+            Cpu::Wasm32 { .. } => Arch::Wasm32,
         }
     }
 

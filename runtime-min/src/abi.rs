@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 use core::fmt;
+use core::marker::PhantomData;
 
 /// A piece of parallel work: called with its context and an index below the number of tasks, from any thread.
 pub type Task = unsafe extern "C" fn(context: *mut c_void, index: u64);
@@ -12,6 +13,25 @@ pub type Task = unsafe extern "C" fn(context: *mut c_void, index: u64);
 pub struct Parallel {
     /// Runs the tasks; its first argument is this structure.
     pub run: unsafe extern "C" fn(this: *const Parallel, task: Task, context: *mut c_void, n: u64),
+}
+
+/// A borrowed [`Parallel`], with whatever lies behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a>(*const Parallel, PhantomData<&'a Parallel>);
+
+impl<'a> Workers<'a> {
+    /// The pool at an address.
+    ///
+    /// # Safety
+    /// `parallel` points to a pool that keeps its promise, from any thread that calls it, as long as `'a`.
+    pub const unsafe fn from_raw(parallel: *const Parallel) -> Workers<'a> {
+        Workers(parallel, PhantomData)
+    }
+
+    /// The address, for `invoke`; null for no pool.
+    pub fn address(workers: Option<Workers<'a>>) -> *const Parallel {
+        workers.map_or(core::ptr::null(), |w| w.0)
+    }
 }
 
 /// A compiled model's entry point. It is re-entrant as long as arena, state and outputs differ.

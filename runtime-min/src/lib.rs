@@ -16,7 +16,7 @@ mod model;
 #[cfg(feature = "threads")]
 pub mod pool;
 
-pub use abi::{Descriptor, Invoke, Parallel, Status, Task};
+pub use abi::{Descriptor, Invoke, Parallel, Status, Task, Workers};
 pub use element::{DType, Quantized, QuantizedElement};
 pub use memory::Aligned;
 pub use model::{Model, Tensor, Tensors};
@@ -32,7 +32,7 @@ pub const C_HEADER: &str = include_str!("../include/tflc.h");
 macro_rules! include_model {
     ($(#[$attribute:meta])* $visibility:vis mod $name:ident) => {
         $(#[$attribute])*
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, dead_code)]
         $visibility mod $name {
             include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
         }

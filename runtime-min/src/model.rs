@@ -3,7 +3,7 @@
 //! A [`Model`] is the proof that a descriptor was checked; it holds nothing but its address. It trusts that the bytes come from tflc: the
 //! one unsafe step is [`Model::from_descriptor`].
 
-use crate::abi::{self, ABI_VERSION, BoundInvoke, Descriptor, MAGIC, Parallel, SPLIT_WEIGHTS, Status};
+use crate::abi::{self, ABI_VERSION, BoundInvoke, Descriptor, MAGIC, Parallel, SPLIT_WEIGHTS, Status, Workers};
 use crate::element::{DType, Quantized};
 use core::ffi::CStr;
 use core::fmt;
@@ -131,7 +131,7 @@ impl Model {
         state: &mut [u8],
         inputs: &[&[u8]],
         outputs: &mut [&mut [u8]],
-        parallel: Option<&Parallel>,
+        workers: Option<Workers<'_>>,
     ) -> Result<(), Status> {
         let d = self.descriptor;
         let weights = self.split_weights().map(|(bytes, _)| bytes as u64);
@@ -154,7 +154,7 @@ impl Model {
         let (mut ins, mut outs) = ([core::ptr::null::<u8>(); MOST_BUFFERS], [core::ptr::null_mut::<u8>(); MOST_BUFFERS]);
         ins.iter_mut().zip(inputs).for_each(|(p, b)| *p = b.as_ptr());
         outs.iter_mut().zip(outputs.iter_mut()).for_each(|(p, b)| *p = b.as_mut_ptr());
-        let parallel = parallel.map_or(core::ptr::null(), |p| &raw const *p);
+        let parallel = Workers::address(workers);
         // SAFETY: sizes were checked, mutable slices overlap nothing, and `invoke` itself checks alignments.
         unsafe { self.invoke(arena.as_mut_ptr(), state.as_mut_ptr(), ins.as_ptr(), outs.as_ptr(), parallel) }
     }

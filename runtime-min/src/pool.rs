@@ -4,7 +4,7 @@
 //! caller takes tasks too, closes the job when none is left, and waits until nobody is active. So a worker that sleeps costs a job
 //! nothing, and nobody sees a job after [`Pool::run`] has returned.
 
-use crate::abi::{Parallel, Task};
+use crate::abi::{Parallel, Task, Workers};
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -150,6 +150,12 @@ impl Pool {
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// The pool as models take it in Rust.
+    pub fn workers(&self) -> Workers<'_> {
+        // SAFETY: the pool keeps the promise of `Parallel`, and is borrowed as long as the result.
+        unsafe { Workers::from_raw(self.as_parallel()) }
     }
 
     /// The pool as `invoke` takes it; valid as long as the pool.

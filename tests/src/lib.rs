@@ -3,8 +3,10 @@
 
 pub mod differential;
 pub mod filetest;
+pub mod golden;
 pub mod kernel_runner;
 pub mod model_runner;
+pub mod module_runner;
 pub mod op_cases;
 pub mod random_graph;
 pub mod random_values;

@@ -15,7 +15,7 @@ fn check(cpu: Cpu, machine: Machine, count: u64) {
     let target = Target::new(cpu);
     let caps = target.caps();
     let mut compiler = Compiler::new(&target).expect("target");
-    let runner = Runner::new(machine).map_err(|reason| eprintln!("not run: {reason:#}")).ok();
+    let runner = Runner::find(machine);
     let first = setting("TFLC_RANDOM_SEED", 0);
     let seeds: Vec<u64> = (first..first + setting("TFLC_RANDOM_KERNELS", count)).collect();
     for part in seeds.chunks(200) {
@@ -70,4 +70,9 @@ fn random_kernels_on_aarch64() {
 #[test]
 fn random_kernels_on_aarch64_with_dotprod() {
     check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64, 300);
+}
+
+#[test]
+fn random_kernels_on_riscv64() {
+    check(Cpu::Riscv64, Machine::Riscv64, 300);
 }

@@ -4,40 +4,21 @@
 //! checkout, its models are run too. A model that the compiler refuses is counted; a wrong answer fails.
 
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tflc::cli::HostTensor;
-use tflc::cli::npz::Npz;
-use tflc::cli::verify::{Distance, distance};
 use tflc::driver;
 use tflc::error::CompileError;
-use tflc::ir::{DType, Model};
+use tflc::ir::DType;
 use tflc::jit::{JitError, Options, host_target};
 use tflc::ops::{Evaluator, Value};
 use tflc::target::{Cpu, X86Level};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use tflc_tests::golden::{Golden, models, root};
 
 /// What came of one model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Right,
     Refused,
-}
-
-/// Models of a folder that have a golden file beside them.
-fn models(folder: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map(|d| {
-            d.flatten()
-                .map(|e| e.path())
-                .filter(|p| p.extension().is_some_and(|e| e == "tflite") && p.with_extension("npz").exists())
-                .collect()
-        })
-        .unwrap_or_default();
-    all.sort();
-    all
 }
 
 /// The CPU levels that this machine runs, the baseline first.
@@ -47,65 +28,6 @@ fn levels() -> Vec<Cpu> {
         Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
         cpu => vec![cpu],
     }
-}
-
-/// How far an output may be from LiteRT's, or from twice what LiteRT's own two paths are apart.
-fn close(d: &Distance, dtype: DType, spread: &Distance) -> bool {
-    let share = |d: &Distance| d.differing as f64 / d.elements.max(1) as f64;
-    d.same_special
-        && match dtype {
-            DType::Int8 | DType::UInt8 | DType::Int16 | DType::UInt16 => d.max_ulp <= 1.max(2 * spread.max_ulp),
-            t if t.is_float() => d.max_rel <= 5e-4f64.max(2.0 * spread.max_rel),
-            _ => share(d) <= 1e-3f64.max(2.0 * share(spread)),
-        }
-}
-
-struct Golden {
-    inputs: Vec<HostTensor>,
-    outputs: Vec<(HostTensor, Option<HostTensor>)>,
-}
-
-fn golden(path: &Path, model: &Model) -> Result<Golden> {
-    let mut npz = Npz::open(&path.with_extension("npz"))?;
-    let graph = &model.graphs[0];
-    let arrays: Vec<String> = npz.names().map(str::to_string).collect();
-    let mut read = |prefix: &str, list: &[tflc::ir::TensorId]| -> Result<Vec<Option<HostTensor>>> {
-        let named: Vec<&String> = arrays.iter().filter(|n| n.starts_with(prefix)).collect();
-        list.iter()
-            .enumerate()
-            .map(|(i, t)| {
-                let name = format!("{prefix}{}", graph.tensor(*t).name);
-                // Tensors that share a name carry an index in the file; their order is that of the graph.
-                let name = if list[..i].iter().any(|u| graph.tensor(*u).name == graph.tensor(*t).name) {
-                    named.get(i).map(|n| n.to_string())
-                } else {
-                    Some(name)
-                };
-                match name {
-                    Some(n) if arrays.contains(&n) => Ok(Some(npz.read(&n)?)),
-                    _ => Ok(None),
-                }
-            })
-            .collect()
-    };
-    let inputs = read("in/", &graph.inputs)?.into_iter().collect::<Option<Vec<_>>>().context("an input is missing")?;
-    let out = read("out/", &graph.outputs)?.into_iter().collect::<Option<Vec<_>>>().context("an output is missing")?;
-    let reference = read("ref/", &graph.outputs)?;
-    Ok(Golden { inputs, outputs: out.into_iter().zip(reference).collect() })
-}
-
-fn check(got: &[HostTensor], golden: &Golden) -> Result<()> {
-    for (i, (got, (want, reference))) in got.iter().zip(&golden.outputs).enumerate() {
-        let d = distance(got, want).with_context(|| format!("output {i}"))?;
-        let spread = reference.as_ref().and_then(|r| distance(r, want).ok()).unwrap_or_default();
-        // LiteRT's two paths may differ; to be as close to one as to the other is right.
-        let near = close(&d, want.dtype, &spread)
-            || reference.as_ref().is_some_and(|r| distance(got, r).is_ok_and(|d| close(&d, want.dtype, &Distance::default())));
-        if !near {
-            bail!("output {i}: {d:?}; LiteRT's own spread {spread:?}");
-        }
-    }
-    Ok(())
 }
 
 fn refused(e: &CompileError) -> bool {
@@ -119,7 +41,7 @@ fn run(path: &Path) -> Result<Outcome> {
         Err(e) if refused(&e) => return Ok(Outcome::Refused),
         Err(e) => return Err(e.into()),
     };
-    let golden = golden(path, &model)?;
+    let golden = Golden::read(path, &model)?;
     let values = golden.inputs.iter().zip(&model.graphs[0].inputs).map(|(v, t)| {
         let mut ty = model.graphs[0].ty(*t).clone();
         ty.shape.clone_from(&v.shape);
@@ -129,7 +51,7 @@ fn run(path: &Path) -> Result<Outcome> {
     let evaluated = Evaluator::new(&model).run(&values).context("evaluator")?;
     let evaluated: Vec<HostTensor> =
         evaluated.into_iter().map(|v| HostTensor::new(v.ty.dtype, &v.ty.shape, v.bytes().to_vec())).collect::<Result<_>>()?;
-    check(&evaluated, &golden).context("evaluator")?;
+    golden.check(&evaluated).context("evaluator")?;
     let mut first: Option<Vec<HostTensor>> = None;
     for cpu in levels() {
         let mut compiled = match Options::new().cpu(cpu).compile(model.clone()) {
@@ -151,7 +73,7 @@ fn run(path: &Path) -> Result<Outcome> {
                 HostTensor::new(p.ty.dtype, &shape, data)
             })
             .collect::<Result<_>>()?;
-        check(&outputs, &golden).with_context(|| cpu.to_string())?;
+        golden.check(&outputs).with_context(|| cpu.to_string())?;
         if let Some(first) = &first {
             for (a, b) in first.iter().zip(&outputs) {
                 if !a.dtype.is_float() && a.dtype != DType::Complex64 && a != b && golden.inputs.iter().all(|i| !i.dtype.is_float()) {

@@ -98,6 +98,16 @@ impl Caps {
     pub fn aarch64_dotprod() -> Caps {
         Caps { dot4: Dot4::AnySign, ..Caps::aarch64() }
     }
+
+    /// WebAssembly with 128-bit vectors. Its engines have 16 vector registers on x86-64 and 32 on AArch64: the smaller number counts.
+    pub fn wasm32() -> Caps {
+        Caps { vector_registers: 16, fma: false, l2_bytes: 256 << 10, ..Caps::aarch64() }
+    }
+
+    /// WebAssembly with relaxed SIMD.
+    pub fn wasm32_relaxed() -> Caps {
+        Caps { fma: true, ..Caps::wasm32() }
+    }
 }
 
 /// Whether a target with these capabilities has registers for values of type `ty`.

@@ -13,7 +13,7 @@ use std::io::Cursor;
 /// Those of the object; where it is too large for the format.
 pub fn archive(library: &Library) -> Result<Vec<u8>, CompileError> {
     let kind = match library.platform.os.format() {
-        Format::Elf => ArchiveKind::Gnu,
+        Format::Elf | Format::Wasm => ArchiveKind::Gnu,
         Format::Coff => ArchiveKind::Coff,
         Format::MachO => ArchiveKind::Darwin,
     };

@@ -168,6 +168,9 @@ fn packed(program: &Program) -> Vec<u8> {
 fn check(levels: &[Level], placement: Weights) -> Result<Platform, CompileError> {
     let [first, rest @ ..] = levels else { return Err(CompileError::Target("no CPU level is given".into())) };
     let platform = first.target.platform();
+    if platform.arch == Arch::Wasm32 {
+        return Err(CompileError::Target("WebAssembly has modules instead of objects and libraries".into()));
+    }
     for (before, level) in levels.iter().zip(rest) {
         if level.target.platform() != platform {
             return Err(CompileError::Target(format!("{} is not of {}", level.target.cpu, platform.name())));

@@ -14,6 +14,7 @@ mod name;
 mod object;
 
 pub use archive::archive;
+pub use tflc_templates::bindings;
 pub use interface::interface;
 pub use library::{Level, Library, Weights};
 #[cfg(feature = "cli")]

@@ -47,11 +47,13 @@ impl<'a> Writer<'a> {
                 Format::Elf => BinaryFormat::Elf,
                 Format::Coff => BinaryFormat::Coff,
                 Format::MachO => BinaryFormat::MachO,
+                Format::Wasm => BinaryFormat::Wasm,
             },
             match arch {
                 Arch::X86_64 => Architecture::X86_64,
                 Arch::Aarch64 => Architecture::Aarch64,
                 Arch::Riscv64 => Architecture::Riscv64,
+                Arch::Wasm32 => Architecture::Wasm32,
             },
             Endianness::Little,
         );
@@ -112,7 +114,7 @@ impl<'a> Writer<'a> {
         let (segment, name): (&[u8], &[u8]) = match self.library.platform.os.format() {
             Format::MachO => (b"__TEXT", b"__const"),
             Format::Coff => (b"", b".rdata"),
-            Format::Elf => (b"", b".rodata"),
+            Format::Elf | Format::Wasm => (b"", b".rodata"),
         };
         let section = self.out.add_section(segment.to_vec(), name.to_vec(), SectionKind::ReadOnlyData);
         self.out.set_section_data(section, &self.library.weights[..], ARENA_ALIGN as u64);

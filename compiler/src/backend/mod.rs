@@ -4,6 +4,8 @@
 
 pub mod cranelift;
 pub mod image;
+mod steps;
+pub mod wasm;
 pub mod x86;
 
 pub use cranelift::{ENTRY, entry_name};
@@ -42,6 +44,7 @@ pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendE
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } | Cpu::Riscv64 => cranelift::compile(kernel, target),
         Cpu::X86(level) => x86::compile(kernel, level),
+        Cpu::Wasm32 { relaxed } => Ok(Code { bytes: wasm::kernel_module(kernel, relaxed)?, align: 1 }),
     }
 }
 
@@ -93,5 +96,8 @@ pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, Backend
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } | Cpu::Riscv64 => cranelift::vcode_text(kernel, target),
         Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
+        Cpu::Wasm32 { .. } => {
+            Err(BackendError { kernel: kernel.name.clone(), reason: "WebAssembly modules have no assembly text here; use a tool such as wasm-tools print".into() })
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The model, and which of its graphs with which shapes.
 #[derive(Args, Clone, Debug)]
 pub struct SourceArgs {
-    /// The model (.tflite).
+    /// The model: a .tflite file, or a .graph file that `--emit graph` wrote.
     pub model: PathBuf,
     /// Shape of an input, as NAME=1x224x224x3; may be repeated.
     #[arg(long = "shape", value_name = "NAME=DIMS", value_parser = parse_shape)]
@@ -33,12 +33,19 @@ pub struct SourceArgs {
 pub struct ModelArgs {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    code: CodeArgs,
+}
+
+/// What code is made.
+#[derive(Args, Clone, Debug)]
+pub struct CodeArgs {
     /// CPU to compile for: native, or a name that `tflc targets` lists.
     #[arg(long, default_value = "native", value_name = "CPU", value_parser = parse_cpu)]
-    pub cpu: CpuChoice,
+    cpu: CpuChoice,
     /// Names generated functions to `perf`, in /tmp/perf-PID.map.
     #[arg(long)]
-    pub perf_map: bool,
+    perf_map: bool,
 }
 
 /// A CPU by name, or the one this runs on.
@@ -106,6 +113,11 @@ impl std::ops::Deref for ModelArgs {
 }
 
 impl ModelArgs {
+    /// A model for code of its own: commands whose model may be absent take the two apart.
+    pub fn new(source: SourceArgs, code: CodeArgs) -> ModelArgs {
+        ModelArgs { source, code }
+    }
+
     /// Reads the model.
     ///
     /// # Errors
@@ -117,7 +129,7 @@ impl ModelArgs {
 
     /// The target.
     pub fn target(&self) -> Target {
-        match self.cpu {
+        match self.code.cpu {
             CpuChoice::Native => jit::host_target(),
             CpuChoice::Named(cpu) => Target::on(cpu, jit::host_target().os),
         }
@@ -125,8 +137,8 @@ impl ModelArgs {
 
     /// Options of the JIT that say the same.
     pub fn jit_options(&self, threads: usize) -> Options {
-        let mut options = Options::new().threads(threads).perf_map(self.perf_map);
-        if let CpuChoice::Named(cpu) = self.cpu {
+        let mut options = Options::new().threads(threads).perf_map(self.code.perf_map);
+        if let CpuChoice::Named(cpu) = self.code.cpu {
             options = options.cpu(cpu);
         }
         if let Some(key) = &self.signature {

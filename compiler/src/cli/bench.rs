@@ -1,6 +1,6 @@
 //! `tflc bench`: how fast a model runs, starts, and what it takes.
 
-use crate::cli::args::{CpuChoice, ModelArgs};
+use crate::cli::args::{CodeArgs, CpuChoice, ModelArgs, SourceArgs};
 use crate::cli::{bench_kernels, random};
 use crate::driver;
 use crate::jit;
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
     #[command(flatten)]
-    model: Option<ModelArgs>,
+    source: Option<SourceArgs>,
+    #[command(flatten)]
+    code: CodeArgs,
     /// Threads, this one included.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -62,8 +64,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.kernels {
         return bench_kernels::run(args.kernel_cpu, &args.filter, args.seconds, args.json);
     }
-    let model = args.model.as_ref().context("say which model, or --kernels")?;
-    let report = measure(model, args.threads, args.seconds)?;
+    let source = args.source.clone().context("say which model, or --kernels")?;
+    let report = measure(&ModelArgs::new(source, args.code.clone()), args.threads, args.seconds)?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -4,11 +4,11 @@ use crate::artifact::{self, Level, Library, Manifest, Name, Weights};
 use crate::cli::args::SourceArgs;
 use crate::cli::output::{Mode, Output};
 use crate::cli::target::TargetArgs;
-use crate::cli::{link, text};
+use crate::cli::{compile_wasm, link, text};
 use crate::driver;
 use crate::ir::{GraphId, Model, print};
 use crate::jit::host_target;
-use crate::target::{Os, Target};
+use crate::target::{Arch, Os, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub enum Emit {
     Header,
     /// The Rust module of the model.
     Rust,
+    /// A WebAssembly module with its JavaScript loader and types; for the target wasm32, and alone there.
+    Wasm,
     /// The graph after all passes, as text.
     Graph,
     /// The kernels, in the kernel language.
@@ -60,7 +62,7 @@ pub struct CompileArgs {
     source: SourceArgs,
     #[command(flatten)]
     target: TargetArgs,
-    /// What to write; may be a list. Without it obj,header,rust.
+    /// What to write; may be a list. Without it obj,header,rust, for wasm32 wasm.
     #[arg(long, value_enum, value_delimiter = ',')]
     emit: Vec<Emit>,
     /// Folder for the files and manifest.json; texts alone go to standard output without it.
@@ -72,6 +74,8 @@ pub struct CompileArgs {
     /// Leaves the weights in a file NAME.weights, to be mapped by the program.
     #[arg(long)]
     split_weights: bool,
+    #[command(flatten)]
+    wasm: compile_wasm::WasmArgs,
     /// Linker for cdylib: a C compiler with its arguments.
     #[arg(long, value_name = "COMMAND")]
     linker: Option<String>,
@@ -93,7 +97,12 @@ pub fn run(args: &CompileArgs) -> Result<()> {
         ensure!(known().any(|k| k == name), "there is no pass {name:?}; known are {}", known().collect::<Vec<_>>().join(", "));
     }
     let targets = args.target.targets()?;
-    let emit = if args.emit.is_empty() { DEFAULT_EMIT.to_vec() } else { args.emit.clone() };
+    let wasm = targets[0].arch() == Arch::Wasm32;
+    let default: &[Emit] = if wasm { &[Emit::Wasm] } else { DEFAULT_EMIT };
+    let emit = if args.emit.is_empty() { default.to_vec() } else { args.emit.clone() };
+    if let Some(e) = emit.iter().find(|e| e.text_suffix().is_none() && (**e == Emit::Wasm) != wasm) {
+        bail!("--emit {} is not for {}", e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()), targets[0].platform().name());
+    }
     let texts: Vec<Emit> = emit.iter().copied().filter(|e| e.text_suffix().is_some()).collect();
     let only_texts = texts.len() == emit.len();
     if args.output.is_none() && !only_texts && args.print_after.is_empty() {
@@ -117,7 +126,12 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     for (suffix, text) in written {
         out.add("text", format!("{name}.{suffix}"), text.as_bytes())?;
     }
-    if !only_texts {
+    if wasm && !only_texts {
+        let manifest = compile_wasm::add(&args.wasm, args.split_weights, &name, (&model, entry), &targets, &args.source.model, &mut out)?;
+        if args.json {
+            print!("{manifest}");
+        }
+    } else if !only_texts {
         let manifest = artifacts(args, &emit, name, &model, entry, &targets, &mut out)?;
         out.add("manifest", "manifest.json".into(), manifest.as_bytes())?;
         if args.json {
@@ -197,7 +211,7 @@ fn artifacts(
                 Err(e) if args.emit.is_empty() => eprintln!("warning: no Rust module: {e}"),
                 Err(e) => bail!("{e}"),
             },
-            Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
+            Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
         }
     }
     if args.split_weights {

@@ -8,6 +8,7 @@ pub mod bars;
 pub mod bench;
 pub mod bench_kernels;
 pub mod compile;
+pub mod compile_wasm;
 pub mod image;
 pub mod inspect;
 pub mod labels;

@@ -54,6 +54,10 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         let producer = patch.sole_producer(t, at)?;
         let inner_node = patch.node(producer)?;
         let inner = expr_of(inner_node)?;
+        // The producer moves to this place: a variable may have been assigned in between.
+        if inner_node.reads().any(|t| patch.tensor(t).variable) {
+            return None;
+        }
         if patch.ty(t).shape != *shape || !is_exact(inner.output) {
             return None;
         }

@@ -78,6 +78,10 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         .filter(|&(_, t)| patch.ty(t).shape == out.shape)
         .filter_map(|(p, t)| patch.node(p).filter(|n| takes_tail(n.op)).map(|n| (p, n, t)))
         .max_by_key(|&(p, _, t)| (p, t))?;
+    // The producer moves to this place: a variable may have been assigned in between.
+    if base.reads().any(|t| patch.tensor(t).variable) {
+        return None;
+    }
     let others: Vec<TensorId> = operands.iter().copied().filter(|&u| u != t).collect();
     let known = base.tail.as_ref().map_or(0, |t| t.inputs.len());
     if others.len() + known > MAX_INPUTS || others.iter().any(|&u| access(&patch.ty(u).shape, &out.shape).is_none()) {

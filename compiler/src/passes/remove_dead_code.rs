@@ -53,6 +53,8 @@ fn has_effect(op: OpKind) -> bool {
             | OpKind::If
             | OpKind::While
             | OpKind::Call
+            | OpKind::StablehloComposite
+            | OpKind::StablehloCase
             | OpKind::VarHandle
             | OpKind::Hashtable
     )

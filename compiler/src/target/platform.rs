@@ -21,6 +21,8 @@ pub enum Os {
     Ios,
     /// None: bare metal.
     None,
+    /// Whatever WebAssembly is embedded in.
+    Web,
 }
 
 /// Object file format.
@@ -32,6 +34,8 @@ pub enum Format {
     Coff,
     /// Mach-O.
     MachO,
+    /// WebAssembly modules, which are no objects.
+    Wasm,
 }
 
 impl Os {
@@ -41,6 +45,7 @@ impl Os {
             Os::Linux | Os::Android | Os::None => Format::Elf,
             Os::Windows => Format::Coff,
             Os::MacOs | Os::Ios => Format::MachO,
+            Os::Web => Format::Wasm,
         }
     }
 }
@@ -51,6 +56,7 @@ impl fmt::Display for Format {
             Format::Elf => "ELF",
             Format::Coff => "COFF",
             Format::MachO => "Mach-O",
+            Format::Wasm => "WebAssembly",
         })
     }
 }
@@ -77,6 +83,7 @@ const PLATFORMS: &[(&str, Platform, &str)] = &[
     ("aarch64-none", Platform { arch: Arch::Aarch64, os: Os::None }, "aarch64-unknown-none"),
     ("riscv64-linux", Platform { arch: Arch::Riscv64, os: Os::Linux }, "riscv64gc-unknown-linux-gnu"),
     ("riscv64-none", Platform { arch: Arch::Riscv64, os: Os::None }, "riscv64gc-unknown-none-elf"),
+    ("wasm32", Platform { arch: Arch::Wasm32, os: Os::Web }, "wasm32-unknown-unknown"),
 ];
 
 impl Platform {
@@ -115,6 +122,7 @@ fn from_triple(text: &str) -> Option<Platform> {
         Architecture::X86_64 => Arch::X86_64,
         Architecture::Aarch64(_) => Arch::Aarch64,
         Architecture::Riscv64(_) => Arch::Riscv64,
+        Architecture::Wasm32 => Arch::Wasm32,
         _ => return None,
     };
     let os = match (triple.operating_system, triple.environment) {
@@ -124,6 +132,7 @@ fn from_triple(text: &str) -> Option<Platform> {
         (OperatingSystem::Darwin(_) | OperatingSystem::MacOSX(_), _) => Os::MacOs,
         (OperatingSystem::IOS(_), Environment::Sim | Environment::Macabi) => return None,
         (OperatingSystem::IOS(_), _) => Os::Ios,
+        (OperatingSystem::Unknown, _) if arch == Arch::Wasm32 => Os::Web,
         (OperatingSystem::None_, _) => Os::None,
         _ => return None,
     };

@@ -213,7 +213,7 @@ fn zero(t: &Tensor) -> Result<String, BindingsError> {
 fn run_into(out: &mut String, interface: &Interface) {
     let inputs = (0..interface.inputs.len()).map(|i| format!("input{i}: &Input{i}"));
     let outputs = (0..interface.outputs.len()).map(|i| format!("output{i}: &mut Output{i}"));
-    let last = "parallel: Option<&::tflc_runtime::Parallel>".to_string();
+    let last = "workers: Option<::tflc_runtime::Workers<'_>>".to_string();
     let params: Vec<String> = std::iter::once("&mut self".to_string()).chain(inputs).chain(outputs).chain([last]).collect();
     let _ = writeln!(
         out,
@@ -240,7 +240,7 @@ fn run_into(out: &mut String, interface: &Interface) {
     let _ = writeln!(out, "        let outputs: [*mut u8; {}] = [{}];", outs.len(), outs.join(", "));
     let _ = writeln!(
         out,
-        "        let parallel = parallel.map_or(::core::ptr::null(), |p| ::core::ptr::from_ref(p));
+        "        let parallel = ::tflc_runtime::Workers::address(workers);
         let (arena, state) = (self.arena.bytes_mut().as_mut_ptr(), self.state.bytes_mut().as_mut_ptr());
         // SAFETY: the types have the sizes of the model's tensors, arena and state those that its largest level needs, and what is
         // borrowed mutably overlaps nothing.

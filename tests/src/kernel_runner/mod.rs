@@ -1,4 +1,4 @@
-//! Runs compiled kernels in a process of their own, on this processor or under `qemu-aarch64`.
+//! Runs compiled kernels in a process of their own: on this processor, under an emulator, or as WebAssembly in Node.
 //!
 //! Takes machine code, buffers and argument slots; gives back status and buffers. The loader, a small C program that is compiled
 //! on first use, puts guard pages around every buffer, so a kernel that strays by one byte dies with its case named. No unsafe code is needed here.
@@ -63,17 +63,28 @@ pub enum Machine {
     Native,
     /// x86-64 without anything newer than SSE2, under `qemu-x86_64`.
     Sse2,
-    /// AArch64 under `qemu-aarch64`.
+    /// AArch64 with every extension, under `qemu-aarch64`.
     Aarch64,
+    /// AArch64 as in a Cortex-A53: Advanced SIMD without dot products.
+    CortexA53,
+    /// AArch64 as in a Neoverse N1: with dot products and half-precision arithmetic.
+    NeoverseN1,
+    /// RISC-V with vectors of 128 bits, under `qemu-riscv64`.
+    Riscv64,
+    /// WebAssembly in Node, with relaxed SIMD; kernels only.
+    Wasm,
 }
 
 impl Machine {
     /// Emulator and its processor model.
     fn emulator(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Machine::Native => None,
+            Machine::Native | Machine::Wasm => None,
             Machine::Sse2 => Some(("qemu-x86_64", "qemu64,-pni,-cx16,-ssse3,-sse4.1,-sse4.2,-popcnt,-avx")),
             Machine::Aarch64 => Some(("qemu-aarch64", "max")),
+            Machine::CortexA53 => Some(("qemu-aarch64", "cortex-a53")),
+            Machine::NeoverseN1 => Some(("qemu-aarch64", "neoverse-n1")),
+            Machine::Riscv64 => Some(("qemu-riscv64", "rv64,v=true,vlen=128,vext_spec=v1.0")),
         }
     }
 }
@@ -92,7 +103,7 @@ impl Runner {
     /// # Errors
     /// Where the compiler for the loader or the emulator is missing, or the processor is another.
     pub fn new(machine: Machine) -> Result<Runner> {
-        if machine != Machine::Aarch64 && !cfg!(target_arch = "x86_64") {
+        if matches!(machine, Machine::Native | Machine::Sse2) && !cfg!(target_arch = "x86_64") {
             bail!("this processor is not x86-64");
         }
         if let Some((emulator, _)) = machine.emulator() {
@@ -104,14 +115,34 @@ impl Runner {
         Ok(Runner { machine, loader, folder })
     }
 
+    /// A runner where there is one here; says so where not, and fails where `TFLC_REQUIRE_ALL` is set, as CI does.
+    ///
+    /// # Panics
+    /// Where there must be one and is none.
+    pub fn find(machine: Machine) -> Option<Runner> {
+        match Runner::new(machine) {
+            Ok(r) => Some(r),
+            Err(reason) => {
+                assert!(std::env::var_os("TFLC_REQUIRE_ALL").is_none(), "{machine:?}: {reason:#}");
+                eprintln!("not run: {reason:#}");
+                None
+            }
+        }
+    }
+
     /// Compiles the loader, once per version of its source.
     fn loader(machine: Machine) -> Result<PathBuf> {
+        if machine == Machine::Wasm {
+            Command::new("node").arg("--version").output().context("node is not installed")?;
+            return Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.mjs"));
+        }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/loader.c");
         let mut hasher = DefaultHasher::new();
         std::fs::read(&source)?.hash(&mut hasher);
         let compiler = match machine {
             Machine::Native | Machine::Sse2 => "cc",
-            Machine::Aarch64 => "aarch64-linux-gnu-gcc",
+            Machine::Aarch64 | Machine::CortexA53 | Machine::NeoverseN1 | Machine::Wasm => "aarch64-linux-gnu-gcc",
+            Machine::Riscv64 => "riscv64-linux-gnu-gcc",
         };
         let path = std::env::temp_dir().join(format!("tflc-loader-{compiler}-{:016x}", hasher.finish()));
         if path.exists() {
@@ -135,22 +166,58 @@ impl Runner {
     /// # Errors
     /// Where a case crashes; the message has its number.
     pub fn run(&self, cases: &[Case]) -> Result<Vec<Outcome>> {
+        self.execute(cases, None)?;
+        decode(cases, &std::fs::read(self.folder.join("out"))?)
+    }
+
+    /// Instructions that one call takes under the machine's emulator, with what the loader does for it.
+    ///
+    /// # Errors
+    /// Where the machine is not emulated, or the counting plugin of the emulator cannot be compiled or loaded.
+    pub fn instructions(&self, case: &Case) -> Result<u64> {
+        let plugin = self.folder.join("count.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel_runner/count.c");
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&plugin).arg(source).output()?;
+        if !built.status.success() {
+            bail!("cc: {}", String::from_utf8_lossy(&built.stderr));
+        }
+        let count = |cases: &[Case]| -> Result<u64> {
+            let text = self.execute(cases, Some(&plugin))?;
+            let number = text.lines().find_map(|l| l.strip_prefix("instructions: ")).context("the emulator counted nothing")?;
+            Ok(number.trim().parse()?)
+        };
+        // What the process itself takes cancels out; every case runs twice.
+        let (one, two) = (count(&[case.clone()])?, count(&[case.clone(), case.clone()])?);
+        Ok((two - one) / 2)
+    }
+
+    /// Runs the loader; gives what it wrote to standard error.
+    fn execute(&self, cases: &[Case], plugin: Option<&Path>) -> Result<String> {
         let (input, output) = (self.folder.join("in"), self.folder.join("out"));
         std::fs::write(&input, encode(cases))?;
         let loader = &self.loader;
         let mut command = match self.machine.emulator() {
+            None if self.machine == Machine::Wasm => {
+                let mut c = Command::new("node");
+                c.args(["--experimental-wasm-relaxed-simd"]).arg(loader);
+                c
+            }
             None => Command::new(loader),
             Some((emulator, cpu)) => {
                 let mut c = Command::new(emulator);
+                if let Some(plugin) = plugin {
+                    c.arg("-plugin").arg(plugin);
+                }
                 c.args(["-cpu", cpu]).arg(loader);
                 c
             }
         };
         let ran = command.arg(&input).arg(&output).output()?;
+        let text = String::from_utf8_lossy(&ran.stderr).into_owned();
         if !ran.status.success() {
-            bail!("loader: {} {}", ran.status, String::from_utf8_lossy(&ran.stderr));
+            bail!("loader: {} {text}", ran.status);
         }
-        decode(cases, &std::fs::read(&output)?)
+        Ok(text)
     }
 }
 

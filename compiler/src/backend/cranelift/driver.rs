@@ -11,6 +11,7 @@ use super::emit::{Val, mem_flags};
 use super::function::{Conventions, enter, import, kernel_signature};
 use crate::backend::BackendError;
 use crate::backend::image::Function;
+use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
 use crate::lower::program::{Call, External, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
@@ -25,12 +26,6 @@ pub const ENTRY: &str = "invoke";
 pub fn entry_name(key: &str) -> String {
     format!("{ENTRY}:{key}")
 }
-
-/// Status for a null or misaligned argument.
-const STATUS_INVALID_ARGUMENT: i64 = 1;
-
-/// Top-level steps per function, counted in calls.
-const CALLS_PER_PART: usize = 128;
 
 /// Layout of what a task function reads: slots, status, grain, units.
 mod task {
@@ -76,37 +71,6 @@ impl Compiler {
         }
         Ok(functions)
     }
-}
-
-fn is_split(call: &Call) -> bool {
-    call.units > call.grain
-}
-
-/// Cuts the top-level steps into runs of bounded length.
-fn parts(steps: &[Step]) -> Vec<&[Step]> {
-    fn size(s: &Step) -> usize {
-        let sum = |steps: &[Step]| steps.iter().map(size).sum::<usize>();
-        match s {
-            Step::Call(_) | Step::External(_) => 1,
-            Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
-            Step::Repeat { body, .. } => sum(body),
-            Step::While { test, body, .. } => sum(test) + sum(body),
-        }
-    }
-    let mut parts = vec![];
-    let (mut start, mut held) = (0, 0);
-    for (i, s) in steps.iter().enumerate() {
-        let n = size(s);
-        if held > 0 && held + n > CALLS_PER_PART {
-            parts.push(&steps[start..i]);
-            (start, held) = (i, 0);
-        }
-        held += n;
-    }
-    if start < steps.len() {
-        parts.push(&steps[start..]);
-    }
-    parts
 }
 
 /// Leaves the function with `status` where it is not zero.

@@ -41,7 +41,7 @@ const HWCAP_ASIMDDP: u32 = 20;
 /// The bits that a level needs.
 fn needed(cpu: Cpu) -> u64 {
     match cpu {
-        Cpu::Aarch64 { dotprod: false } | Cpu::Riscv64 => 0,
+        Cpu::Aarch64 { dotprod: false } | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
         Cpu::X86(level) => crate::backend::x86::feature_bit(level),
         Cpu::Aarch64 { dotprod: true } => DOTPROD,
     }

@@ -62,6 +62,9 @@ impl Compiler {
             Cpu::X86(_) => Family::Sse2,
             Cpu::Aarch64 { dotprod } => Family::Neon { dotprod },
             Cpu::Riscv64 => Family::Rvv,
+            Cpu::Wasm32 { .. } => {
+                return Err(BackendError { kernel: "*".into(), reason: "WebAssembly has a backend of its own".into() });
+            }
         };
         let isa = build_isa(target, family).map_err(|reason| BackendError { kernel: "*".into(), reason })?;
         let conventions = Conventions::of(target);
@@ -172,6 +175,7 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
         Arch::X86_64 => "x86_64-unknown-linux-gnu",
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
         Arch::Riscv64 => "riscv64gc-unknown-linux-gnu",
+        Arch::Wasm32 => return Err("WebAssembly has a backend of its own".into()),
     };
     let mut builder = isa::lookup_by_name(triple).map_err(|e| e.to_string())?;
     match family {

@@ -1,0 +1,277 @@
+//! Options of one model, and its compilation into the build script's folder.
+
+use crate::environment::Environment;
+use std::path::{Path, PathBuf};
+use tflc::artifact::{Library, Name, NameError, Weights, archive, bindings, interface};
+use tflc::driver;
+use tflc::error::CompileError;
+use tflc::jit::JitError;
+use tflc::jit::model::{entry_graph, named_shapes};
+use tflc::target::{Cpu, Os, Target};
+
+/// Why a model could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A variable that cargo sets for build scripts is missing.
+    #[error("{0} is not set: call this from a build script, which cargo runs")]
+    NotABuildScript(&'static str),
+    /// Nothing is known of the target.
+    #[error("{0}")]
+    Target(String),
+    /// There is no such CPU level.
+    #[error("unknown CPU {cpu:?} of {platform}; known are baseline, {known}")]
+    Cpu {
+        /// What was asked for.
+        cpu: String,
+        /// Platform that is built for.
+        platform: &'static str,
+        /// Its CPU levels.
+        known: String,
+    },
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The model, or its compilation.
+    #[error("{}: {source}", path.display())]
+    Model {
+        /// The model's file.
+        path: PathBuf,
+        /// What is wrong.
+        source: JitError,
+    },
+    /// No Rust module can be made.
+    #[error("{}: {reason}", path.display())]
+    Bindings {
+        /// The model's file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// What a compilation left in the build script's folder.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Name of the module and of the symbols.
+    pub name: String,
+    /// The module, for `tflc_runtime::include_model!`.
+    pub module: PathBuf,
+    /// The static library.
+    pub library: PathBuf,
+    /// The weights, where they are split.
+    pub weights: Option<PathBuf>,
+    /// Size of the code in bytes.
+    pub code_bytes: usize,
+    /// Size of the packed weights in bytes.
+    pub weights_bytes: usize,
+}
+
+/// Options of one model.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    path: PathBuf,
+    name: Option<String>,
+    cpus: Vec<String>,
+    shapes: Vec<(String, Vec<usize>)>,
+    signature: Option<String>,
+    split_weights: bool,
+}
+
+impl Builder {
+    /// A model by its path, relative to the package.
+    pub fn new(path: impl Into<PathBuf>) -> Builder {
+        Builder { path: path.into(), name: None, cpus: vec![], shapes: vec![], signature: None, split_weights: false }
+    }
+
+    /// Name of the module, instead of the file's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds a CPU level, such as `baseline`, `x86-64-v3` or `+dotprod`; with several, the model picks one at run time. Levels of other
+    /// processor families than the one built for are left out, so that one build script serves them all. Without any, the level is that
+    /// of the whole program (`-C target-cpu`).
+    #[must_use]
+    pub fn cpu(mut self, level: impl Into<String>) -> Builder {
+        self.cpus.push(level.into());
+        self
+    }
+
+    /// Compiles for another shape of an input, by its name or that in a signature.
+    #[must_use]
+    pub fn shape(mut self, input: impl Into<String>, shape: &[usize]) -> Builder {
+        self.shapes.push((input.into(), shape.to_vec()));
+        self
+    }
+
+    /// Compiles the signature with this key instead of the primary graph.
+    #[must_use]
+    pub fn signature(mut self, key: impl Into<String>) -> Builder {
+        self.signature = Some(key.into());
+        self
+    }
+
+    /// Leaves the weights in a file `NAME.weights` beside the library, which the program maps and gives to `Model::new`.
+    #[must_use]
+    pub fn split_weights(mut self, split: bool) -> Builder {
+        self.split_weights = split;
+        self
+    }
+
+    /// [`Builder::compile`]; where that fails, says why and ends the build script.
+    pub fn compile_or_exit(self) -> Compiled {
+        self.compile().unwrap_or_else(|e| {
+            eprintln!("error: {e}");
+            std::process::exit(1)
+        })
+    }
+
+    /// Compiles the model, writes its library and module to `OUT_DIR`, and tells cargo to link it and what it depends on.
+    ///
+    /// # Errors
+    /// Where this is no build script, an option does not fit the model or the target, the model cannot be compiled, or a file not be
+    /// written.
+    pub fn compile(&self) -> Result<Compiled, BuildError> {
+        let environment = Environment::read()?;
+        let path = environment.package.join(&self.path);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let (compiled, warnings) = self.build(&environment, &path)?;
+        warnings.iter().for_each(|w| println!("cargo::warning={}: {w}", self.path.display()));
+        println!("cargo::rustc-link-search=native={}", environment.out.display());
+        println!("cargo::rustc-link-lib=static={}", compiled.name);
+        Ok(compiled)
+    }
+
+    fn targets(&self, environment: &Environment, warnings: &mut Vec<String>) -> Result<Vec<Target>, BuildError> {
+        let platform = environment.platform;
+        let mut cpus: Vec<Cpu> = vec![];
+        for level in &self.cpus {
+            match Cpu::parse_for(platform.arch, level) {
+                Some(cpu) => cpus.push(cpu),
+                // Another family's.
+                None if Target::parse_cpu(level).is_some() || level.starts_with('+') => {}
+                None => {
+                    let known = Cpu::names(platform.arch).join(", ");
+                    return Err(BuildError::Cpu { cpu: level.clone(), platform: platform.name(), known });
+                }
+            }
+        }
+        if cpus.is_empty() {
+            if !self.cpus.is_empty() {
+                warnings.push(format!("none of the CPU levels is of {}; compiled for {}", platform.name(), environment.cpu()));
+            }
+            cpus.push(environment.cpu());
+        }
+        let mut targets: Vec<Target> = vec![];
+        for cpu in cpus {
+            let target = Target::on(cpu, platform.os);
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Compiles into files; also gives warnings.
+    fn build(&self, environment: &Environment, path: &Path) -> Result<(Compiled, Vec<String>), BuildError> {
+        let mut warnings = vec![];
+        let wrong = |source: JitError| BuildError::Model { path: path.to_path_buf(), source };
+        let compiling = |e: CompileError| wrong(e.into());
+        let name = match &self.name {
+            Some(name) => Name::new(name)?,
+            None => Name::from_stem(&path.file_stem().unwrap_or_default().to_string_lossy()),
+        };
+        let targets = self.targets(environment, &mut warnings)?;
+        let mut model = driver::load(path).map_err(compiling)?;
+        let entry = entry_graph(&model, self.signature.as_deref()).map_err(wrong)?;
+        let shapes = named_shapes(&model, entry, &self.shapes).map_err(wrong)?;
+        if !shapes.is_empty() {
+            driver::resize(&mut model, entry, &shapes).map_err(compiling)?;
+        }
+        let levels = driver::levels(&model, entry, &targets).map_err(compiling)?;
+        let placement = if self.split_weights { Weights::Split } else { Weights::Embedded };
+        let library = Library::new(name, &levels, placement).map_err(compiling)?;
+        let interface = interface(&library, &levels, &model, entry);
+        let open = |i: usize| levels[0].program.inputs[i].signature.as_ref().is_some_and(|s| s.contains(&-1));
+        for (i, t) in interface.inputs.iter().enumerate().filter(|(i, _)| open(*i) && self.shapes.is_empty()) {
+            warnings.push(format!("input {i} ({:?}) has open dimensions; compiled for {:?}, see Builder::shape", t.name, t.shape));
+        }
+        let module = bindings::module(&interface).map_err(|e| BuildError::Bindings { path: path.to_path_buf(), reason: e.to_string() })?;
+        let file = |name: String| environment.out.join(name);
+        let archive_name = match environment.platform.os {
+            Os::Windows => format!("{}.lib", library.name),
+            _ => format!("lib{}.a", library.name),
+        };
+        let compiled = Compiled {
+            name: library.name.to_string(),
+            module: file(format!("{}.rs", library.name)),
+            library: file(archive_name),
+            weights: self.split_weights.then(|| file(format!("{}.weights", library.name))),
+            code_bytes: library.image.bytes.len(),
+            weights_bytes: library.weights.len(),
+        };
+        write(&compiled.library, &archive(&library).map_err(compiling)?)?;
+        if let Some(path) = &compiled.weights {
+            write(path, &library.weights)?;
+        }
+        write(&compiled.module, module.as_bytes())?;
+        Ok((compiled, warnings))
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    std::fs::write(path, content).map_err(|source| BuildError::Write { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tflc::target::Platform;
+
+    fn environment(target: &str) -> Environment {
+        Environment {
+            package: Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+            out: std::env::temp_dir(),
+            platform: Platform::parse(target).expect("known"),
+            features: vec![],
+        }
+    }
+
+    #[test]
+    fn levels_of_other_families_are_left_out() {
+        let builder = Builder::new("m.tflite").cpu("baseline").cpu("x86-64-v3").cpu("+dotprod");
+        let cpus = |target: &str| -> Vec<String> {
+            let mut warnings = vec![];
+            let targets = builder.targets(&environment(target), &mut warnings).expect("known");
+            assert!(warnings.is_empty());
+            targets.iter().map(|t| t.cpu.to_string()).collect()
+        };
+        assert_eq!(cpus("x86_64-unknown-linux-gnu"), ["x86-64", "x86-64-v3"]);
+        assert_eq!(cpus("aarch64-apple-darwin"), ["aarch64", "aarch64+dotprod"]);
+        let e = Builder::new("m.tflite").cpu("x86-64-v9").targets(&environment("x86_64-linux"), &mut vec![]).expect_err("unknown");
+        assert!(e.to_string().contains("x86-64-v4+vnni"), "{e}");
+    }
+
+    #[test]
+    fn errors_name_the_model() {
+        let environment = environment("x86_64-linux");
+        let path = environment.package.join("README.md");
+        let e = Builder::new("README.md").build(&environment, &path).expect_err("no model");
+        assert!(e.to_string().contains("README.md"), "{e}");
+        let path = environment.package.join("tests/models/digits/digits_int8.tflite");
+        let e = Builder::new(&path).signature("training").build(&environment, &path).expect_err("no such signature");
+        assert!(e.to_string().contains("digits_int8.tflite") && e.to_string().contains("serving_default"), "{e}");
+        let e = Builder::new(&path).name("2fast").build(&environment, &path).expect_err("no identifier");
+        assert!(e.to_string().contains("2fast"), "{e}");
+    }
+}

@@ -1,0 +1,296 @@
+// Runs TensorFlow Lite models that tflc compiled to WebAssembly, in browsers and in Node. No dependencies.
+//
+// A module describes itself in its custom section `tflc`; this file finds room for arena, state, inputs and outputs in the
+// module's memory, copies values in and out, and turns a status into an error. Nothing here computes.
+
+const VERSION = 1;
+const PAGE = 65536;
+// Room for the stacks of threads in a shared memory, whose largest size must be said beforehand.
+const STACK_PAGES = 1024;
+
+const STATUS = {
+  1: "an argument is null or misaligned",
+  2: "an index in a tensor lies outside the tensor it points into; check the model's inputs",
+  3: "a loop of the model ran longer than its limit",
+};
+
+// Types without a typed array of their own come as the bits or bytes that they consist of.
+const ARRAYS = {
+  float32: Float32Array,
+  float64: Float64Array,
+  complex64: Float32Array,
+  complex128: Float64Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  bool: Uint8Array,
+  int4: Uint8Array,
+  uint4: Uint8Array,
+  int2: Uint8Array,
+  float8_e4m3fn: Uint8Array,
+  float8_e5m2: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+  int32: Int32Array,
+  resource: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+};
+
+const RANGES = {
+  int8: [-128, 127],
+  uint8: [0, 255],
+  int16: [-32768, 32767],
+  uint16: [0, 65535],
+  int32: [-2147483648, 2147483647],
+  uint32: [0, 4294967295],
+};
+
+function typedArray(info) {
+  const array = ARRAYS[info.dtype];
+  if (!array) throw new TypeError(`tensor ${info.name}: values of type ${info.dtype} cannot be passed`);
+  return array;
+}
+
+/** Reads the bytes behind a source: bytes, a response, or a path or URL. */
+async function bytesOf(source) {
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return source;
+  if (typeof Response !== "undefined" && source instanceof Response) {
+    if (!source.ok) throw new Error(`${source.url}: ${source.status} ${source.statusText}`);
+    return source.arrayBuffer();
+  }
+  if (typeof source !== "string" && !(source instanceof URL)) throw new TypeError("expected bytes, a Response, a URL or a path");
+  const inNode = typeof process !== "undefined" && process.versions?.node;
+  if (inNode && !/^(https?|data|blob):/.test(String(source))) {
+    const { readFile } = await import("node:fs/promises");
+    return readFile(/^file:/.test(String(source)) ? new URL(source) : source);
+  }
+  return bytesOf(await fetch(source));
+}
+
+/** The description that a compiled module carries. */
+export function describe(module) {
+  const [section] = WebAssembly.Module.customSections(module, "tflc");
+  if (!section) throw new Error("this module was not made by tflc: it has no section `tflc`");
+  const description = JSON.parse(new TextDecoder().decode(section));
+  if (description.version !== VERSION) {
+    throw new Error(`the module's description has version ${description.version}, this loader reads ${VERSION}; use the loader that was written beside the module`);
+  }
+  return description;
+}
+
+/** Compiles and instantiates a model. */
+export async function load(source, options = {}) {
+  const module = source instanceof WebAssembly.Module ? source : await WebAssembly.compile(await bytesOf(source));
+  const description = describe(module);
+  let weights = null;
+  if (description.weights === "split" && description.weights_bytes > 0) {
+    if (options.weights === undefined) throw new Error("the weights of this module are in a file of their own: pass it as the option `weights`");
+    const data = await bytesOf(options.weights);
+    weights = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+    if (weights.length !== description.weights_bytes) {
+      throw new Error(`the file of weights has ${weights.length} bytes, the module takes ${description.weights_bytes}`);
+    }
+  }
+  const model = new Model(module, description, weights, options.memory);
+  if (options.threads > 1) await model._startThreads(options.threads);
+  return model;
+}
+
+/** Real values as the integers that stand for them: rounded to nearest, ties away from zero, and saturated. */
+export function quantize(values, info) {
+  const { scale, zeroPoint } = quantization(info);
+  const [least, most] = RANGES[info.dtype] ?? [];
+  if (least === undefined) throw new TypeError(`tensor ${info.name}: quantised values of type ${info.dtype} are not supported here`);
+  return typedArray(info).from(values, (v) => {
+    const q = Math.fround(Math.fround(v) / scale);
+    return Math.min(most, Math.max(least, Math.sign(q) * Math.floor(Math.abs(q) + 0.5) + zeroPoint));
+  });
+}
+
+/** Real values of integers that stand for them. */
+export function dequantize(values, info) {
+  const { scale, zeroPoint } = quantization(info);
+  return Float32Array.from(values, (q) => Math.fround(scale * (Number(q) - zeroPoint)));
+}
+
+function quantization(info) {
+  if (!info.quantization) throw new TypeError(`tensor ${info.name} of type ${info.dtype} is not quantised by one scale`);
+  return info.quantization;
+}
+
+function tensorInfo(port) {
+  const { name, dtype, shape, bytes } = port;
+  const info = { name, dtype, shape: Object.freeze(shape), bytes };
+  if (port.scale !== undefined) info.quantization = Object.freeze({ scale: Math.fround(port.scale), zeroPoint: port.zero_point });
+  return Object.freeze(info);
+}
+
+/** A model with an arena and a state of its own. */
+export class Model {
+  #module;
+  #description;
+  #weights;
+  #exports;
+  #memory;
+  #arena;
+  #state;
+  #lists;
+  #places;
+  #pool = null;
+
+  constructor(module, description, weights, memory) {
+    this.#module = module;
+    this.#description = description;
+    this.#weights = weights;
+    this.name = description.name;
+    this.inputs = Object.freeze(description.inputs.map(tensorInfo));
+    this.outputs = Object.freeze(description.outputs.map(tensorInfo));
+    this.signatures = Object.freeze(description.signatures);
+    this.#instantiate(memory);
+  }
+
+  #instantiate(memory) {
+    const d = this.#description;
+    const own = d.memory === "exported";
+    const shared = d.memory === "shared";
+    if (own && memory) throw new Error("this module has a memory of its own and takes no other");
+    // Everything that the caller of `invoke` provides, behind the static region.
+    const align = (n, to = d.alignment) => Math.ceil(n / to) * to;
+    const parts = [d.arena_bytes, d.state_bytes, 4 * d.inputs.length, 4 * d.outputs.length];
+    const sizes = [...parts, ...d.inputs.map((p) => p.bytes), ...d.outputs.map((p) => p.bytes)].map((n) => align(n));
+    const need = sizes.reduce((a, b) => a + b, 0);
+    let start;
+    if (own) {
+      this.#exports = new WebAssembly.Instance(this.#module, {}).exports;
+      this.#memory = this.#exports.memory;
+      start = align(d.base + d.static_bytes);
+      this.#grow(start + need);
+    } else {
+      // Memory given by the caller is used from its end on.
+      const first = memory ? memory.buffer.byteLength : align(d.base);
+      start = align(first + d.static_bytes);
+      const pages = Math.ceil((start + need) / PAGE);
+      this.#memory = memory ?? new WebAssembly.Memory({ initial: pages, ...(shared ? { maximum: Math.min(PAGE, pages + STACK_PAGES), shared } : {}) });
+      this.#grow(start + need);
+      const base = new WebAssembly.Global({ value: "i32", mutable: false }, first);
+      const run = (kernel, context, count) => this.#run(kernel, context, count);
+      this.#exports = new WebAssembly.Instance(this.#module, { env: { memory: this.#memory, base, run } }).exports;
+      this.#exports.init?.();
+      d.base = first;
+    }
+    if (this.#weights) new Uint8Array(this.#memory.buffer).set(this.#weights, d.base);
+    const addresses = [];
+    for (const size of sizes) {
+      addresses.push(start);
+      start += size;
+    }
+    [this.#arena, this.#state] = addresses;
+    this.#lists = { inputs: addresses[2], outputs: addresses[3] };
+    const { length } = d.inputs;
+    this.#places = { inputs: addresses.slice(4, 4 + length), outputs: addresses.slice(4 + length) };
+    for (const kind of ["inputs", "outputs"]) {
+      new Uint32Array(this.#memory.buffer, this.#lists[kind], this.#places[kind].length).set(this.#places[kind]);
+    }
+    this.reset();
+  }
+
+  #grow(bytes) {
+    const missing = Math.ceil((bytes - this.#memory.buffer.byteLength) / PAGE);
+    if (missing > 0) this.#memory.grow(missing);
+  }
+
+  #run(kernel, context, count) {
+    if (this.#pool) return this.#pool.run(kernel, context, count);
+    for (let i = 0; i < count; i++) this.#exports.task(kernel, context, i);
+  }
+
+  #index(kind, key) {
+    const infos = this[kind];
+    const i = typeof key === "number" ? key : infos.findIndex((t) => t.name === key);
+    if (!infos[i]) {
+      throw new RangeError(`there is no ${kind.slice(0, -1)} ${JSON.stringify(key)}; the model has ${infos.map((t) => t.name).join(", ")}`);
+    }
+    return i;
+  }
+
+  #view(kind, key) {
+    const i = this.#index(kind, key);
+    const info = this[kind][i];
+    const array = typedArray(info);
+    return new array(this.#memory.buffer, this.#places[kind][i], info.bytes / array.BYTES_PER_ELEMENT);
+  }
+
+  /** The memory of an input, to be filled in place; valid until the memory grows. */
+  inputView(key = 0) {
+    return this.#view("inputs", key);
+  }
+
+  /** The memory of an output; valid until the memory grows, its content until the next run. */
+  outputView(key = 0) {
+    return this.#view("outputs", key);
+  }
+
+  /** Computes the outputs from what the inputs' memory holds. */
+  invoke() {
+    const status = this.#exports.invoke(this.#arena, this.#state, this.#lists.inputs, this.#lists.outputs);
+    if (status !== 0) throw new Error(`model ${this.name}: ${STATUS[status] ?? `status ${status}`}`);
+  }
+
+  /** Computes the outputs from inputs by name, in order, or alone. */
+  run(inputs = {}) {
+    const given = ArrayBuffer.isView(inputs) ? [inputs] : inputs;
+    const list = Array.isArray(given);
+    const count = list ? given.length : Object.keys(given).length;
+    if (count !== this.inputs.length) {
+      throw new RangeError(`${count} inputs given; the model has ${this.inputs.length}: ${this.inputs.map((t) => t.name).join(", ")}`);
+    }
+    for (const [key, value] of Object.entries(given)) {
+      const i = this.#index("inputs", list ? Number(key) : key);
+      const view = this.#view("inputs", i);
+      const { name, dtype, shape } = this.inputs[i];
+      if (!ArrayBuffer.isView(value) || value.constructor !== view.constructor || value.length !== view.length) {
+        const what = ArrayBuffer.isView(value) ? `a ${value.constructor.name} of ${value.length}` : typeof value;
+        throw new TypeError(`input ${name} of type ${dtype} [${shape.join(", ")}] takes a ${view.constructor.name} of ${view.length}, not ${what}`);
+      }
+      view.set(value);
+    }
+    this.invoke();
+    return Object.fromEntries(this.outputs.map((t, i) => [t.name, this.#view("outputs", i).slice()]));
+  }
+
+  /** Sets all variables back to zero. */
+  reset() {
+    new Uint8Array(this.#memory.buffer, this.#state, this.#description.state_bytes).fill(0);
+  }
+
+  /** Another model of the same code, with a memory of its own. */
+  instance() {
+    return new Model(this.#module, { ...this.#description, base: 1024 }, this.#weights);
+  }
+
+  /** The memory that holds weights, arena and tensors. */
+  get memory() {
+    return this.#memory;
+  }
+
+  async _startThreads(threads) {
+    if (this.#description.memory !== "shared") throw new Error("only modules with shared memory run on several threads");
+    const { Pool } = await import("./worker.js");
+    this.#pool = await Pool.start(threads - 1, {
+      module: this.#module,
+      memory: this.#memory,
+      base: this.#description.base,
+      stackBytes: this.#description.stack_bytes,
+      task: this.#exports.task,
+    });
+  }
+
+  /** Ends the threads of a model that has some; it goes on alone. */
+  close() {
+    this.#pool?.close();
+    this.#pool = null;
+  }
+}

@@ -1,0 +1,167 @@
+//! Whole models as code of other processors, run under qemu and judged by LiteRT's answers.
+//!
+//! Every model runs twice, with each buffer behind and in front of a guard page. The models of the checkout are always run; with `../shared/corpus`
+//! beside it, `TFLC_CORPUS=1` runs its models too.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use tflc::backend::ENTRY;
+use tflc::cli::HostTensor;
+use tflc::driver;
+use tflc::error::CompileError;
+use tflc::ir::GraphId;
+use tflc::lower::program::{ARENA_ALIGN, Program};
+use tflc::target::{Cpu, Target};
+use tflc_tests::golden::{Golden, models, root};
+use tflc_tests::kernel_runner::{Case, Entry, Machine, Outcome, Runner, Slot};
+
+/// A compiled model with its answers.
+struct Model {
+    path: PathBuf,
+    golden: Golden,
+    program: Program,
+    case: Case,
+}
+
+/// Compiles a model; `None` where the compiler refuses it, as it does for every target.
+fn compile(path: &Path, cpu: Cpu) -> Result<Option<Model>> {
+    let refused = |e: &CompileError| matches!(e, CompileError::Unsupported(_));
+    let mut model = match driver::load(path) {
+        Ok(m) => m,
+        Err(e) if refused(&e) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let golden = Golden::read(path, &model)?;
+    let (target, entry) = (Target::new(cpu), GraphId(0));
+    let made = driver::optimize(&mut model, entry, &target, &mut |_, _| {}).and_then(|()| driver::generate(&model, entry, &target));
+    let (program, image) = match made {
+        Ok(made) => made,
+        Err(e) if refused(&e) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let offset = image.offset_of(ENTRY).context("no entry point")?;
+    // Weights, arena and state are aligned behind a guard page and in front of one.
+    let aligned = |bytes: usize| vec![0u8; bytes.next_multiple_of(ARENA_ALIGN)];
+    let mut weights = aligned(program.weights_bytes);
+    program.write_weights(&mut weights[..program.weights_bytes]);
+    let mut buffers = vec![weights, aligned(program.arena_bytes), aligned(program.state_bytes)];
+    buffers.extend(golden.inputs.iter().map(|v| v.data.clone()));
+    buffers.extend(program.outputs.iter().map(|p| vec![0xEE; p.ty.bytes()]));
+    let slots = (0..buffers.len()).map(|i| Slot::Buffer(i, 0)).collect();
+    let entry = Entry::Invoke { offset, inputs: golden.inputs.len(), pool: false };
+    Ok(Some(Model { path: path.to_path_buf(), golden, case: Case { code: image.bytes, buffers, slots, entry }, program }))
+}
+
+fn judge(model: &Model, outcome: &Outcome) -> Result<()> {
+    if outcome.status != 0 {
+        bail!("status {}", outcome.status);
+    }
+    let outputs = &outcome.buffers[3 + model.golden.inputs.len()..];
+    let tensors: Vec<HostTensor> = outputs
+        .iter()
+        .zip(&model.program.outputs)
+        .map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data.clone()))
+        .collect::<Result<_>>()?;
+    model.golden.check(&tensors)
+}
+
+fn all_right(folder: &Path, cpu: Cpu, machine: Machine, least: usize) {
+    if let Some((right, wrong)) = run_all(folder, cpu, machine) {
+        assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(right >= least, "only {right} right");
+    }
+}
+
+/// Runs the models of a folder; gives how many are right, and what is wrong. `None` where the machine is not here.
+fn run_all(folder: &Path, cpu: Cpu, machine: Machine) -> Option<(usize, Vec<String>)> {
+    let runner = Runner::find(machine)?;
+    let (mut right, mut refused, mut wrong) = (0, 0, vec![]);
+    for part in models(folder).chunks(32) {
+        let mut compiled = vec![];
+        for path in part {
+            match compile(path, cpu).with_context(|| path.display().to_string()) {
+                Ok(Some(m)) => compiled.push(m),
+                Ok(None) => refused += 1,
+                Err(e) => wrong.push(format!("{e:#}")),
+            }
+        }
+        let cases: Vec<Case> = compiled.iter().map(|m| m.case.clone()).collect();
+        let outcomes = runner.run(&cases).unwrap_or_else(|e| panic!("models from {}: {e:#}", part[0].display()));
+        for (model, outcome) in compiled.iter().zip(outcomes) {
+            match judge(model, &outcome) {
+                Ok(()) => right += 1,
+                Err(e) => wrong.push(format!("{}: {e:#}", model.path.display())),
+            }
+        }
+    }
+    println!("{cpu} on {machine:?}: {right} right, {refused} refused, {} wrong", wrong.len());
+    Some((right, wrong))
+}
+
+const BASE: Cpu = Cpu::Aarch64 { dotprod: false };
+const DOTPROD: Cpu = Cpu::Aarch64 { dotprod: true };
+
+#[test]
+fn shipped_models_are_right_on_cortex_a53() {
+    all_right(&root().join("tests/models/digits"), BASE, Machine::CortexA53, 2);
+}
+
+#[test]
+fn shipped_models_are_right_on_neoverse_n1() {
+    all_right(&root().join("tests/models/digits"), DOTPROD, Machine::NeoverseN1, 2);
+}
+
+#[test]
+fn operator_models_are_right_on_cortex_a53() {
+    all_right(&root().join("tests/models/ops"), BASE, Machine::CortexA53, LEAST_RIGHT);
+}
+
+#[test]
+fn operator_models_are_right_on_neoverse_n1() {
+    all_right(&root().join("tests/models/ops"), DOTPROD, Machine::NeoverseN1, LEAST_RIGHT);
+}
+
+#[test]
+fn shipped_models_are_right_on_riscv64() {
+    all_right(&root().join("tests/models/digits"), Cpu::Riscv64, Machine::Riscv64, 2);
+}
+
+#[test]
+fn operator_models_are_right_on_riscv64() {
+    all_right(&root().join("tests/models/ops"), Cpu::Riscv64, Machine::Riscv64, LEAST_RIGHT);
+}
+
+#[test]
+fn corpus_models_are_right_on_neoverse_n1() {
+    if std::env::var_os("TFLC_CORPUS").is_none() {
+        return;
+    }
+    if let Some((right, wrong)) = run_all(&root().join("../shared/corpus"), DOTPROD, Machine::NeoverseN1) {
+        assert!(right >= CORPUS_RIGHT, "only {right} right; wrong:\n{}", wrong.join("\n"));
+    }
+}
+
+/// Models of the corpus that compile and are right, at least.
+const CORPUS_RIGHT: usize = 32;
+
+/// Instructions of one run with dot products and without, printed; the corpus has the models that are quoted.
+#[test]
+fn dot_products_take_fewer_instructions() {
+    let mut paths = vec![root().join("tests/models/digits/digits_int8.tflite")];
+    if std::env::var_os("TFLC_CORPUS").is_some() {
+        paths.push(root().join("../shared/corpus/mobilenet_v2_1.0_224_quant.tflite"));
+    }
+    let Some(runner) = Runner::find(Machine::NeoverseN1) else { return };
+    for path in paths {
+        let count = |cpu| {
+            let model = compile(&path, cpu).ok().flatten().expect("compiles");
+            runner.instructions(&model.case).unwrap_or_else(|e| panic!("{e:#}"))
+        };
+        let (base, dotprod) = (count(BASE), count(DOTPROD));
+        println!("{}: {base} instructions, {dotprod} with dot products", path.display());
+        assert!(dotprod < base);
+    }
+}
+
+/// Operator models that compile and are right, at least.
+const LEAST_RIGHT: usize = 311;
