@@ -104,8 +104,9 @@ struct Quality {
     bound_shares: Vec<(&'static str, f64)>,
 }
 
-/// Processors whose models `llvm-mca` has, with their multiply-adds of 128-bit vectors per cycle.
-const MODELS: [(&str, f64); 3] = [("cortex-a76", 2.0), ("neoverse-n1", 2.0), ("neoverse-v1", 4.0)];
+/// Processors whose models `llvm-mca` has, with their multiply-adds of 128-bit vectors per cycle. Neoverse N1 stands for its sibling, the
+/// Cortex-A76: under that name `llvm-mca` uses the model of a much older core.
+const MODELS: [(&str, f64); 2] = [("neoverse-n1", 2.0), ("neoverse-v1", 4.0)];
 
 fn measure(row: &Row, cpu: Cpu) -> Result<Quality> {
     let target = Target::new(cpu);
@@ -170,13 +171,14 @@ fn f32_gemm_loops_are_multiply_adds() {
     }
 }
 
+/// Every step broadcasts four bytes of each row with a `dup`, which takes the pipes of `sdot`: 3 of 4 slots are left for it.
 #[test]
 fn int8_gemm_loops_are_dot_products() {
     if tools() {
         for q in table(Dtype::Qs8, Cpu::Aarch64 { dotprod: true }, gemm) {
             assert!(q.multiplies >= 8, "{}: {} dot products", q.name, q.multiplies);
             for (model, share) in q.bound_shares {
-                assert!(share >= 0.85, "{}: {share:.2} of the throughput bound on {model}", q.name);
+                assert!(share >= 0.74, "{}: {share:.2} of the throughput bound on {model}", q.name);
             }
         }
     }

@@ -72,7 +72,16 @@ fn judge(model: &Model, outputs: Result<Vec<Vec<u8>>, String>) -> Result<()> {
     let tensors: Vec<HostTensor> = outputs
         .into_iter()
         .zip(&model.program.outputs)
-        .map(|(data, p)| HostTensor::new(p.ty.dtype, &p.ty.shape, data))
+        .enumerate()
+        .map(|(i, (data, p))| {
+            // What the loader gives of an output whose size is known only at run time says its shape.
+            let mut shape = p.ty.shape.clone();
+            for open in model.program.open.iter().filter(|o| o.output == i) {
+                let whole = p.ty.bytes().max(1);
+                shape[open.axis] = shape[open.axis] * data.len() / whole;
+            }
+            HostTensor::new(p.ty.dtype, &shape, data)
+        })
         .collect::<Result<_>>()?;
     model.golden.check(&tensors)
 }
@@ -187,4 +196,4 @@ fn the_same_model_gives_the_same_module() {
 }
 
 /// Operator models that compile and are right, at least.
-const LEAST_RIGHT: usize = 311;
+const LEAST_RIGHT: usize = 438;

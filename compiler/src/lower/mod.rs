@@ -6,6 +6,7 @@
 mod audio;
 mod blockwise;
 mod boxes;
+mod computed_filter;
 mod constants;
 pub mod context;
 mod control;

@@ -3,7 +3,7 @@
 //! The fields are those of the C ABI's descriptor, with names in place of numbers, and the layout of the module's static memory.
 
 use super::module::{Memory, Module, Options};
-use crate::lower::program::{ARENA_ALIGN, Port, Program};
+use crate::lower::program::{ARENA_ALIGN, OpenOutput, Port, Program};
 use std::fmt::Write as _;
 
 /// Version of the description's form.
@@ -34,7 +34,8 @@ pub fn describe(name: &str, program: &Program, module: &Module, options: Options
     let _ = write!(j, ",\"weights\":\"{weights}\",\"weights_bytes\":{}", program.weights_bytes);
     let _ = write!(j, ",\"arena_bytes\":{},\"state_bytes\":{},\"alignment\":{ARENA_ALIGN}", program.arena_bytes, program.state_bytes);
     for (key, ports) in [("inputs", &program.inputs), ("outputs", &program.outputs)] {
-        let _ = write!(j, ",\"{key}\":{}", list(ports.iter().enumerate().map(|(i, p)| port(&names(ports)[i], p))));
+        let open = |i: usize| program.open.iter().find(|o| key == "outputs" && o.output == i);
+        let _ = write!(j, ",\"{key}\":{}", list(ports.iter().enumerate().map(|(i, p)| port(&names(ports)[i], p, open(i)))));
     }
     let signature = |s: &Signature| {
         let map = |m: &[(String, usize)]| format!("{{{}}}", m.iter().map(|(n, i)| format!("{}:{i}", text(n))).collect::<Vec<_>>().join(","));
@@ -58,12 +59,16 @@ fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 
-fn port(name: &str, port: &Port) -> String {
+fn port(name: &str, port: &Port, open: Option<&OpenOutput>) -> String {
     let shape = list(port.ty.shape.iter().map(ToString::to_string));
     let mut j = format!("{{\"name\":{},\"dtype\":\"{}\",\"shape\":{shape},\"bytes\":{}", text(name), port.ty.dtype, port.ty.bytes());
     if let Some((scale, zero_point)) = port.ty.quant.per_tensor().filter(|_| port.ty.dtype.int_range().is_some()) {
         // A float prints with as many digits as give it back.
         let _ = write!(j, ",\"scale\":{scale:e},\"zero_point\":{zero_point}");
+    }
+    if let Some(open) = open {
+        // Such extents lie in the arena.
+        let _ = write!(j, ",\"open_axis\":{},\"extent\":{}", open.axis, open.extent.offset);
     }
     j.push('}');
     j

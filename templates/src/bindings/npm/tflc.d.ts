@@ -88,6 +88,8 @@ export class Model<
   inputView(key?: (keyof Inputs & string) | number): TensorData;
   /** The memory of an output; valid until the memory grows, its content until the next run. */
   outputView(key?: (keyof Outputs & string) | number): TensorData;
+  /** The shape of an output after the last run: `outputs[i].shape`, or a smaller one where the size is known only then. */
+  outputShape(key?: (keyof Outputs & string) | number): number[];
   /** Computes the outputs from what the inputs' memory holds, without copying. */
   invoke(): void;
   /** Sets all variables back to zero. */

@@ -220,7 +220,27 @@ export class Model {
     const i = this.#index(kind, key);
     const info = this[kind][i];
     const array = typedArray(info);
-    return new array(this.#memory.buffer, this.#places[kind][i], info.bytes / array.BYTES_PER_ELEMENT);
+    const length = info.bytes / array.BYTES_PER_ELEMENT;
+    const share = kind === "outputs" ? this.#share(i) : 1;
+    return new array(this.#memory.buffer, this.#places[kind][i], Math.round(length * share));
+  }
+
+  /** The part of an output's elements that the last run gave. */
+  #share(i) {
+    const { open_axis: axis, shape } = this.#description.outputs[i];
+    return axis === undefined || shape[axis] === 0 ? 1 : this.outputShape(i)[axis] / shape[axis];
+  }
+
+  /** The shape of an output after the last run: `outputs[i].shape`, or a smaller one where the size is known only then. */
+  outputShape(key = 0) {
+    const i = this.#index("outputs", key);
+    const { open_axis: axis, extent } = this.#description.outputs[i];
+    const shape = [...this.outputs[i].shape];
+    if (axis !== undefined) {
+      const length = Number(new DataView(this.#memory.buffer).getBigInt64(this.#arena + extent, true));
+      shape[axis] = Math.min(shape[axis], Math.max(0, length));
+    }
+    return shape;
   }
 
   /** The memory of an input, to be filled in place; valid until the memory grows. */
