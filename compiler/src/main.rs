@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use tflc::cli::{bench, compile, inspect, list, run, verify};
+use tflc::cli::{bench, cache, compile, inspect, list, run, verify};
 
 /// Compiles TensorFlow Lite models to machine code.
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Describes a model.
     Inspect(inspect::InspectArgs),
+    /// Lists or clears the cache of compiled code.
+    Cache(cache::CacheArgs),
     /// Lists the platforms that can be compiled for, with their CPU levels.
     Targets(list::ListArgs),
     /// Lists the operators with the types they take.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Verify(a) => verify::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::Inspect(a) => inspect::run(&a),
+        Command::Cache(a) => cache::run(&a),
         Command::Targets(a) => list::targets(&a),
         Command::Ops(a) => list::ops(&a),
     };

@@ -26,6 +26,9 @@ pub struct SourceArgs {
     /// Signature to use instead of the primary graph.
     #[arg(long, value_name = "KEY")]
     pub signature: Option<String>,
+    /// Iterations after which a WHILE ends the run with an error; without it, one without end never returns.
+    #[arg(long, value_name = "N")]
+    pub loop_limit: Option<u64>,
 }
 
 /// The model and what it is compiled for.
@@ -146,6 +149,9 @@ impl ModelArgs {
         }
         for (name, shape) in &self.shapes {
             options = options.shape(name, shape);
+        }
+        if let Some(iterations) = self.loop_limit {
+            options = options.loop_limit(iterations);
         }
         options
     }

@@ -186,7 +186,10 @@ fn artifacts(
     out: &mut Output,
 ) -> Result<String> {
     let wrong = || format!("cannot compile {}", args.source.model.display());
-    let levels: Vec<Level> = driver::levels(model, entry, targets).with_context(wrong)?;
+    let mut levels: Vec<Level> = driver::levels(model, entry, targets).with_context(wrong)?;
+    if let Some(iterations) = args.source.loop_limit {
+        levels.iter_mut().for_each(|l| l.program.limit_loops(iterations));
+    }
     let placement = if args.split_weights { Weights::Split } else { Weights::Embedded };
     let library = Library::new(name, &levels, placement).with_context(wrong)?;
     let interface = artifact::interface(&library, &levels, model, entry);

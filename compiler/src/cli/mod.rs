@@ -7,6 +7,7 @@ pub mod args;
 pub mod bars;
 pub mod bench;
 pub mod bench_kernels;
+pub mod cache;
 pub mod compile;
 pub mod compile_wasm;
 pub mod image;

@@ -1,7 +1,7 @@
 //! `tflc run`: compiles a model, runs it once, and writes or prints the outputs.
 
 use crate::cli::args::{InputArgs, Loaded, ModelArgs, port_names, quantization};
-use crate::cli::{HostTensor, bars, labels, npz};
+use crate::cli::{HostTensor, bars, cache, labels, npz};
 use crate::ops::{Evaluator, Value};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -81,7 +81,13 @@ pub fn compute(loaded: Loaded, model: &ModelArgs, backend: Backend, threads: usi
         Backend::Jit => {
             let ports = loaded.outputs();
             // Shapes and signature were applied on loading; only CPU and threads are left.
-            let mut compiled = model.jit_options(threads).compile(loaded.model)?;
+            let mut compiled = match cache::user_cache() {
+                Some(cache) => model.jit_options(threads).cache(cache).load(&model.model)?,
+                None => model.jit_options(threads).compile(loaded.model)?,
+            };
+            if let Some(problem) = compiled.cache_problem() {
+                eprintln!("warning: the cache cannot be written: {problem}");
+            }
             let inputs: Vec<&[u8]> = values.iter().map(|v| v.data.as_slice()).collect();
             let mut outputs: Vec<Vec<u8>> = compiled.outputs().iter().map(|p| vec![0; p.ty.bytes()]).collect();
             compiled.run(&inputs, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>())?;

@@ -7,6 +7,7 @@ use std::io;
 #[derive(Debug)]
 pub struct CodeMemory {
     map: Mmap,
+    bytes: usize,
 }
 
 impl CodeMemory {
@@ -17,7 +18,7 @@ impl CodeMemory {
     pub fn new(code: &[u8]) -> io::Result<CodeMemory> {
         let mut map = MmapMut::map_anon(code.len().max(1))?;
         map[..code.len()].copy_from_slice(code);
-        Ok(CodeMemory { map: map.make_exec()? })
+        Ok(CodeMemory { map: map.make_exec()?, bytes: code.len() })
     }
 
     /// Calls the function at the start of the code, which takes nothing and gives a number.
@@ -29,6 +30,11 @@ impl CodeMemory {
         // SAFETY: the caller promises the type.
         let f: extern "C" fn() -> u64 = unsafe { std::mem::transmute::<*const u8, extern "C" fn() -> u64>(self.address(0)) };
         f()
+    }
+
+    /// The code.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[..self.bytes]
     }
 
     /// Address of the byte at `offset`.

@@ -1,11 +1,14 @@
 //! Code in memory: the only module of this crate that runs what it generated.
 
 pub mod buffer;
+pub mod cache;
 pub mod custom;
 pub mod measure;
 pub mod memory;
 pub mod model;
+mod source;
 
+pub use cache::{Cache, CacheFile};
 pub use custom::{CustomInput, CustomOperator, CustomOutput};
 pub use model::{JitError, Model, Options};
 

@@ -1,8 +1,10 @@
 //! Models compiled in memory: code and weights shared, an arena and a state for each instance.
 
 use super::buffer::Buffer;
+use super::cache::{self, Cache, Key};
 use super::custom::{Bound, CustomOperator, Customs};
 use super::memory::CodeMemory;
+use super::source::{self, Source};
 use super::{host_target, runs_here};
 use crate::driver;
 use crate::error::CompileError;
@@ -93,6 +95,7 @@ pub struct Options {
     shapes: Vec<(String, Vec<usize>)>,
     perf_map: bool,
     loop_limit: Option<u64>,
+    cache: Option<Cache>,
     customs: Customs,
 }
 
@@ -158,6 +161,18 @@ impl Options {
         self
     }
 
+    /// Keeps compiled code in a cache on disk, for [`Options::load`].
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Options {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Everything that decides what code a model becomes.
+    fn describe(&self) -> String {
+        format!("{} {:?} {:?} {:?} {:?}", self.target().cpu, self.signature, self.also, self.shapes, self.loop_limit)
+    }
+
     /// The target that these options ask for.
     pub fn target(&self) -> Target {
         self.cpu.map_or_else(host_target, |cpu| Target::on(cpu, host_target().os))
@@ -168,7 +183,31 @@ impl Options {
     /// # Errors
     /// Where the file is no model, the model cannot be compiled, or the system refuses memory.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Model, JitError> {
-        self.compile(driver::load(path.as_ref())?)
+        let path = path.as_ref();
+        // Names for a profiler, and the caller's own functions, are not in the cache: such code is made anew.
+        let Some(cache) = self.cache.as_ref().filter(|_| !self.perf_map && self.customs.0.is_empty()) else { return self.compile(driver::load(path)?) };
+        // The front end says what is wrong with a file that cannot be read.
+        let Some(key) = source::bytes(path).map(|bytes| Key::new(&bytes, &self.describe())) else {
+            return self.compile(driver::load(path)?);
+        };
+        if runs_here(&self.target())
+            && let Some(entry) = cache.load(&key)
+        {
+            let code = Code::from_cache(entry)?;
+            return Model::instantiate(Arc::new(Source::file(path)), Arc::new(code), self.pool()?, self.clone());
+        }
+        let source = driver::load(path)?;
+        let code = Code::new(&source, self)?;
+        let content =
+            cache::Content { program: &code.program, code: code.memory.bytes(), invoke: code.invoke, weights: code.weights.bytes() };
+        let problem = cache.store(&key, &content).err().map(|e| format!("{}: {e}", cache.folder().display()));
+        let mut model = Model::instantiate(Arc::new(Source::model(source)), Arc::new(code), self.pool()?, self.clone())?;
+        model.cache_problem = problem;
+        Ok(model)
+    }
+
+    fn pool(&self) -> Result<Option<Arc<Pool>>, JitError> {
+        Ok(if self.threads > 1 { Some(Arc::from(Pool::new(self.threads)?)) } else { None })
     }
 
     /// Compiles an imported model.
@@ -176,10 +215,8 @@ impl Options {
     /// # Errors
     /// As [`Options::load`].
     pub fn compile(&self, source: ir::Model) -> Result<Model, JitError> {
-        let source = Arc::new(source);
         let code = Arc::new(Code::new(&source, self)?);
-        let pool = if self.threads > 1 { Some(Arc::from(Pool::new(self.threads)?)) } else { None };
-        Model::instantiate(source, code, pool, self.clone())
+        Model::instantiate(Arc::new(Source::model(source)), code, self.pool()?, self.clone())
     }
 }
 
@@ -222,12 +259,37 @@ struct Code {
     invoke: usize,
     /// Offsets of the further entry points, in their order.
     others: Vec<usize>,
-    weights: Buffer,
+    weights: Weights,
     /// Custom operators that the code calls; the weights point to them.
     customs: HashMap<ir::Location, Box<Bound>>,
+    cached: bool,
+}
+
+/// Packed weights.
+enum Weights {
+    /// Packed here.
+    Packed(Buffer),
+    /// In a mapped entry of a cache.
+    Cached(cache::Loaded),
+}
+
+impl Weights {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Weights::Packed(buffer) => buffer.bytes(),
+            Weights::Cached(entry) => entry.weights(),
+        }
+    }
 }
 
 impl Code {
+    fn from_cache(mut entry: cache::Loaded) -> Result<Code, JitError> {
+        let memory = CodeMemory::new(entry.code())?;
+        let program = std::mem::take(&mut entry.program);
+        let (code_bytes, invoke) = (entry.code().len(), entry.invoke);
+        Ok(Code { program, memory, code_bytes, invoke, others: vec![], weights: Weights::Cached(entry), customs: HashMap::new(), cached: true })
+    }
+
     fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
         let target = options.target();
         if !runs_here(&target) {
@@ -273,7 +335,7 @@ impl Code {
         if options.perf_map {
             write_perf_map(&memory, &image)?;
         }
-        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights, customs })
+        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights: Weights::Packed(weights), customs, cached: false })
     }
 }
 
@@ -290,19 +352,20 @@ fn write_perf_map(memory: &CodeMemory, image: &crate::backend::Image) -> std::io
 
 /// A model compiled in memory, with an arena and a state of its own.
 pub struct Model {
-    source: Arc<ir::Model>,
+    source: Arc<Source>,
     code: Arc<Code>,
     options: Options,
     arena: Buffer,
     state: Buffer,
     pool: Option<Arc<Pool>>,
+    cache_problem: Option<String>,
 }
 
 impl Model {
-    fn instantiate(source: Arc<ir::Model>, code: Arc<Code>, pool: Option<Arc<Pool>>, options: Options) -> Result<Model, JitError> {
+    fn instantiate(source: Arc<Source>, code: Arc<Code>, pool: Option<Arc<Pool>>, options: Options) -> Result<Model, JitError> {
         let arena = Buffer::zeroed(code.program.arena_bytes)?;
         let state = Buffer::zeroed(code.program.state_bytes)?;
-        Ok(Model { source, code, options, arena, state, pool })
+        Ok(Model { source, code, options, arena, state, pool, cache_problem: None })
     }
 
     /// Another instance of the same code and weights, with an arena and a zero state of its own.
@@ -350,12 +413,22 @@ impl Model {
 
     /// Size of the packed weights in bytes.
     pub fn weights_bytes(&self) -> usize {
-        self.code.weights.len()
+        self.code.weights.bytes().len()
     }
 
-    /// The program that the code runs.
+    /// The program that the code runs; of a cached one, interface and sizes only.
     pub fn program(&self) -> &Program {
         &self.code.program
+    }
+
+    /// Whether code and weights came from a cache.
+    pub fn was_cached(&self) -> bool {
+        self.code.cached
+    }
+
+    /// Why the cache could not be written, where it could not.
+    pub fn cache_problem(&self) -> Option<&str> {
+        self.cache_problem.as_deref()
     }
 
     /// Sets all variables back to zero.
@@ -371,7 +444,7 @@ impl Model {
         let mut options = self.options.clone();
         options.shapes.retain(|(n, _)| n != input);
         options.shapes.push((input.to_string(), shape.to_vec()));
-        let code = Arc::new(Code::new(&self.source, &options)?);
+        let code = Arc::new(Code::new(self.source.get()?, &options)?);
         *self = Model::instantiate(self.source.clone(), code, self.pool.clone(), options)?;
         Ok(())
     }

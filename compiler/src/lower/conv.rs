@@ -16,7 +16,7 @@ use tflc_templates::expr::Storage;
 /// Appends the calls of a convolution.
 ///
 /// # Errors
-/// `Unsupported` for weights that are computed, and types that no kernel takes.
+/// `Unsupported` for types that no kernel takes.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if node.op == OpKind::TransposeConv {
         return lower_transposed(cx, node);
@@ -25,6 +25,9 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let conv = Conv::new(&call)?;
     let base = conv.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    if cx.constant(w).is_none() {
+        return super::computed_filter::lower(cx, node, &conv, &base, [x, w], cx.optional_input(node, 2));
+    }
     let weights = Weights::of(cx, w, conv.weight_zero_point)?;
     let product = Product {
         mac: kernel(&conv, &weights),

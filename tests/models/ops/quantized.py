@@ -50,6 +50,23 @@ def dense_computed(dtype, shape, zero):
     return make
 
 
+def conv_computed(dtype, shape, cout, **fields):
+    """CONV_2D whose weights are an input; they have no zero point."""
+    def make(net):
+        cin, k = shape[-1], (3, 2)
+        q = None if dtype == "f32" else (0.011, 0)
+        w = net.input(dtype, (cout, *k, cin), q)
+        b = net.const(net.rng.normal(0, 1, cout), "f32")
+        result = None
+        if dtype != "f32":
+            product = INPUTS[dtype][0][0] * 0.011
+            b = net.const(net.rng.integers(-4000, 4000, cout), "i32", (product, 0))
+            result = (product * 74 * 74 * (6 * cin) ** 0.5 / 50, quant(dtype)[1])
+        options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1} | fields
+        net.outputs(net.op("CONV_2D", [x(net, shape, dtype), w, b], (dtype, result), "Conv2DOptions", **options))
+    return make
+
+
 def dense_shifted(net):
     """FULLY_CONNECTED of int8 whose constant weights have a zero point."""
     w = net.const(net.rng.integers(-128, 128, (13, 37)), "i8", (0.004, 9))
@@ -119,6 +136,9 @@ def models():
     yield "dense_i8_computed_weights", dense_computed("i8", (3, 37, 21), 0)
     yield "dense_u8_computed_weights", dense_computed("u8", (5, 9, 34), 120)
     yield "dense_i8_weights_with_zero_point", dense_shifted
+    yield "conv_f32_computed_weights", conv_computed("f32", (2, 6, 7, 5), 9)
+    yield "conv_f32_computed_weights_s2_valid", conv_computed("f32", (1, 8, 7, 3), 18, strideH=2, strideW=2, padding=VALID, fusedActivationFunction=1)
+    yield "conv_i8_computed_weights", conv_computed("i8", (2, 6, 7, 5), 9, dilationHFactor=2)
     yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
     yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)
     yield "batch_matmul_i8_odd", matmul((2, 3, 4, 37), (2, 1, 37, 35), "i8")

@@ -1,0 +1,87 @@
+//! Entries are found again, refused when damaged, kept apart by options, bounded, and written by several threads at once.
+
+use super::*;
+use crate::jit::{Model, Options};
+use crate::target::{Cpu, X86Level};
+
+fn digits() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/digits/digits_int8.tflite")
+}
+
+fn scores(model: &mut Model) -> Vec<u8> {
+    let image: Vec<u8> = (0..1024u32).map(|i| (i * 37) as u8).collect();
+    let mut out = vec![0; 10];
+    model.run(&[&image], &mut [&mut out]).expect("runs");
+    out
+}
+
+fn load(cache: &Cache, options: Options) -> Model {
+    options.cache(cache.clone()).load(digits()).expect("compiles")
+}
+
+#[test]
+fn the_second_start_takes_what_the_first_one_made() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cache = Cache::new(folder.path().join("new/folder"));
+    let mut first = load(&cache, Options::new());
+    assert!(!first.was_cached());
+    let mut second = load(&cache, Options::new());
+    assert!(second.was_cached());
+    assert_eq!(scores(&mut first), scores(&mut second));
+    assert_eq!(first.inputs(), second.inputs());
+    assert_eq!(first.outputs(), second.outputs());
+    assert_eq!((first.arena_bytes(), first.weights_bytes()), (second.arena_bytes(), second.weights_bytes()));
+    // A model from the cache can be compiled anew.
+    second.resize_input("serving_default_image:0", &[1, 32, 32, 1]).expect("compiles");
+    assert_eq!(scores(&mut first), scores(&mut second));
+    // Other options, another entry.
+    assert!(!load(&cache, Options::new().cpu(Cpu::X86(X86Level::Baseline))).was_cached());
+    assert_eq!(cache.files().expect("folder").len(), 2);
+    assert_eq!(cache.clear().expect("clears"), 2);
+    assert!(!load(&cache, Options::new()).was_cached());
+}
+
+#[test]
+fn damaged_entries_are_written_anew() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cache = Cache::new(folder.path());
+    let expected = scores(&mut load(&cache, Options::new()));
+    let path = cache.files().expect("folder")[0].path.clone();
+    let whole = fs::read(&path).expect("entry");
+    for at in [0, 9, 20, 60, 4096, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&path, damaged).expect("writes");
+        let mut model = load(&cache, Options::new());
+        assert!(!model.was_cached(), "byte {at}");
+        assert_eq!(scores(&mut model), expected);
+        assert!(load(&cache, Options::new()).was_cached(), "byte {at}");
+    }
+    for length in [0, 7, 95, 5000] {
+        fs::write(&path, &whole[..length]).expect("writes");
+        assert!(!load(&cache, Options::new()).was_cached(), "{length} bytes");
+    }
+}
+
+#[test]
+fn entries_are_bounded_and_written_by_many() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cache = Cache::new(folder.path()).most_bytes(1);
+    load(&cache, Options::new());
+    load(&cache, Options::new().cpu(Cpu::X86(X86Level::Baseline)));
+    assert_eq!(cache.files().expect("folder").len(), 1, "the newest stays");
+    let cache = Cache::new(folder.path());
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| scores(&mut load(&cache, Options::new())));
+        }
+    });
+    assert!(load(&cache, Options::new()).was_cached());
+    assert!(cache.files_ending(UNFINISHED).expect("folder").is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_no_obstacle() {
+    let cache = Cache::new("/dev/null/cache");
+    assert!(!load(&cache, Options::new()).was_cached());
+}

@@ -1,0 +1,44 @@
+//! The model that code was made from, for compiling it again; read from its file only when that happens.
+
+use crate::driver;
+use crate::error::CompileError;
+use crate::ir;
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// An imported model, or the file of one.
+#[derive(Debug)]
+pub(super) struct Source {
+    model: OnceLock<ir::Model>,
+    path: PathBuf,
+}
+
+impl Source {
+    /// A model in memory.
+    pub(super) fn model(model: ir::Model) -> Source {
+        Source { model: OnceLock::from(model), path: PathBuf::new() }
+    }
+
+    /// A model in a file.
+    pub(super) fn file(path: &Path) -> Source {
+        Source { model: OnceLock::new(), path: path.to_path_buf() }
+    }
+
+    /// The model.
+    pub(super) fn get(&self) -> Result<&ir::Model, CompileError> {
+        if let Some(model) = self.model.get() {
+            return Ok(model);
+        }
+        let model = driver::load(&self.path)?;
+        Ok(self.model.get_or_init(|| model))
+    }
+}
+
+/// The bytes of a file; nothing where it cannot be read.
+pub(super) fn bytes(path: &Path) -> Option<Mmap> {
+    let file = File::open(path).ok()?;
+    // SAFETY: the bytes are hashed; a file that changes meanwhile gives a hash that no entry has.
+    unsafe { Mmap::map(&file) }.ok()
+}
