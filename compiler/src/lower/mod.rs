@@ -43,6 +43,7 @@ mod signal;
 mod slice;
 mod softmax;
 mod space;
+mod stablehlo;
 mod storage;
 mod variables;
 pub mod view;
@@ -319,6 +320,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 => boxes::lower(cx, node),
         OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
         OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
+        OpKind::StablehloPad | OpKind::StablehloReduceWindow => stablehlo::lower(cx, node),
         OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }

@@ -128,8 +128,8 @@ fn strided_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         if start < 0 {
             start += n;
         }
-        // The first index is clamped to the dimension; a shrunk axis has exactly one index, which must be valid.
-        start = match (mask("begin_mask", i) && !shrink, by > 0) {
+        // The first index is clamped to the dimension; a mask replaces that of a shrunk axis too.
+        start = match (mask("begin_mask", i), by > 0) {
             (true, true) => 0,
             (true, false) => n - 1,
             (false, true) => start.clamp(0, n),

@@ -65,7 +65,7 @@ pub mod softmax;
 pub mod softmax_int16;
 pub mod space_depth;
 pub mod split;
-mod stablehlo;
+pub(crate) mod stablehlo;
 mod stablehlo_gather;
 pub mod state;
 pub mod storage;

@@ -4,14 +4,14 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
-use crate::ir::{AttrValue, DType, OpKind};
+use crate::ir::{AttrValue, DType, Node, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::control::target;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::infer_binary;
 use crate::ops::shapes::{Walk, strides};
 use crate::ops::storage::{over_operands, storage_of};
-use tflc_templates::expr::{Binary, Expr};
+use tflc_templates::expr::{Binary, Expr, Id, Node as ExprNode};
 
 /// The elementwise ones.
 pub(super) const BINARY: Operator = Operator::new(infer, Eval::Pointwise(build));
@@ -62,7 +62,7 @@ fn numbers(call: &Call<'_>, name: &str, rank: usize, default: Option<i64>) -> Re
 }
 
 /// Low and high padding and gaps of each axis.
-fn pad_attrs(call: &Call<'_>) -> Result<Vec<(i64, i64, i64)>, CompileError> {
+pub(crate) fn pad_attrs(call: &Call<'_>) -> Result<Vec<(i64, i64, i64)>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let (low, high, gap) = (
         numbers(call, "edge_padding_low", rank, None)?,
@@ -112,7 +112,7 @@ fn pad(args: &Args<'_>) -> Results {
 }
 
 /// The one operator of a reduction's body: ADD, MULTIPLY, MAXIMUM or MINIMUM, of StableHLO or TFLite.
-pub(super) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
+pub(crate) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
     let graph = target(call, name)?;
     match (&graph.nodes[..], &graph.inputs[..]) {
         ([node], [_, _]) if node.tail.is_none() => match node.op {
@@ -121,23 +121,47 @@ pub(super) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileErro
             OpKind::StablehloMaximum | OpKind::Maximum => Ok(Binary::Max),
             OpKind::StablehloMinimum | OpKind::Minimum => Ok(Binary::Min),
             OpKind::StablehloAnd | OpKind::LogicalAnd => Ok(Binary::And),
+            // Passes have turned the body's operator into an expression.
+            OpKind::Pointwise => {
+                both_inputs(node).ok_or_else(|| call.unsupported(Unsupported::Option(name.into(), "an expression".into())))
+            }
             op => Err(call.unsupported(Unsupported::Option(name.into(), op.name().into()))),
         },
         _ => Err(call.unsupported(Unsupported::Option(name.into(), "a graph of several operators".into()))),
     }
 }
 
+/// The operator of an expression that combines its two inputs.
+fn both_inputs(node: &Node) -> Option<Binary> {
+    let Some(AttrValue::Expr(expr)) = node.attrs.get("expr") else { return None };
+    let at = |id: Id| &expr.nodes[id.0 as usize];
+    match at(expr.result) {
+        ExprNode::Binary(op @ (Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::And), a, b) => {
+            let inputs = [at(*a), at(*b)];
+            let both = inputs.contains(&&ExprNode::Input(0)) && inputs.contains(&&ExprNode::Input(1)) && node.inputs.len() == 2;
+            both.then_some(*op)
+        }
+        _ => None,
+    }
+}
+
 /// One axis of a reduction window.
-struct Slide {
-    window: i64,
-    stride: i64,
-    base: i64,
-    dilation: i64,
-    low: i64,
+pub(crate) struct Slide {
+    /// Elements of a window.
+    pub(crate) window: i64,
+    /// Steps between windows.
+    pub(crate) stride: i64,
+    /// Steps between elements of the operand.
+    pub(crate) base: i64,
+    /// Steps inside a window.
+    pub(crate) dilation: i64,
+    /// Padding in front.
+    pub(crate) low: i64,
     high: i64,
 }
 
-fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
+/// The axes of a reduction window.
+pub(crate) fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let window = numbers(call, "window_dimensions", rank, None)?;
     let stride = numbers(call, "window_strides", rank, Some(1))?;

@@ -138,6 +138,7 @@ def models():
     yield "strided_slice_f32_masks", strided((4, 7, 6), [2, 2, 1], [0, 5, 0], [1, 1, 2], beginMask=1, endMask=5)
     yield "strided_slice_f32_negative_stride", strided((4, 7), [3, -1], [0, -8], [-1, -2])
     yield "strided_slice_f32_shrink", strided((4, 7, 6), [2, 0, 0], [3, 7, 6], [1, 1, 1], shrinkAxisMask=1)
+    yield "strided_slice_f32_shrink_masked", strided((4, 7, 6), [2, 0, 0], [3, 7, 6], [1, 1, 1], shrinkAxisMask=1, beginMask=1)
     yield "strided_slice_i8", strided((1, 8, 8, 3), [0, 1, 0, 0], [1, 8, 8, 3], [1, 2, 2, 1], "i8")
     yield "gather_f32", gather((7, 5), [6, 0, 3, 3])
     yield "gather_f32_axis1", gather((3, 7, 4), [[1, 6], [0, 2]], axis=1)

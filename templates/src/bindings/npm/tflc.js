@@ -209,7 +209,9 @@ export class Model {
 
   #index(kind, key) {
     const infos = this[kind];
-    const i = typeof key === "number" ? key : infos.findIndex((t) => t.name === key);
+    let i = typeof key === "number" ? key : infos.findIndex((t) => t.name === key);
+    // A signature's names are known too.
+    if (i < 0) i = this.signatures.map((s) => s[kind][key]).find((k) => k !== undefined) ?? -1;
     if (!infos[i]) {
       throw new RangeError(`there is no ${kind.slice(0, -1)} ${JSON.stringify(key)}; the model has ${infos.map((t) => t.name).join(", ")}`);
     }
