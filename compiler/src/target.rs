@@ -74,7 +74,11 @@ impl Target {
         ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
         ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
         ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
-        ("wasm32+relaxed-simd", Cpu::Wasm32 { relaxed: true }, "WebAssembly with relaxed SIMD: fused multiply-add where the processor has it"),
+        (
+            "wasm32+relaxed-simd",
+            Cpu::Wasm32 { relaxed: true },
+            "WebAssembly with relaxed SIMD: fused multiply-add where the processor has it",
+        ),
     ];
 
     /// A target with these CPU features, on Linux where there is a choice.

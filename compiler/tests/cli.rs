@@ -56,7 +56,7 @@ fn damaged_models_are_refused_with_a_place() {
     let mut flipped = whole.clone();
     flipped[4] ^= 0xff;
     refuses(1, &["flipped.tflite", "not a TensorFlow Lite model"], &["bench", text(&write("flipped.tflite", &flipped))]);
-    refuses(1, &["bad.graph", "line"], &["run", text(&write("bad.graph", b"model {\n  nonsense\n"))]);
+    refuses(1, &["bad.graph", "1:7"], &["run", text(&write("bad.graph", b"model {\n  nonsense\n"))]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn wrong_inputs_are_refused_by_name() {
     run(&input("short.npy", npy("|i1", "(1, 32, 32, 1)", &[0; 100])), &["short.npy"]);
     run(&input("huge.npy", npy("|i1", "(1, 99999999999, 99999999999, 1)", &[])), &["huge.npy"]);
     refuses(1, &["not_an.npz"], &["run", text(&model), "--inputs", &input("not_an.npz", vec![1, 2, 3])["image=".len()..]]);
-    refuses(1, &["shape"], &["run", text(&model), "--shape", "picture=1x2x3x4"]);
+    refuses(1, &["picture", "image"], &["run", text(&model), "--shape", "picture=1x2x3x4"]);
 }
 
 #[test]

@@ -131,11 +131,8 @@ fn measure(row: &Row, cpu: Cpu) -> Result<Quality> {
 }
 
 fn table(dtype: Dtype, cpu: Cpu, wanted: impl Fn(&Row) -> bool) -> Vec<Quality> {
-    let all: Vec<Quality> = ROWS
-        .iter()
-        .filter(|r| r.dtype == dtype && wanted(r))
-        .map(|r| measure(r, cpu).unwrap_or_else(|e| panic!("{e:#}")))
-        .collect();
+    let all: Vec<Quality> =
+        ROWS.iter().filter(|r| r.dtype == dtype && wanted(r)).map(|r| measure(r, cpu).unwrap_or_else(|e| panic!("{e:#}"))).collect();
     for q in &all {
         let shares: Vec<String> = q.bound_shares.iter().map(|(m, s)| format!("{m} {:.0} %", s * 100.0)).collect();
         println!("| {} | {} | {} | {} | {:.2} | {} |", q.name, q.multiplies, q.loads, q.others, q.per_multiply, shares.join(", "));

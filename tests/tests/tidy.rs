@@ -23,11 +23,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "compiler/src/jit/model.rs",
         "the facade of the JIT drives a whole compilation, so that users find it as `tflc::jit`",
     ),
-    (
-        "import direction",
-        "compiler/src/jit/source.rs",
-        "reads the model again where code from the cache must be compiled for other shapes",
-    ),
+    ("import direction", "compiler/src/jit/source.rs", "reads the model again where code from the cache must be compiled for other shapes"),
     ("outside world", "compiler/src/cli/", "the command line is where files, clocks and terminals are met"),
     ("outside world", "compiler/src/jit/", "code runs on the machine it is asked about"),
 ];

@@ -54,7 +54,8 @@ fn random_kernels(relaxed: bool, count: u64) {
         let mut cases = vec![];
         for &seed in part {
             let case = generate::generate(seed, &caps, &Options { size: 10 + seed as u32 % 8 * 20, ..Options::default() });
-            let code = kernel_module(&case.kernel, relaxed).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", tflc_kir::print(&case.kernel)));
+            let code =
+                kernel_module(&case.kernel, relaxed).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", tflc_kir::print(&case.kernel)));
             let slots = case.args.iter().map(|a| match a {
                 CaseArg::Buffer(i) => Slot::Buffer(*i, 0),
                 CaseArg::Scalar(v) => Slot::Value(v.slot()),

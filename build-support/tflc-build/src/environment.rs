@@ -23,7 +23,8 @@ impl Environment {
         let get = |name: &'static str| std::env::var(name).map_err(|_| BuildError::NotABuildScript(name));
         let platform = Platform::parse(&get("TARGET")?).map_err(BuildError::Target)?;
         if platform.arch == Arch::Wasm32 {
-            let reason = "a Rust program for WebAssembly cannot link a compiled model; make a module with `tflc MODEL --target wasm32 -o OUT`";
+            let reason =
+                "a Rust program for WebAssembly cannot link a compiled model; make a module with `tflc MODEL --target wasm32 -o OUT`";
             return Err(BuildError::Target(reason.to_string()));
         }
         Ok(Environment {

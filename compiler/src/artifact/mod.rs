@@ -14,10 +14,10 @@ mod name;
 mod object;
 
 pub use archive::archive;
-pub use tflc_templates::bindings;
 pub use interface::interface;
 pub use library::{Level, Library, Weights};
 #[cfg(feature = "cli")]
 pub use manifest::{Manifest, manifest};
 pub use name::{Name, NameError};
 pub use object::object;
+pub use tflc_templates::bindings;

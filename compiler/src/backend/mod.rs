@@ -96,8 +96,9 @@ pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, Backend
     match target.cpu {
         Cpu::X86(X86Level::Baseline) | Cpu::Aarch64 { .. } | Cpu::Riscv64 => cranelift::vcode_text(kernel, target),
         Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
-        Cpu::Wasm32 { .. } => {
-            Err(BackendError { kernel: kernel.name.clone(), reason: "WebAssembly modules have no assembly text here; use a tool such as wasm-tools print".into() })
-        }
+        Cpu::Wasm32 { .. } => Err(BackendError {
+            kernel: kernel.name.clone(),
+            reason: "WebAssembly modules have no assembly text here; use a tool such as wasm-tools print".into(),
+        }),
     }
 }

@@ -54,16 +54,19 @@ pub fn run(args: &CacheArgs) -> Result<()> {
             files.sort_by_key(|f| std::cmp::Reverse(f.used));
             let seconds = |f: &crate::jit::CacheFile| f.used.elapsed().map_or(0, |d| d.as_secs());
             if json {
-                let rows: Vec<_> = files
-                    .iter()
-                    .map(|f| serde_json::json!({ "file": f.path, "bytes": f.bytes, "used_seconds_ago": seconds(f) }))
-                    .collect();
+                let rows: Vec<_> =
+                    files.iter().map(|f| serde_json::json!({ "file": f.path, "bytes": f.bytes, "used_seconds_ago": seconds(f) })).collect();
                 println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "folder": cache.folder(), "entries": rows }))?);
                 return Ok(());
             }
             println!("{}", cache.folder().display());
             for f in &files {
-                println!("{:>12} bytes, used {:>7} s ago  {}", f.bytes, seconds(f), f.path.file_stem().unwrap_or_default().to_string_lossy());
+                println!(
+                    "{:>12} bytes, used {:>7} s ago  {}",
+                    f.bytes,
+                    seconds(f),
+                    f.path.file_stem().unwrap_or_default().to_string_lossy()
+                );
             }
         }
     }

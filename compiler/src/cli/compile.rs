@@ -101,7 +101,11 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let default: &[Emit] = if wasm { &[Emit::Wasm] } else { DEFAULT_EMIT };
     let emit = if args.emit.is_empty() { default.to_vec() } else { args.emit.clone() };
     if let Some(e) = emit.iter().find(|e| e.text_suffix().is_none() && (**e == Emit::Wasm) != wasm) {
-        bail!("--emit {} is not for {}", e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()), targets[0].platform().name());
+        bail!(
+            "--emit {} is not for {}",
+            e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()),
+            targets[0].platform().name()
+        );
     }
     let texts: Vec<Emit> = emit.iter().copied().filter(|e| e.text_suffix().is_some()).collect();
     let only_texts = texts.len() == emit.len();

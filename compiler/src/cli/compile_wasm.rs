@@ -44,7 +44,10 @@ pub fn add(
     file: &Path,
     out: &mut Output,
 ) -> Result<String> {
-    ensure!(targets.len() == 1, "a WebAssembly module has one CPU level: engines refuse modules with instructions they lack; choose one with --cpu");
+    ensure!(
+        targets.len() == 1,
+        "a WebAssembly module has one CPU level: engines refuse modules with instructions they lack; choose one with --cpu"
+    );
     let target = &targets[0];
     let Cpu::Wasm32 { relaxed } = target.cpu else { bail!("{} is no WebAssembly", target.cpu) };
     let memory = match args.memory {

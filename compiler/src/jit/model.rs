@@ -185,7 +185,9 @@ impl Options {
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Model, JitError> {
         let path = path.as_ref();
         // Names for a profiler, and the caller's own functions, are not in the cache: such code is made anew.
-        let Some(cache) = self.cache.as_ref().filter(|_| !self.perf_map && self.customs.0.is_empty()) else { return self.compile(driver::load(path)?) };
+        let Some(cache) = self.cache.as_ref().filter(|_| !self.perf_map && self.customs.0.is_empty()) else {
+            return self.compile(driver::load(path)?);
+        };
         // The front end says what is wrong with a file that cannot be read.
         let Some(key) = source::bytes(path).map(|bytes| Key::new(&bytes, &self.describe())) else {
             return self.compile(driver::load(path)?);
@@ -287,7 +289,16 @@ impl Code {
         let memory = CodeMemory::new(entry.code())?;
         let program = std::mem::take(&mut entry.program);
         let (code_bytes, invoke) = (entry.code().len(), entry.invoke);
-        Ok(Code { program, memory, code_bytes, invoke, others: vec![], weights: Weights::Cached(entry), customs: HashMap::new(), cached: true })
+        Ok(Code {
+            program,
+            memory,
+            code_bytes,
+            invoke,
+            others: vec![],
+            weights: Weights::Cached(entry),
+            customs: HashMap::new(),
+            cached: true,
+        })
     }
 
     fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
@@ -335,7 +346,16 @@ impl Code {
         if options.perf_map {
             write_perf_map(&memory, &image)?;
         }
-        Ok(Code { program, memory, code_bytes: image.bytes.len(), invoke, others, weights: Weights::Packed(weights), customs, cached: false })
+        Ok(Code {
+            program,
+            memory,
+            code_bytes: image.bytes.len(),
+            invoke,
+            others,
+            weights: Weights::Packed(weights),
+            customs,
+            cached: false,
+        })
     }
 }
 

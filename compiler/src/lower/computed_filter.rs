@@ -36,7 +36,8 @@ pub(super) fn lower(
     let columns = windows(cx, conv, source, storage);
     let out = cx.operand(node.outputs[0])?;
     let bias = bias.map(|t| cx.operand(t)).transpose()?;
-    let sizes = Sizes { m: conv.window.pixels(), k: conv.window.kernel[0] * conv.window.kernel[1] * conv.in_channels, n: conv.out_channels };
+    let sizes =
+        Sizes { m: conv.window.pixels(), k: conv.window.kernel[0] * conv.window.kernel[1] * conv.in_channels, n: conv.out_channels };
     let strides = [1, sizes.k as i64];
     if conv.arithmetic != Arithmetic::Float {
         let right = matrix(cx, w, 0, conv.weight_zero_point, strides)?;

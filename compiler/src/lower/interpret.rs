@@ -53,7 +53,7 @@ impl<'p> Interpreter<'p> {
         Interpreter { program, kernels, weights, state: vec![0; program.state_bytes] }
     }
 
-    /// Runs the program once and gives the bytes of its outputs.
+    /// Runs the program once and gives the bytes of its outputs; of an open one, as many as it has after the run.
     ///
     /// # Errors
     /// Where an input has the wrong size, a kernel misbehaves, or the status is not 0.
@@ -83,7 +83,15 @@ impl<'p> Interpreter<'p> {
             run.steps(&self.program.steps, 0)
         };
         self.state = state;
-        result.map(|()| outputs)
+        result?;
+        for open in &self.program.open {
+            let at = open.extent.offset as usize;
+            let length = arena[at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
+            let ty = &self.program.outputs[open.output].ty;
+            let bound = ty.shape[open.axis].max(1);
+            outputs[open.output].truncate(ty.bytes() / bound * usize::try_from(length).unwrap_or(0));
+        }
+        Ok(outputs)
     }
 }
 

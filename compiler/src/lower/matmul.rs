@@ -113,7 +113,13 @@ pub(super) fn pack_at_run_time(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Ope
 }
 
 /// A matrix of integers in a tensor, `elements` in.
-pub(super) fn matrix(cx: &mut Cx<'_, '_>, t: TensorId, elements: usize, zero_point: i32, strides: [i64; 2]) -> Result<Matrix, CompileError> {
+pub(super) fn matrix(
+    cx: &mut Cx<'_, '_>,
+    t: TensorId,
+    elements: usize,
+    zero_point: i32,
+    strides: [i64; 2],
+) -> Result<Matrix, CompileError> {
     let storage = match cx.ty(t).dtype {
         DType::Int8 => Storage::I8,
         DType::UInt8 => Storage::U8,

@@ -198,8 +198,7 @@ impl Emitter<'_> {
     fn mul_hi_i64(&mut self, signed: bool, x: Local, y: Local) -> Local {
         let low = self.c.i64_const(0xFFFF_FFFF);
         let width = self.c.i64_const(32);
-        let [(xl, xh), (yl, yh)] =
-            [x, y].map(|v| (self.c.i64(I::I64And, &[v, low]), self.c.i64(I::I64ShrU, &[v, width])));
+        let [(xl, xh), (yl, yh)] = [x, y].map(|v| (self.c.i64(I::I64And, &[v, low]), self.c.i64(I::I64ShrU, &[v, width])));
         let ll = self.c.i64(I::I64Mul, &[xl, yl]);
         let hl = self.c.i64(I::I64Mul, &[xh, yl]);
         let lh = self.c.i64(I::I64Mul, &[xl, yh]);

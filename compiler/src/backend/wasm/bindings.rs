@@ -13,7 +13,11 @@ pub const LOADER: [(&str, &str); 3] = [
 
 /// `NAME.js`: loads the module, and the weights where they are split, from beside it.
 pub fn script(name: &str, split_weights: bool) -> String {
-    let weights = if split_weights { format!("{{ weights: new URL(\"./{name}.weights\", import.meta.url), ...options }}") } else { "options".to_string() };
+    let weights = if split_weights {
+        format!("{{ weights: new URL(\"./{name}.weights\", import.meta.url), ...options }}")
+    } else {
+        "options".to_string()
+    };
     format!(
         "// Loads the model {name}, which lies beside this file. Written by tflc.\n\
          import {{ load as loadModule }} from \"./tflc.js\";\n\n\

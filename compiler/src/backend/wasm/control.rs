@@ -41,11 +41,8 @@ impl<'k> Emitter<'k> {
         self.c.loop_start();
         self.block(block)?;
         self.assign(&block.yields, carried);
-        let (step, add, less) = if wide {
-            (self.c.i64_const(step), I::I64Add, I::I64LtS)
-        } else {
-            (self.c.i32_const(step as i32), I::I32Add, I::I32LtS)
-        };
+        let (step, add, less) =
+            if wide { (self.c.i64_const(step), I::I64Add, I::I64LtS) } else { (self.c.i32_const(step as i32), I::I32Add, I::I32LtS) };
         self.c.op_to(counter, add, &[counter, step]);
         let more = self.c.i32(less, &[counter, end]);
         self.c.effect(I::BrIf(0), &[more]);

@@ -38,7 +38,8 @@ pub fn describe(name: &str, program: &Program, module: &Module, options: Options
         let _ = write!(j, ",\"{key}\":{}", list(ports.iter().enumerate().map(|(i, p)| port(&names(ports)[i], p, open(i)))));
     }
     let signature = |s: &Signature| {
-        let map = |m: &[(String, usize)]| format!("{{{}}}", m.iter().map(|(n, i)| format!("{}:{i}", text(n))).collect::<Vec<_>>().join(","));
+        let map =
+            |m: &[(String, usize)]| format!("{{{}}}", m.iter().map(|(n, i)| format!("{}:{i}", text(n))).collect::<Vec<_>>().join(","));
         format!("{{\"key\":{},\"inputs\":{},\"outputs\":{}}}", text(&s.key), map(&s.inputs), map(&s.outputs))
     };
     let _ = write!(j, ",\"signatures\":{}}}", list(signatures.iter().map(signature)));

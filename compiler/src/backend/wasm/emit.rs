@@ -201,7 +201,13 @@ impl<'k> Emitter<'k> {
         let ty = self.ty(v);
         Ok(match (ty.elem, ty.lanes) {
             (Elem::Bool | Elem::I32 | Elem::Ptr, 1) => ValType::I32,
-            (Elem::I64, 1) => if self.ranges.is_narrow(v) { ValType::I32 } else { ValType::I64 },
+            (Elem::I64, 1) => {
+                if self.ranges.is_narrow(v) {
+                    ValType::I32
+                } else {
+                    ValType::I64
+                }
+            }
             (Elem::F32, 1) => ValType::F32,
             (Elem::F64, 1) => ValType::F64,
             (Elem::Bool, 2 | 4 | 8 | 16) => ValType::V128,

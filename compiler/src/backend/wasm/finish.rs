@@ -129,7 +129,9 @@ impl Stack {
         let Some(Ins::Set(v)) = self.start.checked_sub(1).and_then(|i| self.out.get(i)) else { return false };
         let v = *v;
         let pushes = self.out[self.start..].iter().take_while(|i| matches!(i, Ins::Get(_)) || is_constant(i)).count();
-        let Some(at) = self.out[self.start..self.start + pushes].iter().position(|i| matches!(i, Ins::Get(g) if *g == v)) else { return false };
+        let Some(at) = self.out[self.start..self.start + pushes].iter().position(|i| matches!(i, Ins::Get(g) if *g == v)) else {
+            return false;
+        };
         if !self.counts.single(v) {
             // The first operand may stay on the stack as well as in its local.
             if at == 0 {

@@ -209,7 +209,13 @@ impl Emitter<'_> {
         let mut v = packed;
         let mut bits = mem.bytes() * 8;
         while bits < target {
-            let elem = if bits == 8 { Elem::I8 } else if bits == 16 { Elem::I16 } else { Elem::I32 };
+            let elem = if bits == 8 {
+                Elem::I8
+            } else if bits == 16 {
+                Elem::I16
+            } else {
+                Elem::I32
+            };
             v = self.widen(elem, false, signed, v);
             bits *= 2;
         }

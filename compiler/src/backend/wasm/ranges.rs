@@ -191,7 +191,9 @@ impl Ranges {
     fn takes_low(&self, kernel: &Kernel, i: &Inst, k: usize) -> bool {
         let result_narrow = || self.narrow[i.results[0].index()];
         match &i.op {
-            Op::Bin(BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::And | BinOp::Or | BinOp::Xor) | Op::Un(UnOp::Neg | UnOp::Not) => result_narrow(),
+            Op::Bin(BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::And | BinOp::Or | BinOp::Xor) | Op::Un(UnOp::Neg | UnOp::Not) => {
+                result_narrow()
+            }
             // Amounts are compared with the width.
             Op::Bin(BinOp::Shl) => k == 0 && result_narrow() && self.fits(i.args[1]),
             Op::Select => result_narrow(),
