@@ -3,7 +3,7 @@
 //! Takes accumulators and a [`Run`]; the loop over steps is unrolled within a budget, carries the accumulators of the rows that take part and the
 //! pointer to packed weights, and never reads A beyond the run.
 
-use super::{Acc, Kind, Run, Scheme, WeightFormat};
+use super::{Acc, BODY, Kind, Run, Scheme, WeightFormat};
 use crate::cpu::epilogue::indexed;
 use tflc_kir::{Addr, BinOp, Builder, Elem, Locality, Mem, Narrow, Type, Value};
 
@@ -19,8 +19,8 @@ impl Scheme {
     }
 
     /// Number of steps unrolled in the loop over a run.
-    fn unroll(&self, steps: usize, tile: usize, budget: usize) -> usize {
-        let most = (budget / tile.max(1)).clamp(2, 8);
+    fn unroll(&self, steps: usize, tile: usize) -> usize {
+        let most = (BODY / tile.max(1)).clamp(2, 8);
         let most = 1 << most.ilog2();
         if steps <= most {
             return steps;
@@ -45,7 +45,8 @@ impl Scheme {
             let w = self.load_weights(b, acc, weights);
             for r in run.rows.clone() {
                 let at = Addr::new(run.a).offset(run.row_offsets[r]);
-                let x = if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4), flip) } else { self.assemble(b, at, run.k, flip) };
+                let x =
+                    if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4), flip) } else { self.assemble(b, at, run.k, flip) };
                 self.multiply_tail(b, acc, r, x, &w, run.k);
             }
         }
@@ -64,8 +65,7 @@ impl Scheme {
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
         let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let u =
-            self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+        let u = self.unroll(steps, run.rows.len() * acc.nv).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -236,7 +236,7 @@ impl Scheme {
             self.stage(b, run, a, scratch, k);
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
             let (rows, prefetch) = (run.rows.clone(), prefetch.to_vec());
-            self.broadcast_run(b, acc, &Run { a: scratch, row_offsets: &offsets, b: weights, k, rows, prefetch, budget: run.budget }, false);
+            self.broadcast_run(b, acc, &Run { a: scratch, row_offsets: &offsets, b: weights, k, rows, prefetch }, false);
         };
         let mut carried = acc.select(&run.rows);
         carried.push(run.b);
