@@ -134,10 +134,13 @@ impl<'a> DotPath<'a> {
                 let channels = block * self.block()..spec.channels().min((block + 1) * self.block());
                 for (ky, kx) in variant.clone().flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx))) {
                     // By tap in x, rows by groups, channels, rows of the group.
-                    let mut at = ((kx * self.groups() + ky / self.group) * self.block() * self.group + ky % self.group) * element;
-                    for n in channels.clone() {
-                        out[at..at + element].copy_from_slice(&(centered(ky, kx, n) as i16).to_le_bytes()[..element]);
-                        at += self.group * element;
+                    let at = ((kx * self.groups() + ky / self.group) * self.block() * self.group + ky % self.group) * element;
+                    let weights = channels.clone().map(|n| centered(ky, kx, n));
+                    let places = out[at..].chunks_mut(self.group * element);
+                    if element == 1 {
+                        places.zip(weights).for_each(|(to, w)| to[0] = w as u8);
+                    } else {
+                        places.zip(weights).for_each(|(to, w)| to[..2].copy_from_slice(&(w as i16).to_le_bytes()));
                     }
                 }
                 if self.has_start() {

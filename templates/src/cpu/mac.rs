@@ -259,10 +259,11 @@ impl Scheme {
                 .filter(|i| index(n, k - 1) == Some(i + k - 1))
                 .and_then(|i| weights.get(i * bytes..(i + k) * bytes));
             let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
-            let mut at = n;
-            for group in row {
-                groups[at] = group.map(|w| w ^ flip);
-                at += nr;
+            let column = groups[n..].chunks_mut(nr).zip(row);
+            if flip == 0 {
+                column.for_each(|(to, group)| to[0] = *group);
+            } else {
+                column.for_each(|(to, group)| to[0] = group.map(|w| w ^ flip));
             }
             for s in row.len()..steps {
                 let start = self.step_start(s, k);
