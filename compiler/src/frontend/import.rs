@@ -40,10 +40,7 @@ pub fn import(file: &ModelFile) -> Result<Model, CompileError> {
     verify::verify(&model).map_err(|e| CompileError::invalid(Place::default(), e.to_string()))?;
     check_support(&model)?;
     delegate::mark(&mut model);
-    let propagated = propagate_types(&mut model)?;
-    if !propagated.unsupported.is_empty() {
-        return Err(CompileError::Unsupported(propagated.unsupported));
-    }
+    propagate_types(&mut model)?.supported()?;
     Ok(model)
 }
 

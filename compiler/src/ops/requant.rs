@@ -80,6 +80,9 @@ impl Requant {
         activation: Activation,
         scaling: Scaling,
     ) -> Result<Requant, CompileError> {
+        if output.dtype.int_range().is_none() {
+            return Err(call.unsupported(Unsupported::Types(format!("{} of integers", output.dtype))));
+        }
         let (so, zo) = call.quant(output)?;
         let scales: Vec<f32> = weight_scales.iter().map(|sw| input_scale * sw / so).collect();
         let fixed = weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect();

@@ -72,7 +72,7 @@ pub struct RandomModel {
 /// The model for a seed.
 pub fn random_model(seed: u64, steps: Steps) -> RandomModel {
     let mut rng = Rng::new(seed);
-    let nodes = 1 + rng.below(8);
+    let nodes = 1 + rng.below(12);
     let mut g = Generator::new(rng, steps, format!("random {seed}"));
     g.focus_on(focus::of(seed));
     if g.rng.one_in(2) {
