@@ -120,7 +120,8 @@ typedef tflc_status (*tflc_invoke_function)(void *arena, void *state, const void
                                             const tflc_parallel *parallel);
 
 /* Processor features, where neither the processor nor the system can be asked: a program that links a model with several CPU levels
- * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod). */
+ * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod); bit 1: matrix products of bytes
+ * (i8mm). */
 uint64_t tflc_cpu_features(void);
 
 /* Memory of at least `bytes` bytes with the alignment that arenas and states need. */

@@ -11,7 +11,7 @@ use tflc::driver;
 use tflc::error::CompileError;
 use tflc::ir::GraphId;
 use tflc::lower::program::{ARENA_ALIGN, Program};
-use tflc::target::{Cpu, Target};
+use tflc::target::{ArmLevel, Cpu, Target};
 use tflc_tests::golden::{Golden, models, root};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Outcome, Runner, Slot};
 
@@ -109,8 +109,8 @@ fn run_all(folder: &Path, cpu: Cpu, machine: Machine) -> Option<(usize, Vec<Stri
     Some((right, wrong))
 }
 
-const BASE: Cpu = Cpu::Aarch64 { dotprod: false };
-const DOTPROD: Cpu = Cpu::Aarch64 { dotprod: true };
+const BASE: Cpu = Cpu::Aarch64(ArmLevel::Baseline);
+const DOTPROD: Cpu = Cpu::Aarch64(ArmLevel::Dotprod);
 
 #[test]
 fn shipped_models_are_right_on_cortex_a53() {

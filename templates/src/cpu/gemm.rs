@@ -129,8 +129,7 @@ pub struct KLayout {
 pub fn k_layout(spec: &GemmSpec, caps: &Caps) -> KLayout {
     let scheme = Plan::new(spec, caps).scheme;
     let width = scheme.kr();
-    // Rows of four overlap the one before, so that activations are not read beyond their end.
-    let overlaps = width == 4 && spec.k >= 4;
+    let overlaps = scheme.overlaps() && spec.k >= 4;
     let rest = spec.k % width;
     KLayout { width, steps: scheme.steps(spec.k), rest, rest_at: if overlaps && rest > 0 { width - rest } else { 0 } }
 }
@@ -285,7 +284,7 @@ impl Gemm<'_> {
         }
         let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
         if let Some(bias) = self.output.start(b, col, vectors) {
-            acc.fill(&bias);
+            acc.fill(b, &bias);
         }
         let dense = many && self.spec.lda == self.spec.k;
         let mut prefetch = vec![];

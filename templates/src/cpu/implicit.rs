@@ -249,13 +249,15 @@ impl Nest {
 
     /// `sums[v] + memory[v]`.
     fn add_vectors(&self, b: &mut Builder, sums: &[Value], at: Addr) -> Vec<Value> {
+        let terms = self.vectors(b, sums.len(), at);
+        sums.iter().zip(terms).map(|(&s, t)| b.add(s, t)).collect()
+    }
+
+    /// Neighbouring vectors of sums.
+    fn vectors(&self, b: &mut Builder, count: usize, at: Addr) -> Vec<Value> {
         let ty = Type::vector(Elem::I32, self.scheme.lanes);
         let bytes = i64::from(self.scheme.lanes) * 4;
-        let term = |(v, &s): (usize, &Value)| {
-            let x = b.load(ty, Mem::S32, at.offset(v as i64 * bytes));
-            b.add(s, x)
-        };
-        sums.iter().enumerate().map(term).collect()
+        (0..count as i64).map(|v| b.load(ty, Mem::S32, at.offset(v * bytes))).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -265,7 +267,7 @@ impl Nest {
         let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
         // Not kept over the tiles of a row: that would take registers from their loops.
         if let Some(values) = self.start(b, row) {
-            acc.fill(&values);
+            acc.fill(b, &values);
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let all = 0..class.mr;
@@ -357,9 +359,8 @@ impl Nest {
         for kx in 0..g.x.kernel {
             let inside = g.x.inside(class.x, class.mr, kx);
             for r in (0..class.mr).filter(|r| !inside.contains(r)) {
-                let sums = acc.row(r).to_vec();
-                let sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * kx) as i64));
-                acc.row(r).copy_from_slice(&sums);
+                let terms = self.vectors(b, acc.nv, Addr::new(table).offset((4 * columns * kx) as i64));
+                acc.add_to_row(b, r, &terms);
             }
         }
     }

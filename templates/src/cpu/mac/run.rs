@@ -5,14 +5,22 @@
 
 use super::{Acc, Kind, Run, Scheme, WIDEN_K, WeightFormat};
 use crate::cpu::epilogue::indexed;
-use tflc_kir::{Addr, BinOp, Builder, Elem, Locality, Mem, Narrow, Type, Value};
+use std::ops::Range;
+use tflc_kir::{Addr, BinOp, Builder, DotSigns, Elem, Locality, Mem, Narrow, Type, Value};
+
+/// A vector of A along K as 32-bit lanes, the first of which that counts.
+struct ALanes {
+    words: Value,
+    first: usize,
+}
 
 impl Scheme {
     /// Accumulates a run.
     pub(crate) fn run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         match self.kind {
             Kind::Float | Kind::Dot4 { .. } => self.broadcast_run(b, acc, run),
-            Kind::FloatLanes => self.lanes_run(b, acc, run),
+            Kind::FloatLanes | Kind::Dot4Lanes { .. } => self.lanes_run(b, acc, run),
+            Kind::Mmla { signs } => self.matrix_run(b, acc, run, signs),
             Kind::Dot2 { a } => self.widened_run(b, acc, run, a),
         }
     }
@@ -43,14 +51,15 @@ impl Scheme {
             for r in run.rows.clone() {
                 let at = Addr::new(run.a).offset(run.row_offsets[r]);
                 let x = if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4)) } else { self.assemble(b, at, run.k) };
-                self.multiply_tail(b, acc, r, x, &w, run.k);
+                let new = if run.k >= 4 { 4 - run.k % 4..4 } else { 0..run.k };
+                self.multiply_tail(b, acc, 0, r, x, &w, new);
             }
         }
     }
 
     /// Loop over `steps` steps of `a_step` bytes in A; `step` emits one of them for accumulator set `set`.
     #[allow(clippy::too_many_arguments)]
-    fn step_loop(
+    pub(super) fn step_loop(
         &self,
         b: &mut Builder,
         acc: &mut Acc,
@@ -100,7 +109,7 @@ impl Scheme {
         unrolled(b, acc, a, Addr::new(run.b).offset(end), steps - looped);
     }
 
-    fn nr(&self, acc: &Acc) -> usize {
+    pub(super) fn nr(&self, acc: &Acc) -> usize {
         acc.nv * usize::from(self.lanes)
     }
 
@@ -109,7 +118,7 @@ impl Scheme {
         let (ty, mem) = match (self.kind, self.weights) {
             (Kind::Float | Kind::FloatLanes, WeightFormat::F16) => (Type::vector(Elem::F32, self.lanes), Mem::F16),
             (Kind::Float | Kind::FloatLanes, _) => (Type::vector(Elem::F32, self.lanes), Mem::F32),
-            (Kind::Dot4 { .. }, _) => (Type::vector(Elem::I8, self.lanes * 4), Mem::S8),
+            (Kind::Dot4 { .. } | Kind::Dot4Lanes { .. } | Kind::Mmla { .. }, _) => (Type::vector(Elem::I8, self.lanes * 4), Mem::S8),
             (Kind::Dot2 { .. }, _) => (Type::vector(Elem::I16, self.lanes * 2), Mem::S8),
         };
         (0..acc.nv as i64).map(|v| b.load(ty, mem, at.offset(v * vector_bytes))).collect()
@@ -150,7 +159,7 @@ impl Scheme {
 
     fn multiply(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value]) {
         for (v, &w) in w.iter().enumerate() {
-            let slot = (set * acc.rows + r) * acc.nv + v;
+            let slot = acc.slot(set, r, v);
             acc.vals[slot] = self.mul_add(b, acc.vals[slot], x, w);
         }
         if self.sums_rows() {
@@ -159,17 +168,16 @@ impl Scheme {
         }
     }
 
-    /// The last, partial step of a run of `k` bytes.
-    fn multiply_tail(&self, b: &mut Builder, acc: &mut Acc, r: usize, x: Value, w: &[Value], k: usize) {
+    /// A partial step; the bytes `new` of each four are counted for the first time in the sums of rows.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply_tail(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value], new: Range<usize>) {
         for (v, &w) in w.iter().enumerate() {
-            let slot = r * acc.nv + v;
+            let slot = acc.slot(set, r, v);
             acc.vals[slot] = self.mul_add(b, acc.vals[slot], x, w);
         }
         if self.sums_rows() {
             let ty = b.ty(x);
-            // Bytes of the dword that no earlier step has counted.
-            let new = |i: usize| if k >= 4 { i >= 4 - k % 4 } else { i < k };
-            let ones = b.const_vec(ty, (0..usize::from(ty.lanes)).map(|i| u64::from(new(i % 4))).collect());
+            let ones = b.const_vec(ty, (0..usize::from(ty.lanes)).map(|i| u64::from(new.contains(&(i % 4)))).collect());
             acc.row_sums[r] = self.mul_add(b, acc.row_sums[r], x, ones);
         }
     }
@@ -182,42 +190,101 @@ impl Scheme {
                 b.add(acc, p)
             }
             Kind::Dot4 { signs, .. } => b.dot4(signs, acc, x, w),
+            Kind::Dot4Lanes { .. } => b.dot4(DotSigns::Signed, acc, x, w),
+            Kind::Mmla { signs } => b.mmla(signs, acc, x, w),
             Kind::Dot2 { .. } => b.dot2(acc, x, w),
         }
     }
 
-    /// f32 with A in vectors along K: each lane multiplies one step of B.
+    /// A in vectors along K: each 32-bit lane multiplies one step of B.
     fn lanes_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
-        let lanes = usize::from(self.lanes);
-        let ty = Type::vector(Elem::F32, self.lanes);
+        let kr = self.kr();
+        let width = usize::from(self.lanes) * kr;
         let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let whole = run.k / lanes * lanes;
-        let chunk = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
-            let x: Vec<Value> = run.rows.clone().map(|r| b.load_first(ty, Mem::F32, a.offset(run.row_offsets[r]), n as u16)).collect();
-            for j in 0..n {
+        let whole = run.k / width * width;
+        let chunk = |b: &mut Builder, acc: &mut Acc, rows: Vec<ALanes>, weights: Addr, n: usize| {
+            for j in 0..n.div_ceil(kr) {
                 let w = self.load_weights(b, acc, weights.offset(j as i64 * b_step));
-                for (r, &x) in run.rows.clone().zip(&x) {
-                    let lane = b.extract_lane(x, j as u16);
-                    let lane = b.splat(lane, self.lanes);
-                    self.multiply(b, acc, j % acc.sets, r, lane, &w);
+                for (r, x) in run.rows.clone().zip(&rows) {
+                    let x = self.lane(b, x, j);
+                    self.multiply_lane(b, acc, j % acc.sets, r, x, &w, n - j * kr);
                 }
             }
         };
         let mut carried = acc.select(&run.rows);
         carried.push(run.b);
-        let out = b.for_const(0, whole as i64, lanes as i64, &carried, |b, i, c| {
+        let out = b.for_const(0, whole as i64, width as i64, &carried, |b, i, c| {
             let mut inner = acc.clone();
             let n = inner.replace(&run.rows, c);
-            chunk(b, &mut inner, indexed(b, run.a, i, 4), Addr::new(c[n]), lanes);
+            let a = indexed(b, run.a, i, self.a_bytes());
+            let rows = run.rows.clone().map(|r| self.load_lanes(b, a.offset(run.row_offsets[r]), width)).collect();
+            chunk(b, &mut inner, rows, Addr::new(c[n]), width);
             let mut yields = inner.select(&run.rows);
-            yields.push(b.ptr_add_const(c[n], lanes as i64 * b_step));
+            yields.push(b.ptr_add_const(c[n], i64::from(self.lanes) * b_step));
             yields
         });
         acc.replace(&run.rows, &out);
-        if whole < run.k {
-            let weights = Addr::new(run.b).offset(whole as i64 * b_step);
-            chunk(b, acc, Addr::new(run.a).offset(whole as i64 * 4), weights, run.k - whole);
+        let rest = run.k - whole;
+        if rest > 0 {
+            let weights = Addr::new(run.b).offset((whole / kr) as i64 * b_step);
+            let from = |r: usize| Addr::new(run.a).offset(run.row_offsets[r]);
+            let load = |b: &mut Builder, r: usize| match whole {
+                0 => self.load_lanes(b, from(r), rest),
+                _ => self.load_last_lanes(b, from(r).offset((run.k - width) as i64 * self.a_bytes()), rest),
+            };
+            let rows = run.rows.clone().map(|r| load(b, r)).collect();
+            chunk(b, acc, rows, weights, rest);
         }
+    }
+
+    /// The first `n` elements at an address, as 32-bit lanes; what lies behind them is not read and counts as nothing.
+    fn load_lanes(&self, b: &mut Builder, at: Addr, n: usize) -> ALanes {
+        let Kind::Dot4Lanes { .. } = self.kind else {
+            return ALanes { words: b.load_first(Type::vector(Elem::F32, self.lanes), Mem::F32, at, n as u16), first: 0 };
+        };
+        let x = b.load_first(Type::vector(Elem::I8, self.lanes * 4), Mem::S8, at, n as u16);
+        ALanes { words: self.byte_lanes(b, x), first: 0 }
+    }
+
+    /// The last `n` elements of a whole vector at an address.
+    fn load_last_lanes(&self, b: &mut Builder, at: Addr, n: usize) -> ALanes {
+        let kr = self.kr();
+        let width = usize::from(self.lanes) * kr;
+        let Kind::Dot4Lanes { .. } = self.kind else {
+            return ALanes { words: b.load(Type::vector(Elem::F32, self.lanes), Mem::F32, at), first: width - n };
+        };
+        let x = b.load(Type::vector(Elem::I8, self.lanes * 4), Mem::S8, at);
+        if n.is_multiple_of(kr) {
+            return ALanes { words: self.byte_lanes(b, x), first: (width - n) / kr };
+        }
+        // To the front; whatever stands behind them meets weights that are zero.
+        let x = b.shuffle(x, x, (0..width).map(|i| ((width - n + i) % width) as u16).collect());
+        ALanes { words: self.byte_lanes(b, x), first: 0 }
+    }
+
+    /// Bytes as signed 32-bit lanes of four.
+    fn byte_lanes(&self, b: &mut Builder, x: Value) -> Value {
+        let x = match self.kind {
+            Kind::Dot4Lanes { flip: true } => {
+                let sign = b.int(b.ty(x), 0x80);
+                b.bin(BinOp::Xor, x, sign)
+            }
+            _ => x,
+        };
+        b.bitcast(Type::vector(Elem::I32, self.lanes), x)
+    }
+
+    /// Step `j` of a vector of A in every lane.
+    fn lane(&self, b: &mut Builder, x: &ALanes, j: usize) -> Value {
+        let lane = b.extract_lane(x.words, (x.first + j) as u16);
+        let lanes = b.splat(lane, self.lanes);
+        if self.is_float() { lanes } else { b.bitcast(Type::vector(Elem::I8, self.lanes * 4), lanes) }
+    }
+
+    /// [`Scheme::multiply`] of a step of which `k` elements exist, if that is fewer than a step has.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply_lane(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value], k: usize) {
+        if k >= self.kr() { self.multiply(b, acc, set, r, x, w) } else { self.multiply_tail(b, acc, set, r, x, w, 0..k) }
     }
 
     /// int8 by 16-bit dot products: rows are widened to a scratch buffer, `WIDEN_K` elements at a time, then broadcast from there.
