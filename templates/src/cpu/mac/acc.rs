@@ -24,13 +24,14 @@ impl Scheme {
     /// Zero accumulators for a tile; more than one set where a single one would wait for the latency of each multiply-add.
     pub(crate) fn begin(&self, b: &mut Builder, rows: usize, nv: usize, k: usize, scratch: Option<Value>) -> Acc {
         let chains = if self.is_float() { 8 } else { 10 };
+        let paired = matches!(self.kind, Kind::Mmla { .. });
+        let held = if paired { rows.next_multiple_of(2) } else { rows };
         let mut sets = 1;
-        while sets * rows * nv < chains && self.fits(rows * sets * 2, nv) && sets * 2 <= self.steps(k) {
+        while sets * held * nv < chains && self.fits(held * sets * 2, nv) && sets * 2 <= self.steps(k) {
             sets *= 2;
         }
         let ty = Type::vector(if self.is_float() { Elem::F32 } else { Elem::I32 }, self.lanes);
-        let mut acc =
-            Acc { rows, nv, sets, vals: vec![], row_sums: vec![], scratch, paired: matches!(self.kind, Kind::Mmla { .. }) };
+        let mut acc = Acc { rows, nv, sets, vals: vec![], row_sums: vec![], scratch, paired };
         let zero = |b: &mut Builder| b.inst(tflc_kir::Op::Const(0), ty, &[]);
         acc.vals = (0..sets * acc.set_size()).map(|_| zero(b)).collect();
         acc.row_sums = (0..if self.sums_rows() { acc.units(&(0..rows)).len() } else { 0 }).map(|_| zero(b)).collect();

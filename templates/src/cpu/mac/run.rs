@@ -38,7 +38,7 @@ impl Scheme {
     fn broadcast_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         let whole = run.k / self.kr();
         let step_bytes = self.kr() as i64 * self.a_bytes();
-        self.step_loop(b, acc, run, whole, step_bytes, self.a_bytes(), |s, b, acc, set, a, weights| {
+        self.step_loop(b, acc, run, whole, 1, step_bytes, self.a_bytes(), |s, b, acc, set, a, weights| {
             let w = s.load_weights(b, acc, weights);
             for r in run.rows.clone() {
                 let x = s.load_broadcast(b, a.offset(run.row_offsets[r]));
@@ -57,7 +57,7 @@ impl Scheme {
         }
     }
 
-    /// Loop over `steps` steps of `a_step` bytes in A; `step` emits one of them for accumulator set `set`.
+    /// Loop over `steps` times `group` steps that are `a_step` bytes in A; `step` emits one group for accumulator set `set`.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn step_loop(
         &self,
@@ -65,13 +65,14 @@ impl Scheme {
         acc: &mut Acc,
         run: &Run<'_>,
         steps: usize,
+        group: usize,
         a_step: i64,
         a_scale: i64,
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
-        let b_step = self.step_bytes(self.nr(acc)) as i64;
+        let b_step = (group * self.step_bytes(self.nr(acc))) as i64;
         let u =
-            self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+            self.unroll(steps, group * run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -297,7 +298,7 @@ impl Scheme {
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
             let wide =
                 Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: vec![], budget: run.budget };
-            self.step_loop(b, acc, &wide, self.steps(k), 4, 2, |s, b, acc, set, a, weights| {
+            self.step_loop(b, acc, &wide, self.steps(k), 1, 4, 2, |s, b, acc, set, a, weights| {
                 let w = s.load_weights(b, acc, weights);
                 for r in wide.rows.clone() {
                     let x = s.load_broadcast(b, a.offset(wide.row_offsets[r]));
