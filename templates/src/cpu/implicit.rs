@@ -87,6 +87,16 @@ pub(crate) enum Centering {
 const BLOCK_PIXELS: usize = 112;
 
 impl Geometry {
+    /// Whether the taps of a row lie side by side in the input.
+    fn is_dense(&self) -> bool {
+        self.groups == 1 && self.x.dilation == 1 && self.in_pixel == self.in_c
+    }
+
+    /// Longest run of K.
+    pub(crate) fn longest_run(&self) -> usize {
+        if self.is_dense() { self.x.kernel * self.in_c } else { self.in_c }
+    }
+
     fn classes(&self, split: RowSplit) -> Vec<Class> {
         let mut classes: Vec<Class> = vec![];
         for t in 0..split.tiles() {
@@ -116,7 +126,7 @@ impl Nest {
         let split = RowSplit::new(g.x.output, tile.mr);
         let panels = Panels::new(g.out_c, tile.nv, scheme.lanes);
         let classes = g.classes(split);
-        let dense = g.groups == 1 && g.x.dilation == 1 && g.in_pixel == g.in_c;
+        let dense = g.is_dense();
         let partial = classes.iter().any(|c| c.runs.iter().any(|r| r.kx.len() < g.x.kernel));
         let split_copy = dense && partial && !g.in_c.is_multiple_of(scheme.kr());
         let float = scheme.acc_ty() == crate::expr::Ty::F32;
@@ -143,7 +153,7 @@ impl Nest {
 
     /// Longest run of K.
     pub(crate) fn longest_run(&self) -> usize {
-        if self.dense { self.geometry.x.kernel * self.geometry.in_c } else { self.geometry.in_c }
+        self.geometry.longest_run()
     }
 
     /// Emits one unit.

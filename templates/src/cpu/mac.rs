@@ -142,6 +142,17 @@ impl Scheme {
         Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers }
     }
 
+    /// The scheme for tiles of one row at a time, or for runs of `k` elements: matrix products where they have both rows and elements to work on,
+    /// else dot products.
+    pub(crate) fn suited_to(mut self, rows: usize, k: usize) -> Scheme {
+        if let Kind::Mmla { signs } = self.kind
+            && (rows == 1 || k <= 4)
+        {
+            self.kind = Kind::Dot4Lanes { flip: signs == DotSigns::UnsignedSigned };
+        }
+        self
+    }
+
     /// Type of the accumulator.
     pub(crate) fn acc_ty(&self) -> Ty {
         if self.is_float() { Ty::F32 } else { Ty::I32 }
