@@ -114,7 +114,7 @@ fn targets_and_levels_that_are_unknown_list_the_known_ones() {
     let compile = |args: &[&str], status: i32, words: &[&str]| {
         refuses(status, words, &[&["compile", text(&model), "-o", text(dir.path())], args].concat());
     };
-    compile(&["--target", "sparc64"], 2, &["sparc64", "aarch64-android", "riscv64-linux"]);
+    compile(&["--target", "sparc64"], 1, &["sparc64", "aarch64-android", "riscv64-linux"]);
     compile(&["--target", "aarch64-linux", "--cpu", "+neon9"], 1, &["+neon9", "aarch64+dotprod"]);
     compile(&["--target", "x86_64-linux", "--cpu", "x86-64-v3,z80"], 1, &["z80", "x86-64-v4+vnni"]);
     compile(&["--emit", "elf"], 2, &["elf", "staticlib"]);
@@ -135,7 +135,7 @@ fn a_model_that_gives_no_artifact_says_what_is_at_fault() {
     let out = dir.path().join("out");
     let unknown = "graph @0 (%0) -> (%2) { %0: float32[2] \"x\" %1: float32[2] = NEG(%0) at 0:0 %2: float32[2] = CUSTOM(%1) {custom_code = \"Twist\"} at 0:1 }";
     refuses(1, &["unknown.graph", "Twist", "operator 1"], &["compile", text(&write("unknown.graph", unknown)), "-o", text(&out)]);
-    let packed = "graph @0 (%0) -> (%1) { %0: int4[2] \"nibbles\" %1: float32[2] = CAST(%0) }";
+    let packed = "graph @0 (%0, %1) -> (%1) { %0: int4[2] \"nibbles\" %1: float32[2] }";
     let packed = write("packed.graph", packed);
     refuses(1, &["nibbles", "int4"], &["compile", text(&packed), "--emit", "rust", "-o", text(&out)]);
     let levels = ["compile", text(&packed), "--target", "x86_64-linux", "--cpu", "x86-64,x86-64-v3", "--split-weights", "-o", text(&out)];
@@ -162,7 +162,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
         let done = command.output().unwrap();
         let message = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{emit}: {message}");
-        assert!(!message.contains("panicked") && message.contains("digits_int8"), "{emit}: {message}");
+        assert!(!message.contains("panicked") && message.contains("cannot write"), "{emit}: {message}");
         let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(left.is_empty(), "{emit} left {left:?}");
     }

@@ -189,7 +189,12 @@ fn shared_libraries_leave_nothing_to_the_loader() {
 #[test]
 fn large_weights_link_in_seconds() {
     // One matrix of 100 MB, of no particular values.
-    let mut model = parse("graph @0 (%0) -> (%2) { %0: float32[1,5120] %1: float32[5120,5120] = const splat 0.5 %2: float32[1,5120] = FULLY_CONNECTED(%0, %1, _) }").expect("parses");
+    let text =
+        "graph @0 (%0) -> (%2) { %0: float32[1,5120] %1: float32[2,5120] = const splat 0.5 %2: float32[1,2] = FULLY_CONNECTED(%0, %1, _) }";
+    let mut model = parse(text).expect("parses");
+    for t in 1..=2 {
+        *model.graphs[0].tensors[t].ty.shape.iter_mut().find(|d| **d == 2).expect("a dimension to enlarge") = 5120;
+    }
     let values: Vec<u8> = (0..5120u32 * 5120).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 9 | 0x3f00_0000).to_le_bytes()).collect();
     model.graphs[0].tensors[1].data = Some(values.into());
     let target = Target::new(levels()[0]);
