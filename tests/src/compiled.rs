@@ -57,13 +57,8 @@ pub fn outputs(program: &Program, outcome: &Outcome) -> Vec<(TensorType, Vec<u8>
         .zip(&program.outputs)
         .enumerate()
         .map(|(i, (data, p))| {
-            let mut ty = p.ty.clone();
             // The arena says how much there is of an output whose size is known only at run time.
-            for open in program.open.iter().filter(|o| o.output == i) {
-                let at = open.extent.offset as usize;
-                let length = outcome.buffers[1][at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
-                ty.shape[open.axis] = ty.shape[open.axis].min(usize::try_from(length).unwrap_or(0));
-            }
+            let ty = TensorType { shape: program.output_shape(i, &outcome.buffers[1]), ..p.ty.clone() };
             let bytes = ty.dtype.bytes(ty.elements()).unwrap_or(data.len());
             (ty, data[..bytes].to_vec())
         })

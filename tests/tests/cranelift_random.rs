@@ -1,7 +1,7 @@
 //! Random kernels through the Cranelift backend, compared with the kir interpreter byte by byte.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Target, X86Level};
 use tflc_tests::kernel_checks::random_kernels;
 use tflc_tests::kernel_runner::Machine;
 
@@ -18,12 +18,17 @@ fn random_kernels_on_baseline_x86() {
 
 #[test]
 fn random_kernels_on_aarch64() {
-    check(Cpu::Aarch64 { dotprod: false }, Machine::Aarch64, 300);
+    check(Cpu::Aarch64(ArmLevel::Baseline), Machine::Aarch64, 300);
 }
 
 #[test]
 fn random_kernels_on_aarch64_with_dotprod() {
-    check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64, 300);
+    check(Cpu::Aarch64(ArmLevel::Dotprod), Machine::Aarch64, 300);
+}
+
+#[test]
+fn random_kernels_on_aarch64_with_i8mm() {
+    check(Cpu::Aarch64(ArmLevel::I8mm), Machine::Aarch64, 300);
 }
 
 #[test]

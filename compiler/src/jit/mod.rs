@@ -2,15 +2,22 @@
 
 pub mod buffer;
 pub mod cache;
+mod code;
 pub mod custom;
+pub mod error;
 pub mod measure;
 pub mod memory;
 pub mod model;
+mod names;
+pub mod options;
 mod source;
 
 pub use cache::{Cache, CacheFile};
 pub use custom::{CustomInput, CustomOperator, CustomOutput};
-pub use model::{JitError, Model, Options};
+pub use error::JitError;
+pub use model::Model;
+pub use names::{entry_graph, named_shapes};
+pub use options::Options;
 
 use crate::target::{Cpu, Os, Target, X86Level};
 
@@ -40,7 +47,13 @@ pub fn host_target() -> Target {
     }
     #[cfg(target_arch = "aarch64")]
     {
-        Target::on(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") }, HOST_OS)
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        let level = match (dotprod, dotprod && std::arch::is_aarch64_feature_detected!("i8mm")) {
+            (_, true) => crate::target::ArmLevel::I8mm,
+            (true, _) => crate::target::ArmLevel::Dotprod,
+            _ => crate::target::ArmLevel::Baseline,
+        };
+        Target::on(Cpu::Aarch64(level), HOST_OS)
     }
     #[cfg(target_arch = "riscv64")]
     {
@@ -68,7 +81,7 @@ pub fn runs_here(target: &Target) -> bool {
     }
     match (host_target().cpu, target.cpu) {
         (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
-        (Cpu::Aarch64 { dotprod: host }, Cpu::Aarch64 { dotprod: wanted }) => host || !wanted,
+        (Cpu::Aarch64(host), Cpu::Aarch64(wanted)) => wanted <= host,
         (Cpu::Riscv64, Cpu::Riscv64) => true,
         _ => false,
     }

@@ -81,6 +81,11 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if let Some(ty) = kernel.types.iter().find(|&&ty| !legal(ty, vector_bytes)) {
         return Err(format!("type {ty} is not legal with vectors of {vector_bytes} bytes"));
     }
+    let mut matrices = false;
+    kernel.for_each_inst(&mut |i| matrices |= matches!(i.op, Op::Mmla(_)));
+    if matrices {
+        return Err("mmla: x86 has no matrix products, write dot4".into());
+    }
     let mut f = MachineFunction::default();
     let n = kernel.types.len();
     let args = f.vreg(GPR);
@@ -183,6 +188,7 @@ impl<'k> Lower<'k> {
             Op::Select => self.select(ty, a, result),
             Op::Convert(op) => self.convert(*op, ty, a[0]),
             Op::Dot4(signs) => self.dot4(*signs, ty, a),
+            Op::Mmla(_) => unreachable!("refused at the start"),
             Op::Dot2 => self.dot2(ty, a),
             Op::Splat => self.splat(ty, a[0], result),
             Op::ExtractLane(i) => self.extract_lane(*i, a[0]),
@@ -241,7 +247,7 @@ impl<'k> Lower<'k> {
         self.f.push(self.cur, code, opnds);
     }
 
-    fn new(&mut self, class: RegClass) -> VReg {
+    fn vreg(&mut self, class: RegClass) -> VReg {
         self.f.vreg(class)
     }
 
@@ -256,7 +262,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, b)`.
     fn op3(&mut self, op: Vop, w: Width, a: VReg, b: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view())]);
         d
@@ -287,7 +293,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, b, imm)`.
     fn op3i(&mut self, op: Vop, w: Width, a: VReg, b: impl Into<Rm>, imm: u8) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view()), Opnd::imm8(imm)]);
         d
@@ -295,7 +301,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a)`, where `a` may be read at another width.
     fn op2_from(&mut self, op: Vop, w: Width, from: Width, a: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::rm(a.into(), from.view())]);
         d
@@ -324,7 +330,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, imm)`.
     fn op2i(&mut self, op: Vop, w: Width, a: impl Into<Rm>, imm: u8) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::rm(a.into(), w.view()), Opnd::imm8(imm)]);
         d
@@ -332,7 +338,7 @@ impl<'k> Lower<'k> {
 
     /// `acc = op(acc, a, b)`.
     fn op_acc(&mut self, op: Vop, w: Width, acc: VReg, a: VReg, b: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Mod(acc, d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view())]);
         d
@@ -340,7 +346,7 @@ impl<'k> Lower<'k> {
 
     /// An instruction on general registers or between files: one definition, then uses.
     fn def(&mut self, code: Code, class: RegClass, view: View, uses: &[Opnd]) -> VReg {
-        let d = self.new(class);
+        let d = self.vreg(class);
         let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
         ops.push(Opnd::Def(d, view));
         ops.extend_from_slice(uses);
@@ -350,7 +356,7 @@ impl<'k> Lower<'k> {
 
     /// An instruction that changes its first operand.
     fn modify(&mut self, code: Code, from: VReg, view: View, uses: &[Opnd]) -> VReg {
-        let d = self.new(from.class());
+        let d = self.vreg(from.class());
         let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
         ops.push(Opnd::Mod(from, d, view));
         ops.extend_from_slice(uses);

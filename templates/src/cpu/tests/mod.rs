@@ -23,6 +23,7 @@ pub(super) fn targets() -> Vec<(&'static str, Caps)> {
         ("x86-64-v4+vnni", Caps::x86_64_v4_vnni()),
         ("aarch64", Caps::aarch64()),
         ("aarch64+dotprod", Caps::aarch64_dotprod()),
+        ("aarch64+i8mm", Caps::aarch64_i8mm()),
     ]
 }
 
@@ -76,6 +77,7 @@ pub(super) fn i32_bytes(v: &[i32]) -> Vec<u8> {
 }
 
 /// Runs a kernel with A read-only and exactly as large as it is, C filled with a canary, and the units in three pieces.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn execute(
     name: &str,
     caps: &Caps,
