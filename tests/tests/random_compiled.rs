@@ -5,7 +5,7 @@
 //! with another seed, `TFLC_SEED=123` runs one. A failure prints the seed, the level and the model. Models that a level refuses are counted.
 
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tflc::driver;
 use tflc::error::CompileError;
@@ -91,14 +91,23 @@ fn compiled_random_models_give_the_evaluators_answers() {
 }
 
 /// Pairs of an operator and an element type of its row that random models do not hold, and why; an operator alone stands for all of its types.
-const MISSING: &[(OpKind, &str)] = &[];
+const MISSING: &[(OpKind, &str)] = &[
+    (OpKind::Hashtable, "all tables have strings, which are not compiled"),
+    (OpKind::HashtableFind, "one side is strings, which are not compiled"),
+    (OpKind::HashtableImport, "one side is strings, which are not compiled"),
+    (OpKind::HashtableSize, "the table has strings, which are not compiled"),
+];
 
 /// Every operator that compiles occurs, with every element type that its row names.
 #[test]
 fn random_models_hold_every_operator_with_every_type() {
     let target = Target::new(levels()[0]);
-    let (mut found, mut failed, mut refused) = (BTreeSet::new(), vec![], Vec::<String>::new());
-    for seed in 0..focus::all().len() as u64 {
+    let (mut found, mut failed, mut refused) = (HashSet::new(), vec![], Vec::<String>::new());
+    // Models may be refused for something else that they hold: a pair has four.
+    for seed in 0..4 * focus::all().len() as u64 {
+        if found.contains(&focus::of(seed)) {
+            continue;
+        }
         let mut random = random_model(seed, Steps::Smooth);
         let graph = random.model.graphs[0].clone();
         let entry = GraphId(0);
@@ -106,7 +115,7 @@ fn random_models_hold_every_operator_with_every_type() {
         match made {
             Ok(_) => {
                 let held = |f: &&focus::Focus| graph.nodes.iter().any(|n| focus::holds(&graph, n, **f));
-                found.extend(focus::all().iter().filter(held).map(|f| format!("{} {}", f.0, f.1)));
+                found.extend(focus::all().iter().filter(held).copied());
             }
             Err(CompileError::Unsupported(why)) => {
                 refused.extend(why.into_iter().map(|(place, what)| format!("TFLC_SEED={seed}: {place}: {what}")))
@@ -118,9 +127,8 @@ fn random_models_hold_every_operator_with_every_type() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     let excused = |f: &focus::Focus| MISSING.iter().any(|m| m.0 == f.0);
     let missing: Vec<String> =
-        focus::all().iter().filter(|f| !excused(f)).map(|f| format!("{} {}", f.0, f.1)).filter(|f| !found.contains(f)).collect();
+        focus::all().iter().filter(|f| !excused(f) && !found.contains(f)).map(|f| format!("{} {}", f.0, f.1)).collect();
     assert!(missing.is_empty(), "{} of {} pairs never occur:\n{}", missing.len(), focus::all().len(), missing.join("\n"));
-    let needless: Vec<&str> =
-        MISSING.iter().map(|m| m.0.name()).filter(|op| found.iter().any(|f| f.starts_with(&format!("{op} ")))).collect();
+    let needless: Vec<&str> = MISSING.iter().filter(|m| found.iter().any(|f| f.0 == m.0)).map(|m| m.0.name()).collect();
     assert!(needless.is_empty(), "these occur after all: {needless:?}");
 }

@@ -28,7 +28,7 @@ fn parse(text: &str) -> Vec<DType> {
             "bool" => &[Bool],
             "complex64" => &[Complex64],
             "any" => &[Float32, Float16, Int8, UInt8, Int16, Int32, Int64, Bool],
-            "numbers" => &[Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64, UInt32],
+            "numbers" => &[Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64],
             "truth" => &[Bool],
             "name" => &[Float32],
             _ => &[],

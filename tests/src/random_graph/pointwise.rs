@@ -200,9 +200,9 @@ pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
 /// BITCAST; of floats as they are in every way to run the model.
 pub(super) fn bitcast(g: &mut Generator) -> Option<Planned> {
     use DType::*;
-    let x = g.precise(&[Float32, Int8, UInt8, Int16, Int32, Int64], any_shape, Generator::shape)?;
-    // Bits of integers may be no small float, so none are made.
-    let to = g.dtype(&[Int8, UInt8, Int16, Int32, Int64]);
+    let x = g.precise(&[Float32, Float16, Int8, UInt8, Int16, Int32, Int64, Bool], any_shape, Generator::shape)?;
+    // Bits of integers may be no small float and no truth value, so none of these are made.
+    let to = *g.rng.choose(&[Int8, UInt8, Int16, Int32, Int64]);
     plan(Bitcast, [x], Attrs::new(), to, Quantization::None)
 }
 
