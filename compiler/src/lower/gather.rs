@@ -28,13 +28,27 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
 }
 
-/// Whether indices are 64 bits wide.
+/// Whether indices are 64 bits wide; those of 16 bits are widened by [`index_operand`].
 pub(super) fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
     match cx.ty(t).dtype {
-        DType::Int32 => Ok(false),
+        DType::Int16 | DType::Int32 => Ok(false),
         DType::Int64 => Ok(true),
         other => Err(cx.unsupported(Unsupported::Types(format!("{other} indices")))),
     }
+}
+
+/// Address of indices of 32 or 64 bits.
+pub(super) fn index_operand(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
+    let (from, ty) = (cx.operand(t)?, cx.ty(t));
+    if ty.dtype != DType::Int16 {
+        return Ok(from);
+    }
+    let elements = ty.elements();
+    let wide = cx.workspace(elements * 4);
+    let mut b = ExprBuilder::new([Storage::I16]);
+    let v = b.input(0);
+    emit(cx, PointwiseSpec::new(&[elements], vec![vec![1]], vec![1], b.finish(v, Storage::I32)), vec![from, wide]);
+    Ok(wide)
 }
 
 fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -69,7 +83,7 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
     let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
     call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
 }
@@ -120,7 +134,7 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         slice_bytes: shape[depth..].iter().product::<usize>() * bytes,
         wide_index: wide_index(cx, index)?,
     };
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
     let caps = cx.caps().clone();
     let units = spec.units();
     let unit_ns = 2.0 + depth as f64 + spec.slice_bytes as f64 * 0.1;

@@ -1,10 +1,11 @@
-//! TOPK_V2 and BUCKETIZE: positions of elements with a property.
+//! TOPK_V2 and BUCKETIZE: positions of elements with a property. LSH_PROJECTION: bits of hashes.
 
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, DType, Node, OpKind};
+use crate::ops::lsh_projection::projection as projection_of;
 use crate::ops::storage::storage;
 use tflc_templates::cpu::bucketize::BucketizeSpec;
 use tflc_templates::cpu::top_k::TopKSpec;
@@ -13,6 +14,7 @@ use tflc_templates::cpu::top_k::TopKSpec;
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
         OpKind::TopkV2 => top_k(cx, node),
+        OpKind::LshProjection => projection(cx, node),
         _ => bucketize(cx, node),
     }
 }
@@ -33,6 +35,18 @@ pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let units = spec.units();
     let unit_ns = n as f64 + k as f64 * 20.0 * (k as f64 + 2.0).log2();
     cx.call(format!("{spec:?}"), move || spec.build(), args, units, grain(units, unit_ns));
+    Ok(())
+}
+
+fn projection(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let spec = projection_of(&cx.as_call()?)?;
+    let (seeds, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, _) = result(cx, node, 0)?;
+    let seeds = cx.operand(seeds)?;
+    // Without weights nothing reads them.
+    let weights = cx.optional_input(node, 2).map_or(Ok(seeds), |t| cx.operand(t))?;
+    let args = vec![seeds, cx.operand(x)?, weights, cx.operand(y)?];
+    cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 pub mod arg;
 pub mod arg_pool;
+pub mod boxes;
 pub mod bucketize;
 pub mod conv;
 pub mod depthwise;
@@ -15,6 +16,7 @@ pub mod detection;
 pub mod dynamic;
 pub mod epilogue;
 pub mod fft;
+pub mod fingerprint;
 pub mod fold;
 pub mod gather;
 pub mod gemm;
