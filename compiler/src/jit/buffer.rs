@@ -3,14 +3,15 @@
 use memmap2::MmapMut;
 use std::io;
 
-/// Buffers of at least this size ask for huge pages.
-#[cfg(target_os = "linux")]
-const HUGE_PAGE_BYTES: usize = 4 << 20;
+/// Size and alignment of a huge page where systems have them.
+const HUGE_PAGE: usize = 2 << 20;
 
-/// A zeroed buffer; pages come from the system when they are first touched.
+/// A zeroed buffer; pages come from the system when they are first touched. On Linux large ones ask for huge pages, which take one fault
+/// where small ones take 512.
 #[derive(Debug)]
 pub struct Buffer {
     map: MmapMut,
+    from: usize,
     bytes: usize,
 }
 
@@ -20,23 +21,27 @@ impl Buffer {
     /// # Errors
     /// Where the system has no memory.
     pub fn zeroed(bytes: usize) -> io::Result<Buffer> {
-        let map = MmapMut::map_anon(bytes.max(1))?;
-        #[cfg(target_os = "linux")]
-        if bytes >= HUGE_PAGE_BYTES {
-            // A hint only: fewer page faults while weights are written; a system without huge pages refuses it.
-            let _ = map.advise(memmap2::Advice::HugePage);
+        let huge = huge_bytes(bytes);
+        if huge == 0 || cfg!(not(target_os = "linux")) {
+            return Ok(Buffer { map: MmapMut::map_anon(bytes.max(1))?, from: 0, bytes });
         }
-        Ok(Buffer { map, bytes })
+        // One page more than needed leaves room to begin at a multiple of a huge page.
+        let map = MmapMut::map_anon(bytes.max(huge) + HUGE_PAGE)?;
+        let from = map.as_ptr().align_offset(HUGE_PAGE);
+        // A hint only: a system without huge pages refuses it.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(memmap2::Advice::HugePage, from, huge);
+        Ok(Buffer { map, from, bytes })
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[..self.bytes]
+        &self.map[self.from..][..self.bytes]
     }
 
     /// The bytes, writable.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map[..self.bytes]
+        &mut self.map[self.from..][..self.bytes]
     }
 
     /// Number of bytes.
@@ -48,4 +53,9 @@ impl Buffer {
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
+}
+
+/// Bytes of a buffer of `bytes` that huge pages hold: all of it where the last one is at least half full.
+fn huge_bytes(bytes: usize) -> usize {
+    (bytes + HUGE_PAGE / 2) / HUGE_PAGE * HUGE_PAGE
 }

@@ -126,27 +126,29 @@ impl<'a> DotPath<'a> {
 
     /// Weights of every variant, then, where there are several, the offset of the variant of each output row.
     pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
-        let (spec, lanes) = (self.spec, usize::from(self.lanes));
-        let mut out = Vec::with_capacity(self.packed_bytes());
+        let (spec, element) = (self.spec, if self.group == 4 { 1 } else { 2 });
+        let mut out = vec![0; self.variants.len() * self.variant_bytes()];
         let centered = |ky: usize, kx: usize, n: usize| spec.weights.centered(weights, spec.weight_index(ky, kx, n));
-        for variant in &self.variants {
-            for block in 0..self.blocks() {
-                for kx in 0..spec.kernel[1] {
-                    for group in 0..self.groups() {
-                        for at in 0..self.block() {
-                            let n = block * self.block() + at;
-                            for ky in group * self.group..(group + 1) * self.group {
-                                let w = if variant.contains(&ky) && n < spec.channels() { centered(ky, kx, n) } else { 0 };
-                                if self.group == 4 { out.push(w as u8) } else { out.extend_from_slice(&(w as i16).to_le_bytes()) }
-                            }
-                        }
+        for (variant, out) in self.variants.iter().zip(out.chunks_exact_mut(self.variant_bytes())) {
+            for (block, out) in out.chunks_exact_mut(self.block_bytes()).enumerate() {
+                let channels = block * self.block()..spec.channels().min((block + 1) * self.block());
+                for (ky, kx) in variant.clone().flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx))) {
+                    // By tap in x, rows by groups, channels, rows of the group.
+                    let at = ((kx * self.groups() + ky / self.group) * self.block() * self.group + ky % self.group) * element;
+                    let weights = channels.clone().map(|n| centered(ky, kx, n));
+                    let places = out[at..].chunks_mut(self.group * element);
+                    if element == 1 {
+                        places.zip(weights).for_each(|(to, w)| to[0] = w as u8);
+                    } else {
+                        places.zip(weights).for_each(|(to, w)| to[..2].copy_from_slice(&(w as i16).to_le_bytes()));
                     }
                 }
                 if self.has_start() {
-                    for n in (0..self.group * lanes).map(|at| block * self.block() + at) {
-                        let skipped = (0..spec.kernel[0]).filter(|ky| !variant.contains(ky) && n < spec.channels());
+                    let sums = out[self.weight_bytes()..].as_chunks_mut::<4>().0;
+                    for (n, out) in channels.zip(sums) {
+                        let skipped = (0..spec.kernel[0]).filter(|ky| !variant.contains(ky));
                         let sum: i32 = skipped.flat_map(|ky| (0..spec.kernel[1]).map(move |kx| centered(ky, kx, n))).sum();
-                        out.extend_from_slice(&sum.wrapping_mul(self.zero()).to_le_bytes());
+                        *out = sum.wrapping_mul(self.zero()).to_le_bytes();
                     }
                 }
             }

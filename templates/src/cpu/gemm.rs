@@ -299,7 +299,7 @@ impl Gemm<'_> {
             let next = b.ptr_add(weights, at);
             prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
         }
-        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch, budget: 112 });
+        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch });
         let acc = scheme.end(b, acc);
         self.output.store(b, &place, &acc);
     }

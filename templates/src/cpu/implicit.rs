@@ -318,13 +318,11 @@ impl Nest {
     fn kx_run(&self, b: &mut Builder, acc: &mut Acc, run: &KxRun, class: &Class, a: Value, weights: Value, columns: usize) {
         let g = &self.geometry;
         let row_offsets: Vec<i64> = (0..class.mr as i64).map(|r| r * g.x.stride as i64 * self.pixel_bytes()).collect();
-        let whole = run.kx.len() == g.x.kernel;
         let by_taps = self.by_taps(run);
         let tap_bytes = self.scheme.run_bytes(g.in_c, columns) as i64;
         let tap_a = g.x.dilation as i64 * self.pixel_bytes();
-        let budget = if run.rows.len() == class.mr && (whole || class.count > 1) { 112 } else { 48 };
         let one = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
-            let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: vec![], budget };
+            let run = Run { a, rows: run.rows.clone(), row_offsets: &row_offsets, b: weights, k, prefetch: vec![] };
             self.scheme.run(b, acc, &run);
         };
         let first = run.kx.start as i64;

@@ -73,7 +73,7 @@ enum Kind {
     Float,
     /// f32, A loaded by vectors along K and multiplied lane by lane (targets with multiply-by-element).
     FloatLanes,
-    /// Bytes, four elements of K a step; `flip` turns signed activations into unsigned ones.
+    /// Bytes, four elements of K a step; `flip` turns signed activations into unsigned ones or the reverse, in long runs by way of a scratch buffer.
     Dot4 { signs: DotSigns, flip: bool },
     /// Bytes widened to 16 bits in a scratch buffer, two elements of K a step.
     Dot2 { a: Mem },
@@ -90,8 +90,15 @@ pub(crate) struct Scheme {
     registers: usize,
 }
 
-/// Elements of K that [`Kind::Dot2`] widens at a time.
-const WIDEN_K: usize = 512;
+/// Multiply-adds in the body of a loop over K, more or less: enough that the loop's own instructions hide behind them. Twice as many gained
+/// nothing and took a tenth longer to compile.
+const BODY: usize = 56;
+
+/// Bytes of a row in the scratch buffer where a run is widened, or its signs are flipped, before it is used.
+const STAGE_BYTES: usize = 1024;
+
+/// Runs of fewer elements flip signs as they broadcast: filling a scratch buffer would not pay.
+const LEAST_STAGED_FLIP: usize = 64;
 
 /// Accumulators of a register tile: `sets` independent copies of `rows × nv`, and a sum of A per row where weights have a zero point.
 #[derive(Clone, Debug)]
@@ -114,8 +121,6 @@ pub(crate) struct Run<'a> {
     pub(crate) k: usize,
     /// What is fetched while this run computes: where it begins and how many bytes.
     pub(crate) prefetch: Vec<(Value, i64)>,
-    /// Multiply-adds to emit in the body of the loop over K.
-    pub(crate) budget: usize,
 }
 
 impl Scheme {
@@ -254,8 +259,11 @@ impl Scheme {
                 .filter(|i| index(n, k - 1) == Some(i + k - 1))
                 .and_then(|i| weights.get(i * bytes..(i + k) * bytes));
             let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
-            for (to, group) in groups[n..].iter_mut().step_by(nr).zip(row) {
-                *to = group.map(|w| w ^ flip);
+            let column = groups[n..].chunks_mut(nr).zip(row);
+            if flip == 0 {
+                column.for_each(|(to, group)| to[0] = *group);
+            } else {
+                column.for_each(|(to, group)| to[0] = group.map(|w| w ^ flip));
             }
             for s in row.len()..steps {
                 let start = self.step_start(s, k);
@@ -270,14 +278,36 @@ impl Scheme {
 
     /// Reserves what the scheme needs in a kernel whose tiles have at most `mr` rows and runs at most `k` elements; once, outside of all loops.
     pub(crate) fn scratch(&self, b: &mut Builder, mr: usize, k: usize) -> Option<Value> {
+        // One stage may take a partial step more than the others.
+        self.staged(k).then(|| b.scratch((mr * self.staged_row_bytes(k.min(self.stage_k() + self.kr()))) as u32, 64))
+    }
+
+    /// Whether runs of `k` elements go through a scratch buffer.
+    fn staged(&self, k: usize) -> bool {
         match self.kind {
-            Kind::Dot2 { .. } => Some(b.scratch((mr * self.widened_row_bytes(k.min(WIDEN_K))) as u32, 64)),
-            _ => None,
+            Kind::Dot2 { .. } => true,
+            Kind::Dot4 { flip, .. } => flip && k >= LEAST_STAGED_FLIP,
+            Kind::Float | Kind::FloatLanes => false,
         }
     }
 
-    fn widened_row_bytes(&self, k: usize) -> usize {
-        k.next_multiple_of(usize::from(self.lanes) * 2) * 2
+    /// Elements of K that are staged at a time.
+    fn stage_k(&self) -> usize {
+        STAGE_BYTES / self.staged_bytes()
+    }
+
+    /// Bytes of an element in the scratch buffer.
+    fn staged_bytes(&self) -> usize {
+        if matches!(self.kind, Kind::Dot2 { .. }) { 2 } else { 1 }
+    }
+
+    /// Elements of a vector of the scratch buffer.
+    fn staged_lanes(&self) -> usize {
+        usize::from(self.lanes) * 4 / self.staged_bytes()
+    }
+
+    fn staged_row_bytes(&self, k: usize) -> usize {
+        k.next_multiple_of(self.staged_lanes()) * self.staged_bytes()
     }
 
     /// Zero accumulators for a tile; more than one set where a single one would wait for the latency of each multiply-add.

@@ -1,23 +1,23 @@
 //! The driver: `invoke` and its helpers, generated from a [`Program`].
 //!
 //! `invoke` has the C signature of the run-time ABI and runs the program's calls in order: it writes the argument slots of each
-//! into a block on its own stack and calls the kernel by a direct, relative call. A call of more than one grain goes to the
-//! caller's thread pool where there is one, through a *task* function per kernel that turns a task index into a range of units. Long programs are cut into parts,
-//! so that no function grows without bound. Function j of the result has position `program.kernels.len() + j` in the image, behind the kernels;
-//! `invoke` comes first.
+//! into a block on its own stack and calls the kernel by a direct, relative call. A call of more than one grain goes through `dispatch`, which hands it to the
+//! caller's thread pool where there is one; the pool calls `task`, which turns a task index into a range of the kernel's units. Long programs are cut into
+//! parts, so that no function grows without bound. Function j of the result has position `program.kernels.len() + j` in the image, behind the
+//! kernels; `invoke` comes first.
 
 use super::Compiler;
 use super::emit::{Val, mem_flags};
-use super::function::{Conventions, enter, import, kernel_signature};
+use super::function::{Conventions, dispatch_signature, enter, import, kernel_signature};
 use crate::backend::BackendError;
 use crate::backend::image::Function;
 use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
 use crate::lower::program::{Call, External, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
-use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind};
+use cranelift_codegen::ir::{Block, BlockArg, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind};
 use cranelift_frontend::FunctionBuilder;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Name of the entry point in the image.
 pub const ENTRY: &str = "invoke";
@@ -27,13 +27,14 @@ pub fn entry_name(key: &str) -> String {
     format!("{ENTRY}:{key}")
 }
 
-/// Layout of what a task function reads: slots, status, grain, units.
+/// Layout of what `task` reads: slots, status, grain, units, kernel.
 mod task {
     pub(super) const SLOTS: i32 = 0;
     pub(super) const STATUS: i32 = 8;
     pub(super) const GRAIN: i32 = 16;
     pub(super) const UNITS: i32 = 24;
-    pub(super) const BYTES: u32 = 32;
+    pub(super) const KERNEL: i32 = 32;
+    pub(super) const BYTES: u32 = 40;
 }
 
 impl Compiler {
@@ -44,21 +45,21 @@ impl Compiler {
     pub fn driver(&mut self, program: &Program) -> Result<Vec<Function>, BackendError> {
         let kernels = program.kernels.len();
         let parts = parts(&program.steps);
-        // Positions in the image: kernels, `invoke`, parts, tasks.
+        // Positions in the image: kernels, `invoke`, parts, `dispatch`, `task`.
         let first_part = kernels + 1;
-        let split: BTreeSet<usize> = program.calls().into_iter().filter(|c| is_split(c)).map(|c| c.kernel).collect();
-        let tasks: HashMap<usize, usize> = split.iter().enumerate().map(|(i, &k)| (k, first_part + parts.len() + i)).collect();
+        let dispatch = first_part + parts.len();
         let arguments = program.calls().into_iter().map(|c| c.args.len()).chain(program.externals().into_iter().map(|e| e.args.len()));
         let slots = arguments.max().unwrap_or(0);
 
         let c = self.conventions;
         let ports = [program.inputs.len(), program.outputs.len()];
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..first_part + parts.len()))?];
+        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..dispatch))?];
         for (i, steps) in parts.into_iter().enumerate() {
-            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
+            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, dispatch))?);
         }
-        for kernel in split {
-            functions.push(self.define(format!("task_{kernel}"), |b| emit_task(b, c, kernel))?);
+        if program.calls().into_iter().any(is_split) {
+            functions.push(self.define("dispatch".into(), |b| emit_dispatch(b, c, dispatch + 1))?);
+            functions.push(self.define("task".into(), |b| emit_task(b, c))?);
         }
         for other in &program.others {
             let parts = self::parts(&other.steps);
@@ -66,7 +67,7 @@ impl Compiler {
             let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
             functions.push(self.define(name.clone(), |b| emit_entry(b, c, program, ports, first..first + parts.len()))?);
             for (i, steps) in parts.into_iter().enumerate() {
-                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, slots, &tasks))?);
+                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, slots, dispatch))?);
             }
         }
         Ok(functions)
@@ -132,17 +133,53 @@ fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, po
     b.ins().return_(&[ok]);
 }
 
+/// `dispatch(kernel, slots, units, grain, parallel) -> status`: on the pool if there is one, else here.
+fn emit_dispatch(b: &mut FunctionBuilder<'_>, c: Conventions, task: usize) {
+    let args = enter(b, dispatch_signature());
+    let &[kernel, slots, units, grain, parallel] = &args[..] else { return };
+    let (pooled, alone) = (b.create_block(), b.create_block());
+    b.ins().brif(parallel, pooled, &[], alone, &[]);
+
+    b.switch_to_block(alone);
+    let begin = b.ins().iconst(I64, 0);
+    let status = call_kernel(b, kernel, [slots, begin, units]);
+    b.ins().return_(&[status]);
+
+    b.switch_to_block(pooled);
+    let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
+    let context = b.ins().stack_addr(I64, context, 0);
+    let zero = b.ins().iconst(I64, 0);
+    for (v, at) in [(slots, task::SLOTS), (zero, task::STATUS), (grain, task::GRAIN), (units, task::UNITS), (kernel, task::KERNEL)] {
+        b.ins().store(mem_flags(), v, context, at);
+    }
+    let task = import(b, task, c.task());
+    let task = b.ins().func_addr(I64, task);
+    let less = b.ins().iadd_imm_s(grain, -1);
+    let rounded = b.ins().iadd(units, less);
+    let count = b.ins().udiv(rounded, grain);
+    let run = b.ins().load(I64, mem_flags(), parallel, 0);
+    let signature = b.import_signature(c.run());
+    b.ins().call_indirect(signature, run, &[parallel, task, context, count]);
+    let status = b.ins().load(I32, mem_flags(), context, task::STATUS);
+    b.ins().return_(&[status]);
+}
+
+fn call_kernel(b: &mut FunctionBuilder<'_>, kernel: Val, args: [Val; 3]) -> Val {
+    let signature = b.import_signature(kernel_signature());
+    let call = b.ins().call_indirect(signature, kernel, &args);
+    b.inst_results(call)[0]
+}
+
 /// `task(context, i)`: runs the kernel over the units of task `i`, and leaves a status that is not zero in the context.
-fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions, kernel: usize) {
+fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions) {
     let args = enter(b, c.task());
     let (context, index) = (args[0], args[1]);
-    let [slots, grain, units] = [task::SLOTS, task::GRAIN, task::UNITS].map(|at| b.ins().load(I64, mem_flags(), context, at));
+    let [slots, grain, units, kernel] =
+        [task::SLOTS, task::GRAIN, task::UNITS, task::KERNEL].map(|at| b.ins().load(I64, mem_flags(), context, at));
     let begin = b.ins().imul(index, grain);
     let end = b.ins().iadd(begin, grain);
     let end = b.ins().smin(end, units);
-    let kernel = import(b, kernel, kernel_signature());
-    let call = b.ins().call(kernel, &[slots, begin, end]);
-    let status = b.inst_results(call)[0];
+    let status = call_kernel(b, kernel, [slots, begin, end]);
     let (fail, done) = (b.create_block(), b.create_block());
     b.ins().brif(status, fail, &[], done, &[]);
     b.switch_to_block(fail);
@@ -154,27 +191,40 @@ fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions, kernel: usize) {
 }
 
 /// Emits a run of steps.
-struct Part<'a, 'b, 'f> {
+struct Part<'b, 'f> {
     b: &'b mut FunctionBuilder<'f>,
     conventions: Conventions,
     args: Vec<Val>,
     slots: StackSlot,
-    context: StackSlot,
-    tasks: &'a HashMap<usize, usize>,
+    /// Position of `dispatch`.
+    dispatch: usize,
     functions: HashMap<usize, FuncRef>,
+    /// Returns the status it is given.
+    fail: Block,
     /// Number of the iteration of the innermost repetition.
     iteration: Option<Val>,
 }
 
-impl Part<'_, '_, '_> {
-    fn emit(b: &mut FunctionBuilder<'_>, conventions: Conventions, steps: &[Step], slots: usize, tasks: &HashMap<usize, usize>) {
+impl Part<'_, '_> {
+    fn emit(b: &mut FunctionBuilder<'_>, conventions: Conventions, steps: &[Step], slots: usize, dispatch: usize) {
         let args = enter(b, conventions.part());
         let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
-        let context = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
-        let mut part = Part { b, conventions, args, slots, context, tasks, functions: HashMap::new(), iteration: None };
+        let fail = b.create_block();
+        b.set_cold_block(fail);
+        let status = b.append_block_param(fail, I32);
+        let mut part = Part { b, conventions, args, slots, dispatch, functions: HashMap::new(), fail, iteration: None };
         part.steps(steps);
         let ok = part.b.ins().iconst(I32, 0);
         part.b.ins().return_(&[ok]);
+        b.switch_to_block(fail);
+        b.ins().return_(&[status]);
+    }
+
+    /// Leaves the function with `status` where it is not zero.
+    fn leave_unless_zero(&mut self, status: Val) {
+        let next = self.b.create_block();
+        self.b.ins().brif(status, self.fail, &[BlockArg::Value(status)], next, &[]);
+        self.b.switch_to_block(next);
     }
 
     fn steps(&mut self, steps: &[Step]) {
@@ -230,7 +280,7 @@ impl Part<'_, '_, '_> {
             self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
         }
         let status = if is_split(call) { self.call_split(call, slots) } else { self.call_serial(call, slots) };
-        leave_unless_zero(self.b, status);
+        self.leave_unless_zero(status);
     }
 
     /// `function(context, arguments) -> status`, both read from the weights.
@@ -248,7 +298,7 @@ impl Part<'_, '_, '_> {
         let signature = self.b.import_signature(signature);
         let inst = self.b.ins().call_indirect(signature, function, &[context, slots]);
         let status = self.b.inst_results(inst)[0];
-        leave_unless_zero(self.b, status);
+        self.leave_unless_zero(status);
     }
 
     fn call_serial(&mut self, call: &Call, slots: Val) -> Val {
@@ -259,37 +309,13 @@ impl Part<'_, '_, '_> {
         self.b.inst_results(inst)[0]
     }
 
-    /// On the pool if there is one, else here.
     fn call_split(&mut self, call: &Call, slots: Val) -> Val {
-        let (pooled, alone, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let status = self.b.append_block_param(join, I32);
-        let parallel = self.args[5];
-        self.b.ins().brif(parallel, pooled, &[], alone, &[]);
-
-        self.b.switch_to_block(alone);
-        let result = self.call_serial(call, slots);
-        self.b.ins().jump(join, &[BlockArg::Value(result)]);
-
-        self.b.switch_to_block(pooled);
-        let context = self.b.ins().stack_addr(I64, self.context, 0);
-        let zero = self.b.ins().iconst(I64, 0);
-        let grain = self.b.ins().iconst(I64, call.grain as i64);
-        let units = self.b.ins().iconst(I64, call.units as i64);
-        for (v, at) in [(slots, task::SLOTS), (zero, task::STATUS), (grain, task::GRAIN), (units, task::UNITS)] {
-            self.b.ins().store(mem_flags(), v, context, at);
-        }
-        let c = self.conventions;
-        let task = self.function(self.tasks[&call.kernel], || c.task());
-        let task = self.b.ins().func_addr(I64, task);
-        let count = self.b.ins().iconst(I64, call.units.div_ceil(call.grain.max(1)) as i64);
-        let run = self.b.ins().load(I64, mem_flags(), parallel, 0);
-        let run_signature = self.b.import_signature(c.run());
-        self.b.ins().call_indirect(run_signature, run, &[parallel, task, context, count]);
-        let result = self.b.ins().load(I32, mem_flags(), context, task::STATUS);
-        self.b.ins().jump(join, &[BlockArg::Value(result)]);
-
-        self.b.switch_to_block(join);
-        status
+        let kernel = self.function(call.kernel, kernel_signature);
+        let kernel = self.b.ins().func_addr(I64, kernel);
+        let [units, grain] = [call.units, call.grain.max(1)].map(|n| self.b.ins().iconst(I64, n as i64));
+        let dispatch = self.function(self.dispatch, dispatch_signature);
+        let inst = self.b.ins().call(dispatch, &[kernel, slots, units, grain, self.args[5]]);
+        self.b.inst_results(inst)[0]
     }
 
     fn condition(&mut self, place: &Place) -> Val {
@@ -340,7 +366,7 @@ impl Part<'_, '_, '_> {
         let status = self.b.ins().iconst(I32, i64::from(STATUS_ITERATION_LIMIT));
         let ok = self.b.ins().iconst(I32, 0);
         let status = self.b.ins().select(over, status, ok);
-        leave_unless_zero(self.b, status);
+        self.leave_unless_zero(status);
         self.steps(body);
         let next = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().jump(header, &[BlockArg::Value(next)]);

@@ -79,6 +79,11 @@ pub(super) fn kernel_signature() -> Signature {
     signature(CallConv::SystemV, &[I64, I64, I64], &[I32])
 }
 
+/// `dispatch(kernel, slots, units, grain, parallel) -> status`.
+pub(super) fn dispatch_signature() -> Signature {
+    signature(CallConv::SystemV, &[I64; 5], &[I32])
+}
+
 fn signature(convention: CallConv, params: &[ir::Type], returns: &[ir::Type]) -> Signature {
     let mut s = Signature::new(convention);
     s.params.extend(params.iter().map(|&t| AbiParam::new(t)));

@@ -95,7 +95,8 @@ impl<'k> Analysis<'k> {
 
     /// Whether an instruction must be lowered.
     pub(super) fn needed(&self, inst: &Inst) -> bool {
-        inst.op.has_effect() || inst.results.iter().any(|&r| self.live(r)) || self.live_control.contains(&std::ptr::from_ref(inst))
+        let control = || !inst.blocks.is_empty() && self.live_control.contains(&std::ptr::from_ref(inst));
+        inst.op.has_effect() || inst.results.iter().any(|&r| self.live(r)) || control()
     }
 
     /// Whether carried value `k` of a `for` is needed.
@@ -275,7 +276,7 @@ impl<'k> Analysis<'k> {
     /// Upper estimate of the vector registers that the body of an innermost loop needs, without constants and splatted parameters.
     pub(super) fn vector_pressure(&self, inst: &Inst) -> usize {
         let n = self.def.len();
-        let mut p = Pressure { analysis: self, last: vec![0; n], inside: vec![false; n], at: 0, live: 0, max: 0 };
+        let mut p = Pressure { analysis: self, last: vec![0; n], used: vec![], inside: vec![false; n], at: 0, live: 0, max: 0 };
         for b in &inst.blocks {
             p.last_uses(b);
         }
@@ -283,7 +284,7 @@ impl<'k> Analysis<'k> {
         for b in &inst.blocks {
             p.walk(b);
         }
-        let outside = (0..n as u32).map(Value).filter(|v| p.last[v.index()] > 0 && !p.inside[v.index()] && self.in_vector(*v));
+        let outside = p.used.iter().filter(|v| !p.inside[v.index()] && self.in_vector(**v));
         p.max + outside.count()
     }
 
@@ -341,9 +342,11 @@ impl Sites {
 struct Pressure<'a, 'k> {
     analysis: &'a Analysis<'k>,
     /// Position of the last use, from 1.
-    last: Vec<usize>,
+    last: Vec<u32>,
+    /// Values with a use.
+    used: Vec<Value>,
     inside: Vec<bool>,
-    at: usize,
+    at: u32,
     live: usize,
     max: usize,
 }
@@ -353,15 +356,18 @@ impl Pressure<'_, '_> {
         b.args.iter().for_each(|v| self.inside[v.index()] = true);
         for inst in b.insts.iter().filter(|i| self.analysis.needed(i)) {
             self.at += 1;
-            for &v in &inst.args {
-                self.last[self.analysis.root(v).index()] = self.at;
-            }
+            inst.args.iter().for_each(|&v| self.use_here(v));
             inst.blocks.iter().for_each(|b| self.last_uses(b));
             inst.results.iter().for_each(|v| self.inside[v.index()] = true);
         }
         self.at += 1;
-        for &v in &b.yields {
-            self.last[self.analysis.root(v).index()] = self.at;
+        b.yields.iter().for_each(|&v| self.use_here(v));
+    }
+
+    fn use_here(&mut self, v: Value) {
+        let v = self.analysis.root(v);
+        if std::mem::replace(&mut self.last[v.index()], self.at) == 0 {
+            self.used.push(v);
         }
     }
 

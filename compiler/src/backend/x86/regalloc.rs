@@ -12,6 +12,7 @@ use super::machine::{BlockId, GPR, MASK, MInst, MachineFunction, Opnd, Term, VEC
 use regalloc2::{
     Block, Function, Inst, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, PReg, PRegSet, RegClass, VReg,
 };
+use std::cell::OnceCell;
 
 /// What stands at a position of the line.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +23,64 @@ pub(super) enum Item {
     Term(BlockId),
 }
 
-/// A [`MachineFunction`] in one line, as the allocator wants it.
+/// A register that an instruction names.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// Number of the virtual register.
+    v: u32,
+    class: RegClass,
+    /// Whether it is written, not read.
+    def: bool,
+    pin: Pin,
+}
+
+/// Which registers will do.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Pin {
+    /// Any of the class.
+    Any,
+    /// That of another operand of the instruction.
+    Same(u8),
+    /// This one.
+    Fixed(u8),
+}
+
+impl Named {
+    fn new(v: VReg, def: bool, pin: Pin) -> Named {
+        Named { v: v.vreg() as u32, class: v.class(), def, pin }
+    }
+
+    fn vreg(self) -> VReg {
+        VReg::new(self.v as usize, self.class)
+    }
+
+    fn index(self) -> usize {
+        self.v as usize
+    }
+
+    /// In regalloc2's form.
+    fn operand(self) -> Operand {
+        match (self.pin, self.def) {
+            (Pin::Any, false) => Operand::reg_use(self.vreg()),
+            (Pin::Any, true) => Operand::reg_def(self.vreg()),
+            (Pin::Same(k), _) => Operand::new(self.vreg(), OperandConstraint::Reuse(usize::from(k)), OperandKind::Def, OperandPos::Late),
+            (Pin::Fixed(r), false) => Operand::reg_fixed_use(self.vreg(), PReg::new(usize::from(r), self.class)),
+            (Pin::Fixed(r), true) => Operand::reg_fixed_def(self.vreg(), PReg::new(usize::from(r), self.class)),
+        }
+    }
+}
+
+/// A [`MachineFunction`] in one line, as the allocators want it.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     /// The function.
     pub(super) func: &'a MachineFunction,
     /// Instructions and terminators.
     pub(super) items: Vec<Item>,
-    operands: Vec<Operand>,
+    named: Vec<Named>,
     operand_ranges: Vec<(u32, u32)>,
+    /// `named` as regalloc2 reads it, made when it is asked for.
+    operands: OnceCell<Vec<Operand>>,
     /// Range of `items` of each block, in layout order.
     ranges: Vec<InstRange>,
     succs: Vec<Vec<Block>>,
@@ -52,8 +102,9 @@ impl<'a> Line<'a> {
         let mut line = Line {
             func,
             items: Vec::with_capacity(func.insts.len() + n),
-            operands: Vec::with_capacity(func.opnds.len() + func.insts.len()),
+            named: Vec::with_capacity(func.opnds.len() + func.insts.len()),
             operand_ranges: Vec::with_capacity(func.insts.len() + n),
+            operands: OnceCell::new(),
             ranges: Vec::with_capacity(n),
             succs: vec![vec![]; n],
             preds: vec![vec![]; n],
@@ -69,7 +120,7 @@ impl<'a> Line<'a> {
             }
             line.push(Item::Term(b), |out| {
                 if let Term::Ret(status) = block.term {
-                    out.push(Operand::reg_fixed_use(status, PReg::new(gpr::RAX, GPR)));
+                    out.push(Named::new(status, false, Pin::Fixed(gpr::RAX as u8)));
                 }
             });
             line.ranges.push(InstRange::new(Inst::new(first), Inst::new(line.items.len())));
@@ -86,14 +137,20 @@ impl<'a> Line<'a> {
         line
     }
 
-    fn push(&mut self, item: Item, operands: impl FnOnce(&mut Vec<Operand>)) {
-        let first = self.operands.len() as u32;
-        operands(&mut self.operands);
-        for o in &self.operands[first as usize..] {
-            self.classes[o.vreg().vreg()] = o.class();
+    fn push(&mut self, item: Item, operands: impl FnOnce(&mut Vec<Named>)) {
+        let first = self.named.len() as u32;
+        operands(&mut self.named);
+        for o in &self.named[first as usize..] {
+            self.classes[o.index()] = o.class;
         }
-        self.operand_ranges.push((first, self.operands.len() as u32));
+        self.operand_ranges.push((first, self.named.len() as u32));
         self.items.push(item);
+    }
+
+    /// Position of the first register that an instruction names, and all of them.
+    fn named(&self, inst: usize) -> (usize, &[Named]) {
+        let (a, b) = self.operand_ranges[inst];
+        (a as usize, &self.named[a as usize..b as usize])
     }
 
     fn block(&self, block: Block) -> &super::machine::MBlock {
@@ -101,30 +158,29 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Appends the allocator's operands of an instruction: exactly one for each register of each operand, in order, two for a modified one.
-fn operands(func: &MachineFunction, inst: &MInst, out: &mut Vec<Operand>) {
+/// Appends the registers that an instruction names: exactly one for each register of each operand, in order, two for a modified one.
+fn operands(func: &MachineFunction, inst: &MInst, out: &mut Vec<Named>) {
     let first = out.len();
     for o in func.operands(inst) {
         match *o {
-            Opnd::Use(v, _) | Opnd::Mask(v, _) => out.push(Operand::reg_use(v)),
-            Opnd::Def(v, _) => out.push(Operand::reg_def(v)),
+            Opnd::Use(v, _) | Opnd::Mask(v, _) => out.push(Named::new(v, false, Pin::Any)),
+            Opnd::Def(v, _) => out.push(Named::new(v, true, Pin::Any)),
             Opnd::Mod(from, to, _) | Opnd::MaskMod(from, to) => {
-                let index = out.len() - first;
-                out.push(Operand::reg_use(from));
-                let reuse = OperandConstraint::Reuse(index);
-                out.push(Operand::new(to, reuse, OperandKind::Def, OperandPos::Late));
+                let index = (out.len() - first) as u8;
+                out.push(Named::new(from, false, Pin::Any));
+                out.push(Named::new(to, true, Pin::Same(index)));
             }
             Opnd::Mem(m) => {
                 if let super::machine::Base::Reg(b) = m.base {
-                    out.push(Operand::reg_use(b));
+                    out.push(Named::new(b, false, Pin::Any));
                 }
                 if let Some((i, ..)) = m.index {
-                    out.push(Operand::reg_use(i));
+                    out.push(Named::new(i, false, Pin::Any));
                 }
             }
             Opnd::Imm(..) | Opnd::Same(_) => {}
-            Opnd::UseFixed(v, p) => out.push(Operand::reg_fixed_use(v, p)),
-            Opnd::DefFixed(v, p) => out.push(Operand::reg_fixed_def(v, p)),
+            Opnd::UseFixed(v, p) => out.push(Named::new(v, false, Pin::Fixed(p.hw_enc() as u8))),
+            Opnd::DefFixed(v, p) => out.push(Named::new(v, true, Pin::Fixed(p.hw_enc() as u8))),
         }
     }
 }
@@ -175,7 +231,7 @@ impl Function for Line<'_> {
 
     fn inst_operands(&self, inst: Inst) -> &[Operand] {
         let (a, b) = self.operand_ranges[inst.index()];
-        &self.operands[a as usize..b as usize]
+        &self.operands.get_or_init(|| self.named.iter().map(|n| n.operand()).collect())[a as usize..b as usize]
     }
 
     fn inst_clobbers(&self, _: Inst) -> PRegSet {

@@ -3,7 +3,7 @@
 //! Takes accumulators and a [`Run`]; the loop over steps is unrolled within a budget, carries the accumulators of the rows that take part and the
 //! pointer to packed weights, and never reads A beyond the run.
 
-use super::{Acc, Kind, Run, Scheme, WIDEN_K, WeightFormat};
+use super::{Acc, BODY, Kind, Run, Scheme, WeightFormat};
 use crate::cpu::epilogue::indexed;
 use tflc_kir::{Addr, BinOp, Builder, Elem, Locality, Mem, Narrow, Type, Value};
 
@@ -11,15 +11,16 @@ impl Scheme {
     /// Accumulates a run.
     pub(crate) fn run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         match self.kind {
-            Kind::Float | Kind::Dot4 { .. } => self.broadcast_run(b, acc, run),
+            _ if self.staged(run.k) => self.staged_run(b, acc, run),
             Kind::FloatLanes => self.lanes_run(b, acc, run),
-            Kind::Dot2 { a } => self.widened_run(b, acc, run, a),
+            Kind::Dot4 { flip, .. } => self.broadcast_run(b, acc, run, flip),
+            Kind::Float | Kind::Dot2 { .. } => self.broadcast_run(b, acc, run, false),
         }
     }
 
     /// Number of steps unrolled in the loop over a run.
-    fn unroll(&self, steps: usize, tile: usize, budget: usize) -> usize {
-        let most = (budget / tile.max(1)).clamp(2, 8);
+    fn unroll(&self, steps: usize, tile: usize) -> usize {
+        let most = (BODY / tile.max(1)).clamp(2, 8);
         let most = 1 << most.ilog2();
         if steps <= most {
             return steps;
@@ -27,13 +28,15 @@ impl Scheme {
         (most / 2 + 1..=most).rev().find(|u| steps.is_multiple_of(*u)).unwrap_or(most)
     }
 
-    fn broadcast_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
-        let whole = run.k / self.kr();
-        let step_bytes = self.kr() as i64 * self.a_bytes();
-        self.step_loop(b, acc, run, whole, step_bytes, self.a_bytes(), |s, b, acc, set, a, weights| {
+    /// Each step of A is loaded into every lane, its signs flipped where `flip` says so.
+    fn broadcast_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>, flip: bool) {
+        // Widened rows end in zeros: all their steps are whole.
+        let whole = if matches!(self.kind, Kind::Dot2 { .. }) { self.steps(run.k) } else { run.k / self.kr() };
+        let element_bytes = if self.is_float() { 4 } else { self.staged_bytes() as i64 };
+        self.step_loop(b, acc, run, whole, self.kr() as i64 * element_bytes, element_bytes, |s, b, acc, set, a, weights| {
             let w = s.load_weights(b, acc, weights);
             for r in run.rows.clone() {
-                let x = s.load_broadcast(b, a.offset(run.row_offsets[r]));
+                let x = s.load_broadcast(b, a.offset(run.row_offsets[r]), flip);
                 s.multiply(b, acc, set, r, x, &w);
             }
         });
@@ -42,7 +45,8 @@ impl Scheme {
             let w = self.load_weights(b, acc, weights);
             for r in run.rows.clone() {
                 let at = Addr::new(run.a).offset(run.row_offsets[r]);
-                let x = if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4)) } else { self.assemble(b, at, run.k) };
+                let x =
+                    if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4), flip) } else { self.assemble(b, at, run.k, flip) };
                 self.multiply_tail(b, acc, r, x, &w, run.k);
             }
         }
@@ -61,8 +65,7 @@ impl Scheme {
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
         let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let u =
-            self.unroll(steps, run.rows.len() * acc.nv, run.budget).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+        let u = self.unroll(steps, run.rows.len() * acc.nv).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -116,27 +119,24 @@ impl Scheme {
     }
 
     /// One step of A in every lane.
-    fn load_broadcast(&self, b: &mut Builder, at: Addr) -> Value {
+    fn load_broadcast(&self, b: &mut Builder, at: Addr, flip: bool) -> Value {
         if self.is_float() {
             return b.load_splat(Type::vector(Elem::F32, self.lanes), Mem::F32, at);
         }
         let dwords = b.load_splat(Type::vector(Elem::I32, self.lanes), Mem::S32, at);
-        self.dword_lanes(b, dwords)
+        self.dword_lanes(b, dwords, flip)
     }
 
-    fn dword_lanes(&self, b: &mut Builder, dwords: Value) -> Value {
-        let Kind::Dot4 { flip, .. } = self.kind else { return b.bitcast(Type::vector(Elem::I16, self.lanes * 2), dwords) };
-        let bytes = Type::vector(Elem::I8, self.lanes * 4);
-        let x = b.bitcast(bytes, dwords);
-        if !flip {
-            return x;
+    fn dword_lanes(&self, b: &mut Builder, dwords: Value, flip: bool) -> Value {
+        if matches!(self.kind, Kind::Dot2 { .. }) {
+            return b.bitcast(Type::vector(Elem::I16, self.lanes * 2), dwords);
         }
-        let sign = b.int(bytes, 0x80);
-        b.bin(BinOp::Xor, x, sign)
+        let x = b.bitcast(Type::vector(Elem::I8, self.lanes * 4), dwords);
+        if flip { flip_signs(b, x) } else { x }
     }
 
     /// The dword of `k` < 4 bytes in every lane.
-    fn assemble(&self, b: &mut Builder, at: Addr, k: usize) -> Value {
+    fn assemble(&self, b: &mut Builder, at: Addr, k: usize, flip: bool) -> Value {
         let mut word = b.load(Type::I32, Mem::U8, at);
         for j in 1..k {
             let byte = b.load(Type::I32, Mem::U8, at.offset(j as i64));
@@ -145,7 +145,7 @@ impl Scheme {
             word = b.bin(BinOp::Or, word, byte);
         }
         let dwords = b.splat(word, self.lanes);
-        self.dword_lanes(b, dwords)
+        self.dword_lanes(b, dwords, flip)
     }
 
     fn multiply(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value]) {
@@ -220,34 +220,33 @@ impl Scheme {
         }
     }
 
-    /// int8 by 16-bit dot products: rows are widened to a scratch buffer, `WIDEN_K` elements at a time, then broadcast from there.
-    fn widened_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>, mem: Mem) {
-        let b_step = self.step_bytes(self.nr(acc)) as i64;
+    /// int8 through a scratch buffer that holds the rows with their signs flipped or their elements widened, so many of them at a time.
+    fn staged_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
+        let (stage_k, b_step) = (self.stage_k(), self.step_bytes(self.nr(acc)) as i64);
+        let mut whole = run.k / stage_k * stage_k;
+        if (1..self.kr()).contains(&(run.k - whole)) {
+            // The last, partial step lies in the same stage as the step that it overlaps.
+            whole = whole.saturating_sub(stage_k);
+        }
+        let single = whole == 0 || run.k == stage_k;
+        let prefetch = if single { &run.prefetch[..] } else { &[] };
         let chunk = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
             let scratch = acc.scratch.expect("reserved by `scratch`");
-            let row_bytes = self.widened_row_bytes(k) as i64;
-            self.widen(b, run, a, scratch, mem, k);
+            let row_bytes = self.staged_row_bytes(k) as i64;
+            self.stage(b, run, a, scratch, k);
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
-            let wide =
-                Run { a: scratch, row_offsets: &offsets, b: weights, k, rows: run.rows.clone(), prefetch: vec![], budget: run.budget };
-            self.step_loop(b, acc, &wide, self.steps(k), 4, 2, |s, b, acc, set, a, weights| {
-                let w = s.load_weights(b, acc, weights);
-                for r in wide.rows.clone() {
-                    let x = s.load_broadcast(b, a.offset(wide.row_offsets[r]));
-                    s.multiply(b, acc, set, r, x, &w);
-                }
-            });
+            let (rows, prefetch) = (run.rows.clone(), prefetch.to_vec());
+            self.broadcast_run(b, acc, &Run { a: scratch, row_offsets: &offsets, b: weights, k, rows, prefetch }, false);
         };
-        let whole = run.k / WIDEN_K * WIDEN_K;
         let mut carried = acc.select(&run.rows);
         carried.push(run.b);
-        let out = b.for_const(0, whole as i64, WIDEN_K as i64, &carried, |b, i, c| {
+        let out = b.for_const(0, whole as i64, stage_k as i64, &carried, |b, i, c| {
             let mut inner = acc.clone();
             let n = inner.replace(&run.rows, c);
             let a = b.ptr_add(run.a, i);
-            chunk(b, &mut inner, a, c[n], WIDEN_K);
+            chunk(b, &mut inner, a, c[n], stage_k);
             let mut yields = inner.select(&run.rows);
-            yields.push(b.ptr_add_const(c[n], (WIDEN_K / 2) as i64 * b_step));
+            yields.push(b.ptr_add_const(c[n], (stage_k / self.kr()) as i64 * b_step));
             yields
         });
         let n = acc.replace(&run.rows, &out);
@@ -257,25 +256,36 @@ impl Scheme {
         }
     }
 
-    /// Widens `k` bytes of each row to 16 bits in `scratch`, zeros behind them up to a whole vector.
-    fn widen(&self, b: &mut Builder, run: &Run<'_>, a: Value, scratch: Value, mem: Mem, k: usize) {
-        let ty = Type::vector(Elem::I16, self.lanes * 2);
-        let lanes = usize::from(ty.lanes);
-        let row_bytes = self.widened_row_bytes(k) as i64;
+    /// Writes `k` elements of each row to `scratch` as [`Scheme::staged_run`] says, up to a whole vector.
+    fn stage(&self, b: &mut Builder, run: &Run<'_>, a: Value, scratch: Value, k: usize) {
+        let lanes = self.staged_lanes();
+        let (ty, from_mem, to_mem) = match self.kind {
+            Kind::Dot2 { a } => (Type::vector(Elem::I16, lanes as u16), a, Mem::S16),
+            _ => (Type::vector(Elem::I8, lanes as u16), Mem::S8, Mem::S8),
+        };
+        let row_bytes = self.staged_row_bytes(k) as i64;
         let whole = (k / lanes * lanes) as i64;
         let copy = |b: &mut Builder, from: Addr, to: Addr, n: usize| {
             for (i, r) in run.rows.clone().enumerate() {
-                let v = b.load_first(ty, mem, from.offset(run.row_offsets[r]), n as u16);
-                b.store(Mem::S16, Narrow::Wrap, to.offset(i as i64 * row_bytes), v);
+                let v = b.load_first(ty, from_mem, from.offset(run.row_offsets[r]), n as u16);
+                let v = if ty.elem == Elem::I8 { flip_signs(b, v) } else { v };
+                b.store(to_mem, Narrow::Wrap, to.offset(i as i64 * row_bytes), v);
             }
         };
+        let scale = self.staged_bytes() as i64;
         b.for_const(0, whole, lanes as i64, &[], |b, i, _| {
-            let (from, to) = (indexed(b, a, i, 1), indexed(b, scratch, i, 2));
+            let (from, to) = (indexed(b, a, i, 1), indexed(b, scratch, i, scale));
             copy(b, from, to, lanes);
             vec![]
         });
         if (whole as usize) < k {
-            copy(b, Addr::new(a).offset(whole), Addr::new(scratch).offset(whole * 2), k - whole as usize);
+            copy(b, Addr::new(a).offset(whole), Addr::new(scratch).offset(whole * scale), k - whole as usize);
         }
     }
+}
+
+/// Bytes 128 higher, or lower: signed ones as unsigned ones, and the reverse.
+fn flip_signs(b: &mut Builder, bytes: Value) -> Value {
+    let sign = b.int(b.ty(bytes), 0x80);
+    b.bin(BinOp::Xor, bytes, sign)
 }

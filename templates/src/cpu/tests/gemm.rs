@@ -1,10 +1,10 @@
-//! GEMM: below, at and above the register tile, odd strides, partial columns, extreme bytes.
+//! GEMM: below, at and above the register tile and the stages of long rows, odd strides, partial columns, extreme bytes.
 
 use super::*;
 use crate::cpu::gemm::{GemmSpec, build, folded_bias, pack_b, units};
 use crate::cpu::mac::WeightFormat;
 
-const SHAPES: [(usize, usize, usize); 17] = [
+const SHAPES: [(usize, usize, usize); 20] = [
     (1, 1, 1),
     (1, 40, 9),
     (1, 130, 33),
@@ -22,6 +22,9 @@ const SHAPES: [(usize, usize, usize); 17] = [
     (57, 96, 19),
     (130, 65, 6),
     (3, 5, 1031),
+    (2, 9, 513),
+    (5, 20, 1026),
+    (3, 33, 2048),
 ];
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the scan knows of a function before it hands out registers: liveness, last uses, which fixed registers a value must avoid.
 
-use super::Line;
+use super::{Line, Pin};
 use crate::backend::x86::machine::Term;
-use regalloc2::{Function, Inst, OperandConstraint, OperandKind, VReg};
+use regalloc2::VReg;
 
 /// No register.
 pub(super) const NONE: u8 = u8::MAX;
@@ -74,7 +74,7 @@ impl Facts {
         let live_in = liveness(line, n);
         let mut facts = Facts {
             live_in,
-            last: vec![false; line.operands.len()],
+            last: vec![false; line.named.len()],
             forbid: vec![0; n],
             fixed: vec![NONE; n],
             cost: vec![0; n],
@@ -104,24 +104,24 @@ impl Facts {
         }
         let (first, end) = (line.ranges[b].first().index(), line.ranges[b].last().index());
         for inst in (first..=end).rev() {
-            let (from, to) = line.operand_ranges[inst];
-            let operands = &line.operands[from as usize..to as usize];
-            let fixed = operands.iter().any(|o| matches!(o.constraint(), OperandConstraint::FixedReg(_)));
+            let (from, operands) = line.named(inst);
+            let fixed = operands.iter().any(|o| matches!(o.pin, Pin::Fixed(_)));
             let after = fixed.then(|| live.clone());
-            for (i, o) in operands.iter().enumerate() {
-                self.last[from as usize + i] = !live.has(o.vreg().vreg());
-                self.charge(o.vreg().vreg(), weight);
+            for (last, o) in self.last[from..].iter_mut().zip(operands) {
+                *last = !live.has(o.index());
+                let cost = &mut self.cost[o.index()];
+                *cost = cost.saturating_add(weight);
             }
-            operands.iter().filter(|o| o.kind() == OperandKind::Def).for_each(|o| live.remove(o.vreg().vreg()));
-            operands.iter().filter(|o| o.kind() == OperandKind::Use).for_each(|o| live.add(o.vreg().vreg()));
+            operands.iter().filter(|o| o.def).for_each(|o| live.remove(o.index()));
+            operands.iter().filter(|o| !o.def).for_each(|o| live.add(o.index()));
             let Some(after) = after else { continue };
             for o in operands {
-                let OperandConstraint::FixedReg(p) = o.constraint() else { continue };
-                let set = if o.kind() == OperandKind::Def { &after } else { &*live };
-                for v in set.iter().filter(|&v| v != o.vreg().vreg() && line.classes[v] == p.class()) {
-                    self.forbid[v] |= 1 << p.hw_enc();
+                let Pin::Fixed(p) = o.pin else { continue };
+                let set = if o.def { &after } else { &*live };
+                for v in set.iter().filter(|&v| v != o.index() && line.classes[v] == o.class) {
+                    self.forbid[v] |= 1 << p;
                 }
-                self.fixed[o.vreg().vreg()] = p.hw_enc() as u8;
+                self.fixed[o.index()] = p;
             }
         }
         for p in &block.params {
@@ -147,12 +147,9 @@ fn liveness(line: &Line, n: usize) -> Vec<Set> {
         let (uses, defs) = (&mut live_in[b], &mut defined[b]);
         block.params.iter().for_each(|p| defs.add(p.vreg()));
         for inst in line.ranges[b].iter() {
-            for o in line.inst_operands(inst).iter().filter(|o| o.kind() == OperandKind::Use) {
-                if !defs.has(o.vreg().vreg()) {
-                    uses.add(o.vreg().vreg());
-                }
-            }
-            line.inst_operands(inst).iter().filter(|o| o.kind() == OperandKind::Def).for_each(|o| defs.add(o.vreg().vreg()));
+            let (_, operands) = line.named(inst.index());
+            operands.iter().filter(|o| !o.def && !defs.has(o.index())).for_each(|o| uses.add(o.index()));
+            operands.iter().filter(|o| o.def).for_each(|o| defs.add(o.index()));
         }
         if let Term::Jump(_, args) = &block.term {
             args.iter().filter(|a| !defs.has(a.vreg())).for_each(|a| uses.add(a.vreg()));
@@ -163,20 +160,20 @@ fn liveness(line: &Line, n: usize) -> Vec<Set> {
         for b in (0..blocks).rev() {
             for s in 0..line.succs[b].len() {
                 let s = line.succs[b][s].index();
-                for w in 0..live_in[b].0.len() {
-                    let new = live_in[b].0[w] | live_in[s].0[w] & !defined[b].0[w];
-                    changed |= new != live_in[b].0[w];
-                    live_in[b].0[w] = new;
+                if s == b {
+                    continue;
                 }
+                let mut mine = std::mem::take(&mut live_in[b].0);
+                for ((mine, theirs), defined) in mine.iter_mut().zip(&live_in[s].0).zip(&defined[b].0) {
+                    let new = *mine | theirs & !defined;
+                    changed |= new != *mine;
+                    *mine = new;
+                }
+                live_in[b].0 = mine;
             }
         }
         if !changed {
             return live_in;
         }
     }
-}
-
-/// The instruction at a position.
-pub(super) fn inst(i: usize) -> Inst {
-    Inst::new(i)
 }

@@ -6,10 +6,10 @@
 //! cheapest value that no innermost loop names goes to the stack and the walk starts again; where there is none, the caller turns to
 //! regalloc2's backtracking allocator, which splits lives. The result has regalloc2's form, so its checker proves it.
 
-use super::Line;
-use super::facts::{Facts, NONE, inst};
+use super::facts::{Facts, NONE};
+use super::{Line, Named, Pin};
 use crate::backend::x86::machine::{MASK, Term, VEC};
-use regalloc2::{Allocation, Edit, MachineEnv, OperandConstraint, OperandKind, Output, PReg, ProgPoint, RegClass, SpillSlot, VReg};
+use regalloc2::{Allocation, Edit, Inst, MachineEnv, Output, PReg, ProgPoint, RegClass, SpillSlot, VReg};
 
 /// Values that may go to the stack before the scan gives up.
 const MOST_SPILLS: usize = 24;
@@ -101,7 +101,7 @@ impl<'a> Scan<'a> {
             owner: [[u32::MAX; 32]; 3],
             carried: vec![],
             at_end: Vec::with_capacity(line.ranges.len()),
-            allocs: vec![Allocation::none(); line.operands.len()],
+            allocs: vec![Allocation::none(); line.named.len()],
             edits: vec![],
         }
     }
@@ -217,104 +217,100 @@ impl<'a> Scan<'a> {
 
     fn inst(&mut self, i: usize) -> Result<(), OutOfRegisters> {
         let line = self.line;
-        let (first, end) = line.operand_ranges[i];
-        let (first, operands) = (first as usize, &line.operands[first as usize..end as usize]);
-        let before = ProgPoint::before(inst(i));
-        let after = ProgPoint::after(inst(i));
+        let (first, operands) = line.named(i);
+        let before = ProgPoint::before(Inst::new(i));
+        let after = ProgPoint::after(Inst::new(i));
+        let tied = operands.iter().fold(0u32, |set, o| match o.pin {
+            Pin::Same(k) => set | 1 << k,
+            _ => set,
+        });
         let mut early: Regs = [0; 3];
-        let tied = |k: usize| operands.iter().position(|o| o.constraint() == OperandConstraint::Reuse(k));
         // What is read, but for operands that become results.
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Use) {
-            let (v, class) = (o.vreg(), o.class());
-            let fixed = match o.constraint() {
-                OperandConstraint::FixedReg(p) => Some(p.hw_enc() as u8),
-                _ => None,
+        for (k, o) in operands.iter().enumerate().filter(|(k, o)| !o.def && tied >> k & 1 == 0) {
+            let class = o.class as usize;
+            let r = match (o.pin, self.slots[o.index()]) {
+                (Pin::Fixed(p), _) => p,
+                (_, None) => self.home[o.index()],
+                (_, Some(_)) => self.temporary(o.vreg(), early[class], operands)?,
             };
-            if tied(k).is_some() {
-                continue;
+            early[class] |= 1 << r;
+            self.allocs[first + k] = reg(o.class, r);
+            if r != self.home[o.index()] {
+                self.move_at(before, self.place(o.vreg()), reg(o.class, r));
             }
-            let from = self.place(v);
-            let r = match (fixed, from.as_reg()) {
-                (Some(p), _) => p,
-                (None, Some(p)) => p.hw_enc() as u8,
-                (None, None) => self.temporary(v, early[class as usize], operands)?,
-            };
-            early[class as usize] |= 1 << r;
-            self.allocs[first + k] = reg(class, r);
-            self.move_at(before, from, reg(class, r));
         }
         // Operands that become results.
-        for (k, o) in operands.iter().enumerate() {
-            let OperandConstraint::Reuse(source) = o.constraint() else { continue };
-            let (from, to, class) = (operands[source].vreg(), o.vreg(), o.class());
-            let place = self.place(from);
-            let own = place.as_reg().map(|p| p.hw_enc() as u8).filter(|r| {
+        for (k, o) in operands.iter().enumerate().filter(|_| tied != 0) {
+            let Pin::Same(source) = o.pin else { continue };
+            let (source, class) = (usize::from(source), o.class as usize);
+            let from = operands[source];
+            let own = (self.slots[from.index()].is_none()).then(|| self.home[from.index()]).filter(|r| {
                 self.facts.last[first + source]
-                    && self.facts.forbid[to.vreg()] >> r & 1 == 0
-                    && operands.iter().filter(|o| o.vreg() == from).all(|o| !matches!(o.constraint(), OperandConstraint::FixedReg(_)))
+                    && self.facts.forbid[o.index()] >> r & 1 == 0
+                    && !operands.iter().any(|o| o.v == from.v && matches!(o.pin, Pin::Fixed(_)))
             });
             let r = match own {
                 Some(r) => r,
-                None if self.slots[to.vreg()].is_some() => self.temporary(to, early[class as usize], operands)?,
-                None => self.pick(to, early[class as usize]).map_err(|v| self.not_of(v, operands))?,
+                None if self.slots[o.index()].is_some() => self.temporary(o.vreg(), early[class], operands)?,
+                None => self.pick(o.vreg(), early[class]).map_err(|v| self.not_of(v, operands))?,
             };
-            early[class as usize] |= 1 << r;
-            self.allocs[first + source] = reg(class, r);
-            self.allocs[first + k] = reg(class, r);
-            self.move_at(before, place, reg(class, r));
-            if self.slots[to.vreg()].is_none() {
-                self.home[to.vreg()] = r;
+            early[class] |= 1 << r;
+            self.allocs[first + source] = reg(o.class, r);
+            self.allocs[first + k] = reg(o.class, r);
+            self.move_at(before, self.place(from.vreg()), reg(o.class, r));
+            if self.slots[o.index()].is_none() {
+                self.home[o.index()] = r;
             }
         }
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Use) {
-            if self.facts.last[first + k] && self.slots[o.vreg().vreg()].is_none() {
-                self.busy[o.class() as usize] &= !(1 << self.home[o.vreg().vreg()]);
-            }
-        }
+        self.free_dead(first, operands, false);
         // What is written: tied results, results in fixed registers, then the others where there is room.
         let mut late: Regs = [0; 3];
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
-            match o.constraint() {
-                OperandConstraint::Reuse(_) => {
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.def) {
+            match o.pin {
+                Pin::Same(_) => {
                     let r = self.allocs[first + k].as_reg().map_or(NONE, |p| p.hw_enc() as u8);
-                    late[o.class() as usize] |= 1 << r;
+                    late[o.class as usize] |= 1 << r;
                     self.define(o.vreg(), r, after);
                 }
-                OperandConstraint::FixedReg(p) => late[o.class() as usize] |= 1 << p.hw_enc(),
-                _ => {}
+                Pin::Fixed(p) => late[o.class as usize] |= 1 << p,
+                Pin::Any => {}
             }
         }
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
-            let (v, class) = (o.vreg(), o.class());
-            let taken = late[class as usize];
-            let r = match o.constraint() {
-                OperandConstraint::Reuse(_) => continue,
-                OperandConstraint::FixedReg(p) => {
-                    let r = p.hw_enc() as u8;
-                    self.allocs[first + k] = reg(class, r);
-                    if self.slots[v.vreg()].is_some() || self.facts.forbid[v.vreg()] >> r & 1 == 0 {
+        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.def) {
+            let (v, class) = (o.vreg(), o.class as usize);
+            let taken = late[class];
+            let r = match o.pin {
+                Pin::Same(_) => continue,
+                Pin::Fixed(r) => {
+                    self.allocs[first + k] = reg(o.class, r);
+                    if self.slots[o.index()].is_some() || self.facts.forbid[o.index()] >> r & 1 == 0 {
                         self.define(v, r, after);
                         continue;
                     }
                     let own = self.pick(v, taken).map_err(|v| self.not_of(v, operands))?;
-                    self.move_at(after, reg(class, r), reg(class, own));
+                    self.move_at(after, reg(o.class, r), reg(o.class, own));
                     self.define(v, own, after);
-                    late[class as usize] |= 1 << own;
+                    late[class] |= 1 << own;
                     continue;
                 }
-                _ if self.slots[v.vreg()].is_some() => self.temporary(v, taken, operands)?,
-                _ => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
+                Pin::Any if self.slots[o.index()].is_some() => self.temporary(v, taken, operands)?,
+                Pin::Any => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
             };
-            late[class as usize] |= 1 << r;
-            self.allocs[first + k] = reg(class, r);
+            late[class] |= 1 << r;
+            self.allocs[first + k] = reg(o.class, r);
             self.define(v, r, after);
         }
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def) {
-            if self.facts.last[first + k] && self.slots[o.vreg().vreg()].is_none() {
-                self.busy[o.class() as usize] &= !(1 << self.home[o.vreg().vreg()]);
+        self.free_dead(first, operands, true);
+        Ok(())
+    }
+
+    /// Frees the registers of those values, read or written, that nobody needs any more.
+    fn free_dead(&mut self, first: usize, operands: &[Named], written: bool) {
+        for (k, o) in operands.iter().enumerate() {
+            if o.def == written && self.facts.last[first + k] && self.slots[o.index()].is_none() {
+                self.busy[o.class as usize] &= !(1 << self.home[o.index()]);
             }
         }
-        Ok(())
     }
 
     /// Where a value is.
@@ -326,7 +322,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A register for one instruction's sake.
-    fn temporary(&self, v: VReg, taken: u32, operands: &[regalloc2::Operand]) -> Result<u8, OutOfRegisters> {
+    fn temporary(&self, v: VReg, taken: u32, operands: &[Named]) -> Result<u8, OutOfRegisters> {
         let class = v.class() as usize;
         let free = self.all[class] & !self.busy[class] & !taken & !self.facts.forbid[v.vreg()];
         match [self.preferred[class], u32::MAX].into_iter().find(|s| free & s != 0) {
@@ -336,14 +332,14 @@ impl<'a> Scan<'a> {
     }
 
     /// The victim, unless the instruction itself names it: its register would be needed all the same.
-    fn not_of(&self, victim: OutOfRegisters, operands: &[regalloc2::Operand]) -> OutOfRegisters {
+    fn not_of(&self, victim: OutOfRegisters, operands: &[Named]) -> OutOfRegisters {
         let v = victim?;
-        if !operands.iter().any(|o| o.vreg().vreg() == v) {
+        if !operands.iter().any(|o| o.index() == v) {
             return Some(v);
         }
         let class = self.line.classes[v];
-        let named = operands.iter().filter(|o| o.class() == class && self.slots[o.vreg().vreg()].is_none());
-        let taken = named.fold(0, |set, o| match self.home[o.vreg().vreg()] {
+        let named = operands.iter().filter(|o| o.class == class && self.slots[o.index()].is_none());
+        let taken = named.fold(0, |set, o| match self.home[o.index()] {
             NONE => set,
             r => set | 1 << r,
         });
