@@ -110,7 +110,7 @@ impl Sample {
             let ty = self.ty(&token.replace('*', ""), tried)?;
             let value = match value {
                 Some(v) => format!(" = const [{}]", v.replace(',', ", ")),
-                None if token.starts_with('W') => " = const splat 0".to_string(),
+                None if token.starts_with(['W', 'Z']) => " = const splat 0".to_string(),
                 None => String::new(),
             };
             // Numbers of float types have a point.
@@ -155,7 +155,7 @@ impl Sample {
         let (name, shape) = token.split_at(token.find('[')?);
         let (name, range) = name.split_once('%').unwrap_or((name, ""));
         let short = match name {
-            "T" => tried,
+            "T" | "Z" => tried,
             "W" => self.weights?,
             other => other,
         };
