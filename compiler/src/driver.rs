@@ -2,12 +2,12 @@
 //!
 //! `import` → `optimize` ([`PASSES`]) → `lower` → `generate`. Each phase takes and gives plain data; a [`Watch`] sees the graphs after any pass.
 
-use crate::artifact::Level;
+use crate::artifact::{Level, LevelSignature};
 use crate::backend::{self, Image};
 use crate::error::{CompileError, Place};
 use crate::frontend::{Limits, ModelFile, import};
 use crate::ir::{GraphId, Model, TensorId, parse, verify};
-use crate::lower::{lower, program::Program};
+use crate::lower::{lower, lower_entries, program::Program};
 use crate::ops;
 use crate::passes::{self, Pass};
 use crate::target::Target;
@@ -31,6 +31,8 @@ pub const PASSES: &[(&str, Pass)] = &[
     // Chains first, so that a convolution takes a whole chain as its tail.
     ("fuse-pointwise", passes::fuse_pointwise::run),
     ("fuse-tail", passes::fuse_tail::run),
+    // When each convolution has its final result: before that, tails would stand between them.
+    ("split-rows", passes::split_rows::run),
     // Last: what the others left without readers.
     ("remove-dead-code", passes::remove_dead_code::run),
 ];
@@ -104,15 +106,47 @@ pub fn optimize_entries(model: &mut Model, entries: &[GraphId], target: &Target,
 /// # Errors
 /// As [`optimize`] and [`crate::lower::lower`].
 pub fn levels(model: &Model, entry: GraphId, targets: &[Target]) -> Result<Vec<Level>, CompileError> {
+    levels_entries(model, entry, &[], targets)
+}
+
+/// The same with further entry points, by key, as [`crate::lower::lower_entries`] takes them.
+///
+/// # Errors
+/// As [`levels`].
+pub fn levels_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)], targets: &[Target]) -> Result<Vec<Level>, CompileError> {
     let mut targets = targets.to_vec();
     targets.sort_by_key(|t| Target::CPU_NAMES.iter().position(|row| row.1 == t.cpu));
+    // A graph is compiled once, whatever the number of its signatures.
+    let mut further: Vec<(String, GraphId)> = vec![];
+    for (key, graph) in others {
+        if *graph != entry && !further.iter().any(|f| f.1 == *graph) {
+            further.push((key.clone(), *graph));
+        }
+    }
+    let entries: Vec<GraphId> = std::iter::once(entry).chain(further.iter().map(|f| f.1)).collect();
+    let signatures = signatures(model, &entries);
     let level = |target: Target| {
         let mut model = model.clone();
-        optimize(&mut model, entry, &target, &mut |_, _| {})?;
-        let program = lower(&model, entry, &target)?;
-        Ok(Level { target, program })
+        optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
+        let program = lower_entries(&model, entry, &further, &target)?;
+        Ok(Level { target, program, signatures: signatures.clone() })
     };
     targets.into_iter().map(level).collect()
+}
+
+/// The signatures of some graphs, by the names that they give to inputs and outputs.
+fn signatures(model: &Model, entries: &[GraphId]) -> Vec<LevelSignature> {
+    let of = |s: &crate::ir::Signature| {
+        let at = entries.iter().position(|e| *e == s.graph)?;
+        let graph = &model.graphs[s.graph.index()];
+        let names = |list: &[(String, TensorId)], ports: &[TensorId]| {
+            let name = |t: &TensorId| list.iter().find(|(_, own)| own == t).map(|(n, _)| n.clone()).unwrap_or_default();
+            ports.iter().map(name).collect()
+        };
+        let [inputs, outputs] = [names(&s.inputs, &graph.inputs), names(&s.outputs, &graph.outputs)];
+        Some(LevelSignature { key: s.key.clone(), other: at.checked_sub(1), inputs, outputs })
+    };
+    model.signatures.iter().filter_map(of).collect()
 }
 
 /// From an optimised model to a program and its code.

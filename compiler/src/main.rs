@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use tflc::cli::{bench, cache, compile, inspect, list, run, verify};
+use tflc::cli::{bench, cache, compile, inspect, list, run, stdout, verify};
 
 /// Compiles TensorFlow Lite models to machine code.
 #[derive(Parser)]
@@ -54,10 +54,9 @@ fn main() -> ExitCode {
         Command::Targets(a) => list::targets(&a),
         Command::Ops(a) => list::ops(&a),
     };
-    match result {
+    let printed = stdout::finish().map_err(|e| anyhow::Error::new(e).context("cannot write to standard output"));
+    match result.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that closed the pipe early is no error of ours.
-        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e:#}");
             ExitCode::FAILURE

@@ -107,6 +107,11 @@ impl Target {
         Platform { arch: self.arch(), os: self.os }
     }
 
+    /// Whether a load can turn halves into floats in one instruction.
+    pub fn widens_halves(&self) -> bool {
+        matches!(self.cpu, Cpu::X86(X86Level::V3 | X86Level::V4 | X86Level::V4Vnni))
+    }
+
     /// What templates may use on this target.
     pub fn caps(&self) -> Caps {
         match self.cpu {

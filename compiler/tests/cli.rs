@@ -106,3 +106,86 @@ fn a_dumped_graph_runs_like_its_model() {
     assert!(expected.contains("three"), "{expected}");
     assert_eq!(expected, got);
 }
+
+#[test]
+fn targets_and_levels_that_are_unknown_list_the_known_ones() {
+    let model = digits();
+    let dir = tempfile::tempdir().unwrap();
+    let compile = |args: &[&str], status: i32, words: &[&str]| {
+        refuses(status, words, &[&["compile", text(&model), "-o", text(dir.path())], args].concat());
+    };
+    compile(&["--target", "sparc64"], 1, &["sparc64", "aarch64-android", "riscv64-linux"]);
+    compile(&["--target", "aarch64-linux", "--cpu", "+neon9"], 1, &["+neon9", "aarch64+dotprod"]);
+    compile(&["--target", "x86_64-linux", "--cpu", "x86-64-v3,z80"], 1, &["z80", "x86-64-v4+vnni"]);
+    compile(&["--emit", "elf"], 2, &["elf", "staticlib"]);
+    compile(&["--custom", "Twice"], 1, &["Twice"]);
+    compile(&["--and-signature", "training"], 1, &["training", "serving_default"]);
+    compile(&["--print-after", "polish"], 1, &["polish", "split-rows"]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_model_that_gives_no_artifact_says_what_is_at_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, graph: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, graph).unwrap();
+        path
+    };
+    let out = dir.path().join("out");
+    let unknown = "graph @0 (%0) -> (%2) { %0: float32[2] \"x\" %1: float32[2] = NEG(%0) at 0:0 %2: float32[2] = CUSTOM(%1) {custom_code = \"Twist\"} at 0:1 }";
+    refuses(1, &["unknown.graph", "Twist", "operator 1"], &["compile", text(&write("unknown.graph", unknown)), "-o", text(&out)]);
+    let packed = "graph @0 (%0, %1) -> (%1) { %0: int4[2] \"nibbles\" %1: float32[2] }";
+    let packed = write("packed.graph", packed);
+    refuses(1, &["nibbles", "int4"], &["compile", text(&packed), "--emit", "rust", "-o", text(&out)]);
+    let levels = ["compile", text(&packed), "--target", "x86_64-linux", "--cpu", "x86-64,x86-64-v3", "--split-weights", "-o", text(&out)];
+    refuses(1, &["packed.graph", "split weights"], &levels);
+    refuses(
+        1,
+        &["aarch64-ios", "--emit staticlib"],
+        &["compile", text(&digits()), "--target", "aarch64-ios", "--emit", "cdylib", "-o", text(&out)],
+    );
+    assert!(!out.exists() || std::fs::read_dir(&out).unwrap().count() == 0);
+}
+
+/// Files that cannot be written, on systems where shells can bring that about.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (digits(), dir.path().join("out"));
+    // As on a full disk: no file may become larger than four blocks, and the signal for that is ignored.
+    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$@\"";
+    for emit in ["obj", "staticlib", "header,cdylib", "header,rust,obj"] {
+        let mut command = Command::new("sh");
+        command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_tflc"), "compile", text(&model), "--emit", emit, "-o", text(&out)]);
+        let done = command.output().unwrap();
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{emit}: {message}");
+        assert!(!message.contains("panicked") && message.contains("cannot write"), "{emit}: {message}");
+        let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{emit} left {left:?}");
+    }
+    // A folder that cannot be made, or is something else.
+    refuses(1, &["README.md", "file"], &["compile", text(&model), "-o", text(&repository().join("README.md"))]);
+    refuses(1, &["/dev/null/out"], &["compile", text(&model), "-o", "/dev/null/out"]);
+    // A folder in which nothing can be written; whoever may write everywhere is let in anyhow.
+    let closed = dir.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    if std::fs::write(closed.join("probe"), b"").is_err() {
+        refuses(1, &["closed"], &["compile", text(&model), "-o", text(&closed)]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error() {
+    for args in [&["targets"][..], &["ops", "--json"], &["compile", text(&digits()), "--emit", "graph"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_tflc")).args(args).stdout(full).output().unwrap();
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{args:?}: {message}");
+        assert!(message.contains("standard output") && !message.contains("panicked"), "{args:?}: {message}");
+    }
+}

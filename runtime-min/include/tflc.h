@@ -1,4 +1,4 @@
-/* tflc.h: how C and C++ programs run models that tflc has compiled. ABI version 1.
+/* tflc.h: how C and C++ programs run models that tflc has compiled. ABI version 2.
  *
  * A compiled model exports one function, NAME_model(). It gives the address of a read-only descriptor, or NULL where the processor
  * lacks what the code was compiled for. Everything that a run needs comes from the caller:
@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 /* Version of everything in this file. A descriptor of another version is refused. */
-#define TFLC_ABI_VERSION 1u
+#define TFLC_ABI_VERSION 2u
 /* First field of every descriptor: "tflc" in memory. */
 #define TFLC_MAGIC 0x636C6674u
 /* Alignment of arena, state and split weights in bytes. */
@@ -72,14 +72,20 @@ enum {
 
 /* An input or output. A real value is scale * (stored - zero_point); scale is 0 where a tensor is not quantised by one scale. */
 typedef struct tflc_tensor {
-    uint64_t bytes;     /* size of a value */
+    uint64_t bytes;     /* size of a value; where it is known only at run time, the most */
+    uint64_t length;    /* where it is known only at run time: see tflc_length() */
     uint32_t name;      /* distance from the descriptor: see tflc_name() */
     tflc_dtype dtype;
     uint32_t rank;
     uint32_t shape;     /* distance from the descriptor: see tflc_shape() */
     float scale;
     int32_t zero_point;
+    uint32_t axis;      /* the axis whose length is known only at run time, behind axes of one; else TFLC_NO_AXIS */
+    uint32_t reserved;  /* 0 */
 } tflc_tensor;
+
+/* tflc_tensor.axis where all sizes are known before a run. */
+#define TFLC_NO_AXIS 0xFFFFFFFFu
 
 /* Flags of a descriptor. */
 enum {
@@ -105,8 +111,16 @@ typedef struct tflc_model {
     uint32_t outputs;          /* distance to tflc_tensor[output_count]: see tflc_output() */
     uint32_t name;             /* distance to the model's name, a string */
     uint32_t cpu;              /* distance to the name of the CPU level, a string */
-    uint32_t reserved;         /* 0 */
+    uint32_t key;              /* distance to the key of the signature that this describes, a string; empty for the model itself */
+    uint32_t signature_count;
+    uint32_t signatures;       /* distance to tflc_signature_entry[signature_count]: see tflc_signature() */
 } tflc_model;
+
+/* A signature of a model. */
+typedef struct tflc_signature_entry {
+    uint32_t key;  /* distance from the descriptor to the key, a string */
+    int32_t model; /* distance from the descriptor to the signature's own */
+} tflc_signature_entry;
 
 /* A caller's thread pool. `run` calls task(context, i) once for each i below n, in any order and from any threads, and
  * returns when all calls have. Results do not depend on it. */
@@ -122,6 +136,35 @@ typedef tflc_status (*tflc_invoke_function)(void *arena, void *state, const void
 /* Processor features, where neither the processor nor the system can be asked: a program that links a model with several CPU levels
  * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod). */
 uint64_t tflc_cpu_features(void);
+
+/* What a function that computes a custom operator of the model is told about the call. */
+typedef struct tflc_custom {
+    uint32_t abi_version;
+    uint32_t input_count;
+    uint32_t output_count;
+    uint32_t tensors; /* distance to tflc_tensor[input_count + output_count]: see tflc_custom_tensor() */
+    uint32_t name;    /* distance to the operator's name, a string */
+    uint32_t options; /* distance to its options, as the model file has them */
+    uint32_t options_bytes;
+    uint32_t reserved; /* 0 */
+} tflc_custom;
+
+/* A function of the program's that computes a custom operator. `arguments` holds the addresses of the operands, then of the results, whose elements it
+ * has to write. It returns TFLC_OK, or the status that ends the run: TFLC_CUSTOM_OPERATOR as a rule. It runs on the thread that called tflc_invoke(). */
+typedef tflc_status (*tflc_custom_function)(const tflc_custom *call, void *const *arguments);
+
+/* Operand `index`, or result `index - call->input_count`. Its name is empty. */
+static inline const tflc_tensor *tflc_custom_tensor(const tflc_custom *call, uint32_t index) {
+    return (const tflc_tensor *)((const unsigned char *)call + call->tensors) + index;
+}
+
+/* Dimensions of an operand or result. */
+static inline const uint64_t *tflc_custom_shape(const tflc_custom *call, const tflc_tensor *tensor) {
+    return (const uint64_t *)((const unsigned char *)call + tensor->shape);
+}
+
+/* The operator's options, call->options_bytes of them. */
+static inline const void *tflc_custom_options(const tflc_custom *call) { return (const unsigned char *)call + call->options; }
 
 /* Memory of at least `bytes` bytes with the alignment that arenas and states need. */
 #if defined(__cplusplus)
@@ -160,6 +203,34 @@ static inline const char *tflc_name(const tflc_model *model, const tflc_tensor *
 /* Its dimensions, tensor->rank of them. */
 static inline const uint64_t *tflc_shape(const tflc_model *model, const tflc_tensor *tensor) {
     return (const uint64_t *)tflc_at(model, tensor->shape);
+}
+
+/* Signature `index`, below model->signature_count: a descriptor with the inputs and outputs of the signature by its names. Signatures share
+ * code, weights, the size of the arena, and the state. */
+static inline const tflc_model *tflc_signature_at(const tflc_model *model, uint32_t index) {
+    const tflc_signature_entry *entry = (const tflc_signature_entry *)tflc_at(model, model->signatures) + index;
+    return (const tflc_model *)((uintptr_t)model + (uintptr_t)(intptr_t)entry->model);
+}
+
+/* The signature with a key, or NULL. */
+static inline const tflc_model *tflc_signature(const tflc_model *model, const char *key) {
+    uint32_t i;
+    for (i = 0; i < model->signature_count; i++) {
+        const tflc_model *signature = tflc_signature_at(model, i);
+        const char *a = (const char *)tflc_at(signature, signature->key);
+        const char *b = key;
+        while (*a != 0 && *a == *b) {
+            a++;
+            b++;
+        }
+        if (*a == *b) return signature;
+    }
+    return NULL;
+}
+
+/* The length of an output along tensor->axis after a run that left `arena`; its elements are the first ones of the buffer. */
+static inline int64_t tflc_length(const tflc_tensor *tensor, const void *arena) {
+    return *(const int64_t *)((const unsigned char *)arena + tensor->length);
 }
 
 /* The code, to be called without the checks of tflc_invoke(). */

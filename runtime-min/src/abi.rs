@@ -62,13 +62,15 @@ pub type BoundInvoke = unsafe extern "C" fn(
 ) -> i32;
 
 /// Version of everything that the C header declares.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// First field of every descriptor: `tflc` in memory.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"tflc");
 /// Alignment of arena, state and split weights in bytes.
 pub const ALIGNMENT: usize = 64;
 /// Flag of a descriptor whose weights are in a file of their own.
 pub const SPLIT_WEIGHTS: u32 = 1;
+/// Axis of a tensor whose size is known before a run.
+pub const NO_AXIS: u32 = u32::MAX;
 
 /// Descriptor of a compiled model; distances are in bytes, from its own start.
 #[repr(C)]
@@ -106,16 +108,32 @@ pub struct Descriptor {
     pub name: u32,
     /// Distance to the name of the CPU level, which a zero ends.
     pub cpu: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Distance to the key of the signature that this describes, which a zero ends; empty for the model itself.
+    pub key: u32,
+    /// Number of signatures; 0 in the descriptor of one.
+    pub signature_count: u32,
+    /// Distance to as many [`Signature`]s.
+    pub signatures: u32,
 }
 
-/// An input or output of a [`Descriptor`].
+/// A signature of a model.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    /// Distance to the key, which a zero ends.
+    pub key: u32,
+    /// Distance to the signature's own [`Descriptor`], whose tensors have the names that the signature gives them.
+    pub model: i32,
+}
+
+/// An input or output of a [`Descriptor`], or an operand or result of a [`CustomCall`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor {
-    /// Size of a value in bytes.
+    /// Size of a value in bytes; where it is known only at run time, the most.
     pub bytes: u64,
+    /// Where it is known only at run time: place of the length along `axis` in the arena after a run, an `i64`.
+    pub length: u64,
     /// Distance to the name, which a zero ends.
     pub name: u32,
     /// Element type, by the numbers of the C header.
@@ -128,7 +146,40 @@ pub struct Tensor {
     pub scale: f32,
     /// Stored value of the real value 0.
     pub zero_point: i32,
+    /// The axis whose length is known only at run time, behind axes of one; else [`NO_AXIS`].
+    pub axis: u32,
+    /// 0.
+    pub reserved: u32,
 }
+
+/// What a function of the caller's that computes a custom operator is told about the call; distances are in bytes, from its own start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CustomCall {
+    /// [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// Number of operands.
+    pub input_count: u32,
+    /// Number of results.
+    pub output_count: u32,
+    /// Distance to the [`Tensor`]s of the operands, then of the results.
+    pub tensors: u32,
+    /// Distance to the operator's name, which a zero ends.
+    pub name: u32,
+    /// Distance to its options, as the model file has them.
+    pub options: u32,
+    /// Size of the options in bytes.
+    pub options_bytes: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// A function that computes a custom operator: `arguments` holds the addresses of the operands, then of the results. It returns 0, or the status that
+/// ends the run; 5 says that a custom operator failed.
+///
+/// # Safety
+/// `call` points to a [`CustomCall`], `arguments` to as many addresses as it says, of buffers of its tensors' sizes.
+pub type CustomFunction = unsafe extern "C" fn(call: *const CustomCall, arguments: *const *mut c_void) -> i32;
 
 /// What `invoke` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 //! A [`Model`] is the proof that a descriptor was checked; it holds nothing but its address. It trusts that the bytes come from tflc: the
 //! one unsafe step is [`Model::from_descriptor`].
 
-use crate::abi::{self, ABI_VERSION, BoundInvoke, Descriptor, MAGIC, Parallel, SPLIT_WEIGHTS, Status, Workers};
+use crate::abi::{self, ABI_VERSION, BoundInvoke, Descriptor, MAGIC, NO_AXIS, Parallel, SPLIT_WEIGHTS, Status, Workers};
 use crate::element::{DType, Quantized};
 use core::ffi::CStr;
 use core::fmt;
@@ -120,6 +120,28 @@ impl Model {
         Tensors { descriptor: self.descriptor, list: list.iter() }
     }
 
+    /// Key of the signature that this is; empty for the model itself.
+    pub fn key(&self) -> &'static str {
+        text(self.descriptor, self.descriptor.key)
+    }
+
+    /// The model by the names of a signature, and of its graph where that is another one: code, weights and memory are the same.
+    pub fn signature(&self, key: &str) -> Option<Model> {
+        self.signatures().find(|s| s.key() == key)
+    }
+
+    /// All signatures, as [`Model::signature`] gives them.
+    pub fn signatures(&self) -> impl ExactSizeIterator<Item = Model> + use<> {
+        let base = self.descriptor;
+        // SAFETY: a descriptor of tflc has so many signatures there, aligned.
+        let list = unsafe { core::slice::from_raw_parts(at::<abi::Signature>(base, base.signatures), base.signature_count as usize) };
+        list.iter().map(move |s| {
+            let descriptor = base.0.as_ptr().cast::<u8>().wrapping_offset(s.model as isize).cast();
+            // A distance from an address that is not null leads to another descriptor of the same object.
+            Model { descriptor: Base(NonNull::new(descriptor).unwrap_or(base.0)) }
+        })
+    }
+
     /// Computes the outputs from the inputs: dense little-endian bytes. Where weights are split, they are the last input.
     ///
     /// # Errors
@@ -200,9 +222,21 @@ impl Tensor {
         unsafe { core::slice::from_raw_parts(at(self.descriptor, self.tensor.shape), self.tensor.rank as usize) }
     }
 
-    /// Size of a value in bytes.
+    /// Size of a value in bytes; where it is known only at run time, the most.
     pub fn bytes(&self) -> usize {
         self.tensor.bytes as usize
+    }
+
+    /// The axis whose length is known only at run time.
+    pub fn open_axis(&self) -> Option<usize> {
+        (self.tensor.axis != NO_AXIS).then_some(self.tensor.axis as usize)
+    }
+
+    /// The length along [`Tensor::open_axis`] after a run that left `arena`: its elements are the first ones of the buffer. Without such an axis, nothing.
+    pub fn length(&self, arena: &[u8]) -> Option<usize> {
+        self.open_axis()?;
+        let at = arena.get(usize::try_from(self.tensor.length).ok()?..)?;
+        usize::try_from(i64::from_le_bytes(*at.first_chunk()?)).ok()
     }
 
     /// Quantisation, where there is one scale.

@@ -6,7 +6,7 @@ import sys
 FIELDS = [(n, ctypes.c_uint32) for n in ("magic", "abi_version", "descriptor_bytes")] + [("invoke", ctypes.c_int32)]
 FIELDS += [(n, ctypes.c_uint64) for n in ("arena_bytes", "state_bytes", "weights_bytes")]
 FIELDS += [(n, ctypes.c_uint32) for n in ("weights_crc32", "flags", "alignment", "input_count", "inputs", "output_count", "outputs",
-                                          "name", "cpu", "reserved")]
+                                          "name", "cpu", "key", "signature_count", "signatures")]
 
 
 class Model(ctypes.Structure):
@@ -14,8 +14,9 @@ class Model(ctypes.Structure):
 
 
 class Tensor(ctypes.Structure):
-    _fields_ = [("bytes", ctypes.c_uint64), ("name", ctypes.c_uint32), ("dtype", ctypes.c_uint32), ("rank", ctypes.c_uint32),
-                ("shape", ctypes.c_uint32), ("scale", ctypes.c_float), ("zero_point", ctypes.c_int32)]
+    _fields_ = [("bytes", ctypes.c_uint64), ("length", ctypes.c_uint64), ("name", ctypes.c_uint32), ("dtype", ctypes.c_uint32), ("rank", ctypes.c_uint32),
+                ("shape", ctypes.c_uint32), ("scale", ctypes.c_float), ("zero_point", ctypes.c_int32),
+                ("axis", ctypes.c_uint32), ("reserved", ctypes.c_uint32)]
 
 
 def main():
@@ -23,7 +24,7 @@ def main():
     library.digits_model.restype = ctypes.c_void_p
     base = library.digits_model()
     model = Model.from_address(base)
-    assert model.magic.to_bytes(4, "little") == b"tflc" and model.abi_version == 1, (model.magic, model.abi_version)
+    assert model.magic.to_bytes(4, "little") == b"tflc" and model.abi_version == 2, (model.magic, model.abi_version)
     assert ctypes.string_at(base + model.name) == b"digits"
     tensors = [Tensor.from_address(base + at) for at in (model.inputs, model.outputs)]
     assert [t.bytes for t in tensors] == [1024, 10]

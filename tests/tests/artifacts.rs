@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use object::read::{Object, ObjectSection, ObjectSymbol};
 use object::{SectionFlags, elf};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use tflc::artifact::{Library, Name, Weights, archive, object as object_file};
 use tflc::cli::random::random;
 use tflc::driver;
 use tflc::error::CompileError;
-use tflc::ir::GraphId;
+use tflc::ir::{GraphId, parse};
 use tflc::jit::{JitError, Options, host_target};
 use tflc::target::{Arch, Cpu, Os, Platform, Target, X86Level};
 use tflc_tests::model_runner::{Folder, Machine, Runner, run};
@@ -183,6 +184,57 @@ fn shared_libraries_leave_nothing_to_the_loader() {
     assert_eq!(file.dynamic_relocations().map_or(0, Iterator::count), 0);
     let exported: Vec<&[u8]> = file.exports().expect("exports").iter().map(|e| e.name()).collect();
     assert_eq!(exported, [b"digits_int8_model"]);
+}
+
+#[test]
+fn large_weights_link_in_seconds() {
+    // One matrix of 100 MB, of no particular values.
+    let text =
+        "graph @0 (%0) -> (%2) { %0: float32[1,5120] %1: float32[2,5120] = const splat 0.5 %2: float32[1,2] = FULLY_CONNECTED(%0, %1, _) }";
+    let mut model = parse(text).expect("parses");
+    for t in 1..=2 {
+        *model.graphs[0].tensors[t].ty.shape.iter_mut().find(|d| **d == 2).expect("a dimension to enlarge") = 5120;
+    }
+    let values: Vec<u8> = (0..5120u32 * 5120).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 9 | 0x3f00_0000).to_le_bytes()).collect();
+    model.graphs[0].tensors[1].data = Some(values.into());
+    let target = Target::new(levels()[0]);
+    let compiled = driver::levels(&model, GraphId(0), std::slice::from_ref(&target)).expect("compiles");
+    let library = Library::new(Name::new("large").expect("a name"), &compiled, Weights::Embedded).expect("compiles");
+    assert!(library.weights.len() >= 100 << 20);
+    let folder = Folder::new().expect("folder");
+    let path = |name: &str| folder.path().join(name);
+    let timed = |what: &str, seconds: f64, action: &dyn Fn()| {
+        let start = Instant::now();
+        action();
+        println!("{what}: {:.2} s", start.elapsed().as_secs_f64());
+        assert!(start.elapsed().as_secs_f64() < seconds, "{what} takes longer than {seconds} s");
+    };
+    timed("object", 20.0, &|| std::fs::write(path("large.o"), object_file(&library).expect("object")).expect("writes"));
+    timed("archive", 20.0, &|| std::fs::write(path("liblarge.a"), archive(&library).expect("archive")).expect("writes"));
+    timed("shared library", 20.0, &|| {
+        tflc::cli::link::link(&library, None, host_target().platform(), &path("liblarge.so")).expect("links")
+    });
+    let source = "const void *large_model(void); int main(void) { return large_model() == 0; }";
+    std::fs::write(path("main.c"), source).expect("writes");
+    timed("program", 20.0, &|| {
+        let mut cc = std::process::Command::new("cc");
+        run(cc.arg("-o").arg(path("main")).arg(path("main.c")).arg(path("liblarge.a"))).expect("links");
+    });
+    run(&mut std::process::Command::new(path("main"))).expect("runs");
+}
+
+/// What the classifier's code may add to a program, at every level that embeds it.
+const SMALL_BYTES: usize = 40 << 10;
+
+#[test]
+fn a_small_model_has_small_code() {
+    for name in ["x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni", "aarch64", "aarch64+dotprod"] {
+        let target = Target::new(Target::parse_cpu(name).expect("known"));
+        let library = library(&digits(), &[target], Weights::Embedded).expect("compiles");
+        let bytes = library.image.bytes.len();
+        println!("{name}: {bytes} bytes of code, {} of weights", library.weights.len());
+        assert!(bytes < SMALL_BYTES, "{name}: {bytes} bytes of code");
+    }
 }
 
 #[test]

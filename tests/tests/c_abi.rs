@@ -19,7 +19,7 @@ fn build(folder: &Path) -> PathBuf {
     let levels = driver::levels(&model, GraphId(0), &[host_target()]).expect("compiles");
     let library = Library::new(Name::new("digits").expect("a name"), &levels, Weights::Embedded).expect("compiles");
     std::fs::write(folder.join("digits.o"), object(&library).expect("object")).expect("writes");
-    let header = bindings::header(&interface(&library, &levels, &model, GraphId(0)));
+    let header = bindings::header(&interface(&library, &levels, &model));
     std::fs::write(folder.join("digits.h"), header).expect("writes");
     let shared = folder.join("libdigits.so");
     link::link(&library, None, host_target().platform(), &shared).expect("links");

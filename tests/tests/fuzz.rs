@@ -91,7 +91,7 @@ fn expression_text() {
     let expressions: Vec<Vec<u8>> = all
         .iter()
         .flat_map(|t| String::from_utf8_lossy(t).split("expr = ").skip(1).map(str::to_string).collect::<Vec<_>>())
-        .filter_map(|t| Some(t[..=t.find('}')?].as_bytes().to_vec()))
+        .filter_map(|t| Some(t.as_bytes()[..=t.find('}')?].to_vec()))
         .collect();
     fuzz(tflc_templates::expr::parse::fuzz_parse, &expressions);
 }

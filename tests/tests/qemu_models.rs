@@ -63,12 +63,7 @@ fn judge(model: &Model, outcome: &Outcome) -> Result<()> {
         .enumerate()
         .map(|(i, (data, p))| {
             // The arena says how much there is of an output whose size is known only at run time.
-            let mut shape = p.ty.shape.clone();
-            for open in model.program.open.iter().filter(|o| o.output == i) {
-                let at = open.extent.offset as usize;
-                let length = outcome.buffers[1][at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
-                shape[open.axis] = shape[open.axis].min(usize::try_from(length).unwrap_or(0));
-            }
+            let shape = model.program.output_shape(i, &outcome.buffers[1]);
             let bytes = p.ty.dtype.bytes(shape.iter().product()).unwrap_or(data.len());
             HostTensor::new(p.ty.dtype, &shape, data[..bytes].to_vec())
         })

@@ -2,11 +2,10 @@
 
 use crate::environment::Environment;
 use std::path::{Path, PathBuf};
-use tflc::artifact::{Library, Name, NameError, Weights, archive, bindings, interface};
+use tflc::artifact::{Library, Name, NameError, Weights, archive, bindings, interface, link_customs};
 use tflc::driver;
 use tflc::error::CompileError;
-use tflc::jit::JitError;
-use tflc::jit::model::{entry_graph, named_shapes};
+use tflc::jit::{JitError, entry_graph, named_shapes};
 use tflc::target::{Cpu, Os, Target};
 
 /// Why a model could not be compiled.
@@ -82,13 +81,24 @@ pub struct Builder {
     cpus: Vec<String>,
     shapes: Vec<(String, Vec<usize>)>,
     signature: Option<String>,
+    also: Vec<String>,
+    customs: Vec<(String, String)>,
     split_weights: bool,
 }
 
 impl Builder {
     /// A model by its path, relative to the package.
     pub fn new(path: impl Into<PathBuf>) -> Builder {
-        Builder { path: path.into(), name: None, cpus: vec![], shapes: vec![], signature: None, split_weights: false }
+        Builder {
+            path: path.into(),
+            name: None,
+            cpus: vec![],
+            shapes: vec![],
+            signature: None,
+            also: vec![],
+            customs: vec![],
+            split_weights: false,
+        }
     }
 
     /// Name of the module, instead of the file's.
@@ -118,6 +128,20 @@ impl Builder {
     #[must_use]
     pub fn signature(mut self, key: impl Into<String>) -> Builder {
         self.signature = Some(key.into());
+        self
+    }
+
+    /// Compiles this signature too: `Model` gets a method of its name, which shares weights and variables, and the module one with its types.
+    #[must_use]
+    pub fn and_signature(mut self, key: impl Into<String>) -> Builder {
+        self.also.push(key.into());
+        self
+    }
+
+    /// Says which C function of the program computes a custom operator of the model; see `tflc_runtime::abi::CustomFunction`.
+    #[must_use]
+    pub fn custom(mut self, name: impl Into<String>, function: impl Into<String>) -> Builder {
+        self.customs.push((name.into(), function.into()));
         self
     }
 
@@ -198,12 +222,17 @@ impl Builder {
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes).map_err(compiling)?;
         }
-        let levels = driver::levels(&model, entry, &targets).map_err(compiling)?;
+        link_customs(&mut model, &self.customs).map_err(compiling)?;
+        let mut others = vec![];
+        for key in &self.also {
+            others.push((key.clone(), entry_graph(&model, Some(key)).map_err(wrong)?));
+        }
+        let levels = driver::levels_entries(&model, entry, &others, &targets).map_err(compiling)?;
         let placement = if self.split_weights { Weights::Split } else { Weights::Embedded };
         let library = Library::new(name, &levels, placement).map_err(compiling)?;
-        let interface = interface(&library, &levels, &model, entry);
+        let interface = interface(&library, &levels, &model);
         let open = |i: usize| levels[0].program.inputs[i].signature.as_ref().is_some_and(|s| s.contains(&-1));
-        for (i, t) in interface.inputs.iter().enumerate().filter(|(i, _)| open(*i) && self.shapes.is_empty()) {
+        for (i, t) in interface.ports.inputs.iter().enumerate().filter(|(i, _)| open(*i) && self.shapes.is_empty()) {
             warnings.push(format!("input {i} ({:?}) has open dimensions; compiled for {:?}, see Builder::shape", t.name, t.shape));
         }
         let module = bindings::module(&interface).map_err(|e| BuildError::Bindings { path: path.to_path_buf(), reason: e.to_string() })?;

@@ -1,13 +1,14 @@
 //! A compiled model before it has a file format: code of all CPU levels, descriptors, weights.
 
-use super::descriptor::{About, DESCRIPTOR_ALIGN, INVOKE_AT, descriptor};
+use super::descriptor::{About, DESCRIPTOR_ALIGN, Entry, INVOKE_AT, descriptor};
 use super::name::Name;
 use crate::backend::cranelift::{Choice, Compiler, WeightsAt};
-use crate::backend::image::{Function, Image, Link, LinkKind};
-use crate::backend::{self, BackendError, Code, ENTRY, x86};
+use crate::backend::image::{External, Function, Image, Link, LinkKind};
+use crate::backend::{self, BackendError, Code, ENTRY, entry_name, x86};
 use crate::error::CompileError;
 use crate::lower::program::{ARENA_ALIGN, Program};
 use crate::target::{Arch, Platform, Target};
+use std::collections::BTreeSet;
 
 /// A program made for one CPU level.
 #[derive(Clone, Debug)]
@@ -16,6 +17,21 @@ pub struct Level {
     pub target: Target,
     /// The program.
     pub program: Program,
+    /// Its signatures.
+    pub signatures: Vec<LevelSignature>,
+}
+
+/// A signature of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LevelSignature {
+    /// Key.
+    pub key: String,
+    /// Position among the program's further entry points; `None` for the first one.
+    pub other: Option<usize>,
+    /// Names of the inputs, in the order of the graph; empty where the signature has none.
+    pub inputs: Vec<String>,
+    /// Names of the outputs.
+    pub outputs: Vec<String>,
 }
 
 /// Where the packed weights go.
@@ -42,6 +58,8 @@ pub struct Library {
     pub weights_at: Vec<usize>,
     /// Where the weights go.
     pub placement: Weights,
+    /// Symbols of custom operators' functions, which the program brings.
+    pub symbols: Vec<String>,
 }
 
 fn internal(e: BackendError) -> CompileError {
@@ -62,30 +80,30 @@ impl Library {
             weights: vec![],
             weights_at: vec![],
             placement,
+            symbols: levels.iter().flat_map(|l| l.program.symbols()).collect::<BTreeSet<_>>().into_iter().collect(),
         };
         let mut functions = vec![];
-        let mut choices = vec![];
+        let mut invokes = vec![];
         for (index, level) in levels.iter().enumerate() {
-            let invoke = library.add_code(&mut functions, index, level)?;
+            invokes.push(library.add_code(&mut functions, index, level)?);
+        }
+        // Descriptors lie together, near the function that chooses one.
+        let mut selection = vec![];
+        for (index, (level, invokes)) in levels.iter().zip(&invokes).enumerate() {
             let weights = packed(&level.program);
             let about = About {
                 name: library.name.as_str(),
                 cpu: &level.target.cpu.to_string(),
+                arena_bytes: level.program.arena_bytes,
+                state_bytes: level.program.state_bytes,
                 weights_bytes: level.program.weights_bytes,
                 weights_crc32: crc32fast::hash(&weights),
                 split_weights: placement == Weights::Split,
             };
-            let bytes = descriptor(&level.program, &about);
+            let name = library.symbol(index, levels, "descriptor");
+            selection.push(Choice { cpu: level.target.cpu, descriptor: functions.len() });
+            add_descriptors(&mut functions, &name, level, &about, invokes);
             library.add_weights(weights);
-            choices.push((level.target.cpu, invoke, bytes));
-        }
-        // Descriptors lie together, near the function that chooses one.
-        let mut selection = vec![];
-        for (index, (cpu, invoke, bytes)) in choices.into_iter().enumerate() {
-            let code = Code { bytes, align: DESCRIPTOR_ALIGN };
-            let link = Link { at: INVOKE_AT, to: invoke, kind: LinkKind::Offset32 };
-            selection.push(Choice { cpu, descriptor: functions.len() });
-            functions.push(Function::new(library.symbol(index, levels, "descriptor"), code, vec![link]));
         }
         selection.reverse();
         library.add_selection(&mut functions, &selection, &levels[0].target)?;
@@ -106,24 +124,44 @@ impl Library {
         }
     }
 
-    /// Adds a level's code; gives the position of its entry.
-    fn add_code(&self, functions: &mut Vec<Function>, index: usize, level: &Level) -> Result<usize, CompileError> {
+    /// Adds a level's code; gives the positions of its entry points.
+    fn add_code(&self, functions: &mut Vec<Function>, index: usize, level: &Level) -> Result<Vec<usize>, CompileError> {
         let base = functions.len();
         let compiled = backend::compile_functions(&level.program, &level.target).map_err(internal)?;
-        let entry = compiled.iter().position(|f| f.name == ENTRY).ok_or_else(|| CompileError::Internal("no entry point".into()))?;
+        let position = |name: &str| {
+            let at = compiled.iter().position(|f| f.name == name);
+            at.ok_or_else(|| CompileError::Internal(format!("no entry point {name}")))
+        };
+        let mut entries = vec![(position(ENTRY)?, level.program.inputs.len())];
+        for other in &level.program.others {
+            entries.push((position(&entry_name(&other.key))?, other.inputs.len()));
+        }
         let prefix = self.symbol(index, std::slice::from_ref(level), "");
-        for mut f in compiled {
+        let symbols = level.program.symbols();
+        for (at, mut f) in compiled.into_iter().enumerate() {
             f.links.iter_mut().for_each(|l| l.to += base);
-            f.name = format!("{prefix}{}", if f.name == ENTRY { "driver" } else { &f.name });
+            for r in &mut f.references {
+                if let External::Custom(i) = &mut r.to {
+                    *i = self.symbols.iter().position(|s| *s == symbols[*i]).unwrap_or(0);
+                }
+            }
+            // Keys of signatures are no identifiers.
+            let plain = f.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
+            f.name = format!("{prefix}{}", if at == entries[0].0 { "driver" } else { &plain });
             functions.push(f);
         }
-        let weights = match self.placement {
-            Weights::Embedded => WeightsAt::Object(index),
-            Weights::Split => WeightsAt::Input(level.program.inputs.len()),
-        };
-        let mut compiler = Compiler::new(&level.target).map_err(internal)?;
-        functions.push(compiler.bind_weights(format!("{prefix}{ENTRY}"), base + entry, weights).map_err(internal)?);
-        Ok(functions.len() - 1)
+        let mut bound = vec![];
+        for (n, (entry, inputs)) in entries.into_iter().enumerate() {
+            let weights = match self.placement {
+                Weights::Embedded => WeightsAt::Object(index),
+                Weights::Split => WeightsAt::Input(inputs),
+            };
+            let name = if n == 0 { format!("{prefix}{ENTRY}") } else { format!("{prefix}{ENTRY}{n}") };
+            let mut compiler = Compiler::new(&level.target).map_err(internal)?;
+            functions.push(compiler.bind_weights(name, base + entry, weights).map_err(internal)?);
+            bound.push(functions.len() - 1);
+        }
+        Ok(bound)
     }
 
     /// Adds a level's weights, which levels with the same ones share.
@@ -154,6 +192,29 @@ impl Library {
         let mut compiler = Compiler::new(target).map_err(internal)?;
         functions.push(compiler.select(self.model_symbol(), choices, features, target).map_err(internal)?);
         Ok(())
+    }
+}
+
+/// Adds the descriptor of a level and those of its signatures; `invokes` are the positions of the entry points.
+fn add_descriptors(functions: &mut Vec<Function>, name: &str, level: &Level, about: &About<'_>, invokes: &[usize]) {
+    let program = &level.program;
+    let keys: Vec<&str> = level.signatures.iter().map(|s| s.key.as_str()).collect();
+    let own = Entry { key: "", inputs: &program.inputs, outputs: &program.outputs, names: [&[], &[]], open: &program.open };
+    let (bytes, at) = descriptor(about, &own, &keys);
+    let first = functions.len();
+    let invoke = |n: usize| Link { at: INVOKE_AT, to: invokes[n], kind: LinkKind::Offset32 };
+    let mut links = vec![invoke(0)];
+    links.extend(at.into_iter().enumerate().map(|(i, at)| Link { at, to: first + 1 + i, kind: LinkKind::Offset32 }));
+    functions.push(Function::new(name.to_string(), Code { bytes, align: DESCRIPTOR_ALIGN }, links));
+    for (i, s) in level.signatures.iter().enumerate() {
+        let names: [&[String]; 2] = [&s.inputs, &s.outputs];
+        let entry = match s.other.map(|o| &program.others[o]) {
+            None => Entry { key: &s.key, names, ..own },
+            Some(o) => Entry { key: &s.key, inputs: &o.inputs, outputs: &o.outputs, names, open: &o.open },
+        };
+        let (bytes, _) = descriptor(about, &entry, &[]);
+        let code = Code { bytes, align: DESCRIPTOR_ALIGN };
+        functions.push(Function::new(format!("{name}{i}"), code, vec![invoke(s.other.map_or(0, |o| o + 1))]));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::library::{Library, Weights};
 use crate::target::Target;
 use serde_json::{Value, json};
-use tflc_templates::bindings::{Interface, Tensor};
+use tflc_templates::bindings::{Interface, Signature, Tensor};
 
 /// Version of the manifest's form.
 const MANIFEST_VERSION: u32 = 1;
@@ -41,9 +41,10 @@ pub fn manifest(m: &Manifest<'_>) -> String {
             "cpus": m.targets.iter().map(|t| t.cpu.to_string()).collect::<Vec<_>>(),
         },
         "symbol": m.library.model_symbol(),
-        "inputs": m.interface.inputs.iter().map(tensor).collect::<Vec<_>>(),
-        "outputs": m.interface.outputs.iter().map(tensor).collect::<Vec<_>>(),
-        "signatures": m.interface.signatures.iter().map(|s| json!({ "key": s.key, "inputs": s.inputs, "outputs": s.outputs })).collect::<Vec<_>>(),
+        "inputs": m.interface.ports.inputs.iter().map(tensor).collect::<Vec<_>>(),
+        "outputs": m.interface.ports.outputs.iter().map(tensor).collect::<Vec<_>>(),
+        "signatures": m.interface.signatures.iter().map(|s| signature(s)).collect::<Vec<_>>(),
+        "needs": m.library.symbols,
         "arena_bytes": m.interface.arena_bytes,
         "state_bytes": m.interface.state_bytes,
         "code_bytes": m.library.image.bytes.len(),
@@ -57,11 +58,21 @@ pub fn manifest(m: &Manifest<'_>) -> String {
     format!("{value:#}\n")
 }
 
+/// A signature: its names with positions, and its own inputs and outputs where they are not the model's.
+fn signature(s: &Signature) -> Value {
+    let mut value = json!({ "key": s.key, "inputs": s.inputs, "outputs": s.outputs });
+    if let Some(own) = &s.own {
+        let list = |list: &[Tensor]| list.iter().map(tensor).collect::<Vec<_>>();
+        value["own"] = json!({ "inputs": list(&own.inputs), "outputs": list(&own.outputs) });
+    }
+    value
+}
+
 fn hex(crc: u32) -> String {
     format!("{crc:08x}")
 }
 
 fn tensor(t: &Tensor) -> Value {
     let quantization = t.quantized.map(|(scale, zero_point)| json!({ "scale": scale, "zero_point": zero_point }));
-    json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": t.bytes, "quantization": quantization })
+    json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": t.bytes, "open_axis": t.open_axis, "quantization": quantization })
 }

@@ -5,6 +5,7 @@
 //! bytes. Nothing here touches the file system or starts a linker.
 
 mod archive;
+mod customs;
 mod descriptor;
 mod interface;
 mod library;
@@ -14,8 +15,9 @@ mod name;
 mod object;
 
 pub use archive::archive;
+pub use customs::link_customs;
 pub use interface::interface;
-pub use library::{Level, Library, Weights};
+pub use library::{Level, LevelSignature, Library, Weights};
 #[cfg(feature = "cli")]
 pub use manifest::{Manifest, manifest};
 pub use name::{Name, NameError};

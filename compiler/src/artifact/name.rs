@@ -94,7 +94,7 @@ impl Name {
     pub fn new(text: &str) -> Result<Name, NameError> {
         let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        let ok = plain && begins && text.trim_matches('_') != "" && !RESERVED.contains(&text);
+        let ok = plain && begins && !text.trim_matches('_').is_empty() && !RESERVED.contains(&text);
         if ok { Ok(Name(text.to_string())) } else { Err(NameError(text.to_string())) }
     }
 

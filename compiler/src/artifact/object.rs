@@ -36,7 +36,7 @@ struct Writer<'a> {
     /// Each level's weights, where they are in the object.
     weights: Vec<SymbolId>,
     /// Undefined symbols by name.
-    undefined: HashMap<&'static str, SymbolId>,
+    undefined: HashMap<String, SymbolId>,
 }
 
 impl<'a> Writer<'a> {
@@ -101,7 +101,7 @@ impl<'a> Writer<'a> {
                 name: s.name.clone().into_bytes(),
                 value: s.offset as u64,
                 size: s.size as u64,
-                kind: if s.name.ends_with("_descriptor") { SymbolKind::Data } else { SymbolKind::Text },
+                kind: if s.name.contains("_descriptor") { SymbolKind::Data } else { SymbolKind::Text },
                 scope: if global { SymbolScope::Dynamic } else { SymbolScope::Compilation },
                 weak: false,
                 section: SymbolSection::Section(self.text),
@@ -133,9 +133,9 @@ impl<'a> Writer<'a> {
         self.weights = symbols.into_iter().map(|s| self.out.add_symbol(s)).collect();
     }
 
-    fn undefined(&mut self, name: &'static str) -> SymbolId {
+    fn undefined(&mut self, name: &str) -> SymbolId {
         let out = &mut self.out;
-        *self.undefined.entry(name).or_insert_with(|| {
+        *self.undefined.entry(name.to_string()).or_insert_with(|| {
             out.add_symbol(Symbol {
                 name: name.as_bytes().to_vec(),
                 value: 0,
@@ -160,6 +160,7 @@ impl<'a> Writer<'a> {
                 },
                 External::CpuFeatures => self.undefined("tflc_cpu_features"),
                 External::Getauxval => self.undefined("getauxval"),
+                External::Custom(i) => self.undefined(&library.symbols[i]),
             };
             self.reference(r, symbol)?;
         }

@@ -44,6 +44,8 @@ pub enum External {
     CpuFeatures,
     /// `getauxval` of the C library.
     Getauxval,
+    /// A function that computes a custom operator, by its position among the symbols of the program or library.
+    Custom(usize),
 }
 
 /// Form of a reference to something outside the image; an object file has a relocation for each.

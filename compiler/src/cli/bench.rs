@@ -69,12 +69,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let source = args.source.clone().context("say which model, or --kernels")?;
     let report = measure(&ModelArgs::new(source, args.code.clone()), args.threads, args.seconds)?;
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        println!("{} on {}, {} thread(s), {} runs", report.model, report.cpu, report.threads, report.runs);
-        println!("  median {:.3} ms   min {:.3} ms   p99 {:.3} ms", report.median_ms, report.min_ms, report.p99_ms);
-        println!("  compiled in {:.1} ms, first result after {:.1} ms", report.compile_ms, report.first_result_ms);
-        println!(
+        say!("{} on {}, {} thread(s), {} runs", report.model, report.cpu, report.threads, report.runs);
+        say!("  median {:.3} ms   min {:.3} ms   p99 {:.3} ms", report.median_ms, report.min_ms, report.p99_ms);
+        say!("  compiled in {:.1} ms, first result after {:.1} ms", report.compile_ms, report.first_result_ms);
+        say!(
             "  arena {} KiB (lower bound {} KiB), weights {} KiB, code {} KiB, peak RSS {} MiB",
             report.arena_bytes >> 10,
             report.arena_lower_bound_bytes >> 10,

@@ -26,11 +26,8 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
     }
     let mut report = vec![];
     if !as_json {
-        println!("{} (share of the multiply-add or dot-product peak of one core, medians of interleaved runs)", target.cpu);
-        println!(
-            "{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}",
-            "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us"
-        );
+        say!("{} (share of the multiply-add or dot-product peak of one core, medians of interleaved runs)", target.cpu);
+        say!("{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us");
     }
     for row in rows {
         let m = measure(row, &target, seconds)?;
@@ -41,7 +38,7 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
                 "code_bytes": m.code_bytes, "compile_us": m.compile_seconds * 1e6, "needed_share": row.need,
             }));
         } else {
-            println!(
+            say!(
                 "{:34} {:>24} {:>10.1} {:>9.1} {:>7.1} {:>8.2} {:>7} {:>9.0}{}",
                 row.name(),
                 m.kernel,
@@ -56,7 +53,7 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
         }
     }
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let cache = user_cache().context("there is no cache: TFLC_CACHE_DIR is empty, or no home folder is known")?;
     let context = || format!("the cache in {}", cache.folder().display());
     match args.command {
-        Action::Clear => println!("removed {} entries from {}", cache.clear().with_context(context)?, cache.folder().display()),
+        Action::Clear => say!("removed {} entries from {}", cache.clear().with_context(context)?, cache.folder().display()),
         Action::Ls { json } => {
             let mut files = cache.files().with_context(context)?;
             files.sort_by_key(|f| std::cmp::Reverse(f.used));
@@ -56,17 +56,12 @@ pub fn run(args: &CacheArgs) -> Result<()> {
             if json {
                 let rows: Vec<_> =
                     files.iter().map(|f| serde_json::json!({ "file": f.path, "bytes": f.bytes, "used_seconds_ago": seconds(f) })).collect();
-                println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "folder": cache.folder(), "entries": rows }))?);
+                say!("{}", serde_json::to_string_pretty(&serde_json::json!({ "folder": cache.folder(), "entries": rows }))?);
                 return Ok(());
             }
-            println!("{}", cache.folder().display());
+            say!("{}", cache.folder().display());
             for f in &files {
-                println!(
-                    "{:>12} bytes, used {:>7} s ago  {}",
-                    f.bytes,
-                    seconds(f),
-                    f.path.file_stem().unwrap_or_default().to_string_lossy()
-                );
+                say!("{:>12} bytes, used {:>7} s ago  {}", f.bytes, seconds(f), f.path.file_stem().unwrap_or_default().to_string_lossy());
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::cli::target::TargetArgs;
 use crate::cli::{compile_wasm, link, text};
 use crate::driver;
 use crate::ir::{GraphId, Model, print};
-use crate::jit::host_target;
+use crate::jit::{entry_graph, host_target};
 use crate::target::{Arch, Os, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -71,6 +71,12 @@ pub struct CompileArgs {
     /// Name of the model: prefix of its symbols and files. Without it, the file's name.
     #[arg(long)]
     name: Option<String>,
+    /// Compiles this signature too, with the same weights and state; may be repeated.
+    #[arg(long = "and-signature", value_name = "KEY")]
+    and_signatures: Vec<String>,
+    /// C function that computes a custom operator of the model, which the program has to bring; may be repeated.
+    #[arg(long = "custom", value_name = "NAME=FUNCTION", value_parser = parse_custom)]
+    customs: Vec<(String, String)>,
     /// Leaves the weights in a file NAME.weights, to be mapped by the program.
     #[arg(long)]
     split_weights: bool,
@@ -113,13 +119,15 @@ pub fn run(args: &CompileArgs) -> Result<()> {
         bail!("say where the files go with -o OUT, or what to print with --emit graph");
     }
     ensure!(texts.is_empty() || targets.len() == 1, "texts are of one CPU level; choose one with --cpu");
-    let (model, entry) = args.source.load()?;
+    ensure!(!wasm || args.and_signatures.is_empty() && args.customs.is_empty(), "--and-signature and --custom are not for wasm32");
+    let (mut model, entry) = args.source.load()?;
+    artifact::link_customs(&mut model, &args.customs)?;
     let mut written = vec![];
     if !texts.is_empty() || !args.print_after.is_empty() {
         written = explain(args, &texts, &model, entry, &targets[0])?;
     }
     let Some(folder) = &args.output else {
-        written.iter().for_each(|(_, text)| print!("{text}"));
+        written.iter().for_each(|(_, text)| say_text!("{text}"));
         return Ok(());
     };
     let name = match &args.name {
@@ -133,13 +141,13 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     if wasm && !only_texts {
         let manifest = compile_wasm::add(&args.wasm, args.split_weights, &name, (&model, entry), &targets, &args.source.model, &mut out)?;
         if args.json {
-            print!("{manifest}");
+            say_text!("{manifest}");
         }
     } else if !only_texts {
         let manifest = artifacts(args, &emit, name, &model, entry, &targets, &mut out)?;
         out.add("manifest", "manifest.json".into(), manifest.as_bytes())?;
         if args.json {
-            print!("{manifest}");
+            say_text!("{manifest}");
         }
     }
     for path in out.finish()? {
@@ -148,16 +156,22 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     Ok(())
 }
 
+/// `NAME=FUNCTION`; a name alone stands for both.
+fn parse_custom(text: &str) -> Result<(String, String), String> {
+    let (name, function) = text.rsplit_once('=').unwrap_or((text, text));
+    if name.is_empty() { Err("expected NAME=FUNCTION, such as MyOperator=my_operator".into()) } else { Ok((name.into(), function.into())) }
+}
+
 /// The texts asked for, with the suffixes of their files; prints graphs after passes.
 fn explain(args: &CompileArgs, texts: &[Emit], model: &Model, entry: GraphId, target: &Target) -> Result<Vec<(&'static str, String)>> {
     let wanted = |name: &str| args.print_after.iter().any(|p| p == name || p == "all");
     if wanted("import") {
-        println!("; after import\n{}", print::print(model));
+        say!("; after import\n{}", print::print(model));
     }
     let mut model = model.clone();
     driver::optimize(&mut model, entry, target, &mut |name, model| {
         if wanted(name) {
-            println!("; after {name}\n{}", print::print(model));
+            say!("; after {name}\n{}", print::print(model));
         }
     })?;
     if texts == [Emit::Graph] {
@@ -190,13 +204,17 @@ fn artifacts(
     out: &mut Output,
 ) -> Result<String> {
     let wrong = || format!("cannot compile {}", args.source.model.display());
-    let mut levels: Vec<Level> = driver::levels(model, entry, targets).with_context(wrong)?;
+    let mut others = vec![];
+    for key in &args.and_signatures {
+        others.push((key.clone(), entry_graph(model, Some(key))?));
+    }
+    let mut levels: Vec<Level> = driver::levels_entries(model, entry, &others, targets).with_context(wrong)?;
     if let Some(iterations) = args.source.loop_limit {
         levels.iter_mut().for_each(|l| l.program.limit_loops(iterations));
     }
     let placement = if args.split_weights { Weights::Split } else { Weights::Embedded };
     let library = Library::new(name, &levels, placement).with_context(wrong)?;
-    let interface = artifact::interface(&library, &levels, model, entry);
+    let interface = artifact::interface(&library, &levels, model);
     let (name, windows) = (library.name.clone(), library.platform.os == Os::Windows);
     for e in emit {
         match e {

@@ -38,12 +38,12 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     };
     let value = describe(&loaded.model, args.ops);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "model": value, "plan": memory }))?);
+        say!("{}", serde_json::to_string_pretty(&json!({ "model": value, "plan": memory }))?);
         return Ok(());
     }
     print_text(&loaded.model, args.ops);
     match plan {
-        Ok(p) => println!(
+        Ok(p) => say!(
             "compiled for {}: {} kernels in {} calls; weights {} KiB, arena {} KiB (lower bound {} KiB), state {} bytes",
             loaded.target.cpu,
             p.kernels.len(),
@@ -53,7 +53,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             p.arena_lower_bound >> 10,
             p.state_bytes
         ),
-        Err(e) => println!("does not compile for {}: {e}", loaded.target.cpu),
+        Err(e) => say!("does not compile for {}: {e}", loaded.target.cpu),
     }
     Ok(())
 }
@@ -85,31 +85,31 @@ fn tensor_text(graph: &Graph, t: TensorId) -> String {
 
 fn print_text(model: &Model, ops: bool) {
     if !model.description.is_empty() {
-        println!("{}", model.description);
+        say!("{}", model.description);
     }
     for (i, graph) in model.graphs.iter().enumerate() {
-        println!("graph {i} {}", graph.name);
-        graph.inputs.iter().for_each(|t| println!("  input  {}", tensor_text(graph, *t)));
-        graph.outputs.iter().for_each(|t| println!("  output {}", tensor_text(graph, *t)));
+        say!("graph {i} {}", graph.name);
+        graph.inputs.iter().for_each(|t| say!("  input  {}", tensor_text(graph, *t)));
+        graph.outputs.iter().for_each(|t| say!("  output {}", tensor_text(graph, *t)));
         let constants: usize = graph.tensors.iter().filter_map(|t| t.data.as_ref()).map(|d| d.len()).sum();
         let list: Vec<String> = counts(graph).iter().map(|(n, c)| format!("{c} {n}")).collect();
-        println!("  {} operators: {}", graph.nodes.len(), list.join(", "));
-        println!("  {} KiB of constants", constants >> 10);
+        say!("  {} operators: {}", graph.nodes.len(), list.join(", "));
+        say!("  {} KiB of constants", constants >> 10);
         if ops {
             for (k, node) in graph.nodes.iter().enumerate() {
                 let attrs: Vec<String> = node.attrs.iter().map(|(n, v)| format!("{n} = {v:?}")).collect();
-                println!("  {k:4} {} {}", node.op, attrs.join(", "));
-                node.inputs.iter().flatten().for_each(|t| println!("         <- {}", tensor_text(graph, *t)));
-                node.outputs.iter().for_each(|t| println!("         -> {}", tensor_text(graph, *t)));
+                say!("  {k:4} {} {}", node.op, attrs.join(", "));
+                node.inputs.iter().flatten().for_each(|t| say!("         <- {}", tensor_text(graph, *t)));
+                node.outputs.iter().for_each(|t| say!("         -> {}", tensor_text(graph, *t)));
             }
         }
     }
     for s in &model.signatures {
         let names = |list: &[(String, TensorId)]| list.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>().join(", ");
-        println!("signature {:?}: graph {}, inputs {}, outputs {}", s.key, s.graph.0, names(&s.inputs), names(&s.outputs));
+        say!("signature {:?}: graph {}, inputs {}, outputs {}", s.key, s.graph.0, names(&s.inputs), names(&s.outputs));
     }
     for (name, bytes) in &model.metadata {
-        println!("metadata {name}: {} bytes", bytes.len());
+        say!("metadata {name}: {} bytes", bytes.len());
     }
 }
 

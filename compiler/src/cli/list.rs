@@ -31,13 +31,13 @@ pub fn targets(args: &ListArgs) -> Result<()> {
                 serde_json::json!({ "target": p.name(), "triple": p.triple(), "object_format": p.os.format().to_string(), "cpus": cpus })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
     for p in Platform::all() {
-        println!("{:16} {}, {}{}", p.name(), p.triple(), p.os.format(), if p == host.platform() { "  (this machine)" } else { "" });
+        say!("{:16} {}, {}{}", p.name(), p.triple(), p.os.format(), if p == host.platform() { "  (this machine)" } else { "" });
         for (name, cpu, doc) in levels(p) {
-            println!("    {name:16} {doc}{}", if Target::on(*cpu, p.os) == host { "  (this machine)" } else { "" });
+            say!("    {name:16} {doc}{}", if Target::on(*cpu, p.os) == host { "  (this machine)" } else { "" });
         }
     }
     Ok(())
@@ -72,9 +72,9 @@ pub fn ops(args: &ListArgs) -> Result<()> {
                 }
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    println!("{}", docs::ops_markdown());
+    say!("{}", docs::ops_markdown());
     Ok(())
 }

@@ -3,6 +3,9 @@
 //! Everything here may read files and print; nothing here decides what a model means. Errors are [`anyhow`] chains whose
 //! first line says what was being read or written, and whose last says what is wrong with it.
 
+#[macro_use]
+pub mod stdout;
+
 pub mod args;
 pub mod bars;
 pub mod bench;

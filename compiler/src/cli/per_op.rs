@@ -100,7 +100,7 @@ fn keep(model: &mut Model, original: &Model, entry: usize) -> Vec<TensorId> {
     let graph = &mut model.graphs[entry];
     let whole_bytes = |t: &TensorId| {
         let ty = graph.ty(*t);
-        ty.bytes() > 0 && ty.dtype.bits() % 8 == 0 && ty.dtype != DType::Resource
+        ty.bytes() > 0 && ty.dtype.bits().is_multiple_of(8) && ty.dtype != DType::Resource
     };
     let tensors: Vec<TensorId> =
         graph.nodes.iter().flat_map(|n| n.outputs.iter().copied()).filter(|t| known.contains(t)).filter(whole_bytes).collect();

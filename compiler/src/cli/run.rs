@@ -66,7 +66,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         bars::write(&mut std::io::stdout().lock(), &scores, &classes, args.top, bars::Style::of_stdout())?;
     } else if args.output.is_none() {
         for ((name, port), value) in names.iter().zip(&ports).zip(&outputs) {
-            println!("{name}: {} {:?}{}", value.dtype, value.shape, summary(value, quantization(port)));
+            say!("{name}: {} {:?}{}", value.dtype, value.shape, summary(value, quantization(port)));
         }
     }
     Ok(())

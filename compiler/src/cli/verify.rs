@@ -148,11 +148,11 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         if args.json {
             report.push(serde_json::json!({ "name": name, "ok": ok, "distance": d }));
         } else {
-            println!("{}", line(name, ok, &d, want.dtype));
+            say!("{}", line(name, ok, &d, want.dtype));
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     }
     if !failed.is_empty() {
         bail!("{} past the tolerance", failed.join(", "));
@@ -179,13 +179,13 @@ fn line(name: &str, ok: bool, d: &Distance, dtype: DType) -> String {
 fn run_per_op(args: &VerifyArgs, kept: Kept, loaded: Loaded, values: &[HostTensor]) -> Result<()> {
     let compared = per_op::compare(loaded, &args.model, args.threads, kept, values, &|d, dtype| args.within(d, dtype))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&compared)?);
+        say!("{}", serde_json::to_string_pretty(&compared)?);
     } else {
         for c in &compared {
-            println!("{}", line(&format!("{} {} {:?}", c.operator, c.kind, c.tensor), c.ok, &c.distance, c.dtype));
+            say!("{}", line(&format!("{} {} {:?}", c.operator, c.kind, c.tensor), c.ok, &c.distance, c.dtype));
         }
         let how = if kept == Kept::Fused { "after fusion" } else { "unfused" };
-        println!("{} tensors compared, {how}", compared.len());
+        say!("{} tensors compared, {how}", compared.len());
     }
     match compared.iter().find(|c| !c.ok) {
         Some(c) => bail!("operator {} ({}) departs first, at tensor {:?}", c.operator, c.kind, c.tensor),

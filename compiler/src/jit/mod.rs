@@ -2,15 +2,22 @@
 
 pub mod buffer;
 pub mod cache;
+mod code;
 pub mod custom;
+pub mod error;
 pub mod measure;
 pub mod memory;
 pub mod model;
+mod names;
+pub mod options;
 mod source;
 
 pub use cache::{Cache, CacheFile};
 pub use custom::{CustomInput, CustomOperator, CustomOutput};
-pub use model::{JitError, Model, Options};
+pub use error::JitError;
+pub use model::Model;
+pub use names::{entry_graph, named_shapes};
+pub use options::Options;
 
 use crate::target::{Cpu, Os, Target, X86Level};
 

@@ -48,7 +48,7 @@ pub(super) enum SymbolicStep {
     /// Call of a kernel; `step` is its position in time.
     Call { kernel: usize, args: Vec<Operand>, units: u64, grain: u64, node: NodeRef },
     /// Call of a function of the caller's.
-    External { name: String, function: Operand, args: Vec<Operand>, node: NodeRef },
+    External { name: String, symbol: Option<String>, function: Operand, args: Vec<Operand>, node: NodeRef },
     /// Conditional.
     If { condition: Operand, then: Vec<SymbolicStep>, otherwise: Vec<SymbolicStep> },
     /// The body so many times.
@@ -286,12 +286,15 @@ impl<'a> Cx<'a, '_> {
         result
     }
 
-    /// Appends a call of the caller's function for the custom operator `name`, whose address is filled in when the program is loaded.
-    pub(super) fn external(&mut self, name: &str, args: Vec<Operand>) {
+    /// Appends a call of the caller's function for the custom operator `name`: one that a linker finds by its symbol gets `description`, the address of another
+    /// is filled in when the program is loaded.
+    pub(super) fn external(&mut self, name: &str, symbol: Option<&str>, description: Vec<u8>, args: Vec<Operand>) {
         let node = self.node_ref();
+        let content = if symbol.is_some() { description } else { vec![0; 16] };
         let key = format!("function of {name} at {:?}", node.location);
-        let function = self.weights(key, 16, Content::Bytes(Bytes::from(vec![0; 16])));
-        self.steps.push(SymbolicStep::External { name: name.to_string(), function, args, node });
+        let function = self.weights(key, content.len(), Content::Bytes(Bytes::from(content)));
+        let symbol = symbol.map(str::to_string);
+        self.steps.push(SymbolicStep::External { name: name.to_string(), symbol, function, args, node });
     }
 
     fn node_ref(&self) -> NodeRef {

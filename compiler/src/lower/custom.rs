@@ -3,10 +3,11 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::{Part, fill, result};
+use super::records::custom_call;
 use super::{audio, boxes};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::Node;
-use crate::ops::custom::{Pool, REGISTERED, name};
+use crate::ir::{AttrValue, Node, TensorId};
+use crate::ops::custom::{Pool, REGISTERED, SYMBOL, name, options};
 use tflc_templates::cpu::arg_pool::ArgPoolSpec;
 use tflc_templates::cpu::resampler::ResamplerSpec;
 
@@ -30,7 +31,14 @@ fn external(cx: &mut Cx<'_, '_>, node: &Node, name: &str) -> Result<(), CompileE
     for t in node.inputs.iter().flatten().chain(&node.outputs) {
         args.push(cx.operand(*t)?);
     }
-    cx.external(name, args);
+    let ty = |t: &TensorId| cx.ty(*t);
+    let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().flatten().map(ty).collect(), node.outputs.iter().map(ty).collect());
+    let symbol = match node.attrs.get(SYMBOL) {
+        Some(AttrValue::Str(symbol)) => Some(symbol.as_str()),
+        _ => None,
+    };
+    let description = custom_call(name, &inputs, &outputs, options(&cx.as_call()?));
+    cx.external(name, symbol, description, args);
     Ok(())
 }
 

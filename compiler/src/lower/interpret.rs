@@ -84,12 +84,9 @@ impl<'p> Interpreter<'p> {
         };
         self.state = state;
         result?;
-        for open in &self.program.open {
-            let at = open.extent.offset as usize;
-            let length = arena[at..].first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
-            let ty = &self.program.outputs[open.output].ty;
-            let bound = ty.shape[open.axis].max(1);
-            outputs[open.output].truncate(ty.bytes() / bound * usize::try_from(length).unwrap_or(0));
+        for (i, (output, port)) in outputs.iter_mut().zip(&self.program.outputs).enumerate() {
+            let elements = self.program.output_shape(i, &arena).iter().product();
+            output.truncate(port.ty.dtype.bytes(elements).unwrap_or(0));
         }
         Ok(outputs)
     }

@@ -339,6 +339,20 @@ impl Weights {
         Ok(Weights { tensor: t, format, form: String::new(), expand: Arc::new(expand) })
     }
 
+    /// The same weights as halves, where these hold every value of theirs; models with weights of float16 have such ones.
+    pub(super) fn as_halves(self) -> Weights {
+        let exact = |bytes: &[u8]| bytes.as_chunks().0.iter().all(|b| is_half(f32::from_le_bytes(*b)));
+        if self.format != WeightFormat::F32 || !exact(&(self.expand)()) {
+            return self;
+        }
+        let wide = self.expand.clone();
+        let expand = move || {
+            let halves = wide().as_chunks().0.iter().map(|b| half::f16::from_f32(f32::from_le_bytes(*b))).collect::<Vec<_>>();
+            crate::ops::value::bytes_of(halves)
+        };
+        Weights { format: WeightFormat::F16, form: format!("{} halves", self.form), expand: Arc::new(expand), ..self }
+    }
+
     /// Matrix `i` of a batch of `[k, n]` matrices of bytes, as `[n, k]`.
     pub(super) fn matrix(&self, i: usize, k: usize, n: usize, turned: bool) -> Weights {
         let all = self.expand.clone();
@@ -349,6 +363,11 @@ impl Weights {
         };
         Weights { form: format!("matrix {i} {turned}"), expand: Arc::new(expand), ..self.clone() }
     }
+}
+
+/// Whether a half has the value.
+fn is_half(v: f32) -> bool {
+    half::f16::from_f32(v).to_f32().to_bits() == v.to_bits()
 }
 
 /// Storage of activations that the kernels multiply, or that is made of them.

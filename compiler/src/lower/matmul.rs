@@ -73,7 +73,11 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         let bias = bias.map(|t| cx.operand(t)).transpose()?;
         return blockwise::lower(cx, node, &base, &Layer { fc: &fc, blocks, source, weights: w, bias, out });
     }
-    let weights = Weights::of(cx, w, fc.weight_zero_point)?;
+    let mut weights = Weights::of(cx, w, fc.weight_zero_point)?;
+    // A row or two read each weight about once, from memory: half the bytes take half the time.
+    if fc.arithmetic == Arithmetic::Float && fc.rows <= 2 && cx.target().widens_halves() {
+        weights = weights.as_halves();
+    }
     let product = Product {
         mac: Mac::Gemm(spec(weights.format), 0),
         weights,

@@ -31,6 +31,7 @@ mod pool;
 mod product;
 pub mod program;
 mod random;
+pub mod records;
 mod recurrent;
 mod reduce;
 mod reorder;
@@ -213,8 +214,9 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
             let advance = if args.iter().any(|o| step(o) != 0) { args.iter().map(step).collect() } else { vec![] };
             Step::Call(Call { kernel, args: args.into_iter().map(resolve).collect(), advance, units, grain, location, label })
         }
-        SymbolicStep::External { name, function, args, node } => Step::External(External {
+        SymbolicStep::External { name, symbol, function, args, node } => Step::External(External {
             name,
+            symbol,
             function: resolve(function),
             args: args.into_iter().map(resolve).collect(),
             location: node.location,

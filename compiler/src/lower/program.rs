@@ -4,6 +4,7 @@
 //! kir interpreter. Offsets are final: the memory plan has been made and checked.
 
 use crate::ir::{Bytes, Location, TensorType};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tflc_kir::Kernel;
@@ -68,7 +69,10 @@ pub struct Call {
 pub struct External {
     /// The custom operator that it computes.
     pub name: String,
-    /// Where the address of the function and its context stand, eight bytes each, in the weights.
+    /// Symbol of the function, where a linker finds it.
+    pub symbol: Option<String>,
+    /// In the weights: the description of the call, which a function found by its symbol gets; else the address of the function and its context,
+    /// eight bytes each.
     pub function: Place,
     /// Addresses of the operands, then of the results.
     pub args: Vec<Place>,
@@ -209,6 +213,14 @@ pub struct OpenOutput {
     pub extent: Place,
 }
 
+impl OpenOutput {
+    /// The length along the axis, which a run has left in the arena.
+    pub fn length(&self, arena: &[u8]) -> usize {
+        let at = arena.get(self.extent.offset as usize..).and_then(<[u8]>::first_chunk);
+        at.and_then(|b| usize::try_from(i64::from_le_bytes(*b)).ok()).unwrap_or(0)
+    }
+}
+
 /// A further entry point of a program.
 #[derive(Clone, Debug, Default)]
 pub struct EntryPoint {
@@ -276,6 +288,24 @@ impl Program {
         walk(&self.steps, &mut out);
         self.others.iter().for_each(|e| walk(&e.steps, &mut out));
         out
+    }
+
+    /// Symbols of functions that a linker has to find, each once, in order.
+    pub fn symbols(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.externals().into_iter().filter_map(|e| e.symbol.as_ref()).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// The shape of output `i` after a run that left `arena`: that of its type, or a smaller one where the size is known only at run time.
+    ///
+    /// # Panics
+    /// Where there is no such output.
+    pub fn output_shape(&self, i: usize, arena: &[u8]) -> Vec<usize> {
+        let mut shape = self.outputs[i].ty.shape.clone();
+        for open in self.open.iter().filter(|o| o.output == i) {
+            shape[open.axis] = shape[open.axis].min(open.length(arena));
+        }
+        shape
     }
 
     /// Bounds the iterations of every loop.

@@ -1,6 +1,6 @@
 //! Nodes whose result is a contiguous part of an operand: they cost nothing when the storage can be shared.
 
-use crate::ir::{Graph, Node, OpKind, TensorId};
+use crate::ir::{DType, Graph, Node, OpKind, TensorId};
 
 /// The operand that output `k` of `node` is a view of, with the byte offset into it.
 pub fn view(graph: &Graph, node: &Node, k: usize) -> Option<(TensorId, usize)> {
@@ -19,6 +19,10 @@ pub fn view(graph: &Graph, node: &Node, k: usize) -> Option<(TensorId, usize)> {
         OpKind::SplitV | OpKind::Unpack => {
             let source = operand(0)?;
             (source, outer_split(graph, source, node, k)?)
+        }
+        OpKind::Slice => {
+            let source = operand(0)?;
+            (source, outer_slice(graph, source, node, k)?)
         }
         _ => return None,
     };
@@ -39,6 +43,29 @@ fn outer_split(graph: &Graph, source: TensorId, node: &Node, k: usize) -> Option
         return None;
     }
     Some(node.outputs[..k].iter().map(|&t| graph.ty(t).bytes()).sum())
+}
+
+/// Offset of a box that takes a range of the outermost dimension that is not 1, and all of the others.
+fn outer_slice(graph: &Graph, source: TensorId, node: &Node, k: usize) -> Option<usize> {
+    let (from, out) = (graph.ty(source), node.outputs[k]);
+    let begin = node.inputs.get(1).copied().flatten()?;
+    if [source, out].iter().any(|t| graph.open.contains_key(t)) || graph.tensor(begin).data.is_none() {
+        return None;
+    }
+    let to = &graph.ty(out).shape;
+    let axis = from.shape.iter().zip(to).position(|(a, b)| a != b).unwrap_or(0);
+    let whole = from.shape.len() == to.len() && !to.is_empty() && from.shape[axis + 1..] == to[axis + 1..];
+    if !whole || from.shape[..axis].iter().any(|&d| d != 1) {
+        return None;
+    }
+    let data = graph.tensor(begin).data.as_ref()?;
+    let first = match graph.ty(begin).dtype {
+        DType::Int32 => i64::from(i32::from_le_bytes(data.get(axis * 4..axis * 4 + 4)?.try_into().ok()?)),
+        DType::Int64 => i64::from_le_bytes(data.get(axis * 8..axis * 8 + 8)?.try_into().ok()?),
+        _ => return None,
+    };
+    let row: usize = from.shape[axis + 1..].iter().product();
+    from.dtype.bytes(usize::try_from(first).ok()?.checked_mul(row)?)
 }
 
 fn constant_i32(graph: &Graph, t: TensorId) -> Option<i64> {

@@ -229,9 +229,9 @@ mod tests {
     fn floor_operators_round_towards_minus_infinity() {
         let (a, b) = (i32s(&[7, -7, 7, -7, 6]), i32s(&[2, 2, -2, -2, -3]));
         let out = TensorType::new(Int32, [5]);
-        let q = apply(OpKind::FloorDiv, Attrs::new(), &[&a, &b], &[out.clone()]).unwrap();
+        let q = apply(OpKind::FloorDiv, Attrs::new(), &[&a, &b], std::slice::from_ref(&out)).unwrap();
         assert_eq!(q[0].to_i64().unwrap(), [3, -4, -4, 3, -2]);
-        let r = apply(OpKind::FloorMod, Attrs::new(), &[&a, &b], &[out.clone()]).unwrap();
+        let r = apply(OpKind::FloorMod, Attrs::new(), &[&a, &b], std::slice::from_ref(&out)).unwrap();
         assert_eq!(r[0].to_i64().unwrap(), [1, 1, -1, -1, 0]);
         let zero = i32s(&[1, 0, 1, 1, 1]);
         assert!(apply(OpKind::FloorDiv, Attrs::new(), &[&a, &zero], &[out]).is_err());

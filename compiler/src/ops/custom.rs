@@ -30,6 +30,9 @@ pub const NAMES: &[&str] = &[
 /// Attribute of a node whose operator is a function of the caller's.
 pub const REGISTERED: &str = "registered";
 
+/// Attribute of such a node with the symbol of that function, where code is compiled ahead of time.
+pub const SYMBOL: &str = "symbol";
+
 /// The name of a custom operator.
 pub fn name<'a>(call: &Call<'a>) -> &'a str {
     match call.attrs.get("custom_code") {

@@ -45,7 +45,7 @@ fn eval_depth(args: &Args<'_>) -> Results {
     let [n, h, w, c] = if to_depth { args.call.dims::<4>(0)? } else { <[usize; 4]>::try_from(&args.ty().shape[..]).unwrap_or_default() };
     let (rows, columns) = (h / b, w / b);
     let split = if to_depth { [n, rows, b, columns, b, c] } else { [n, rows, columns, b, b, c] };
-    let order = if to_depth { [0, 1, 3, 2, 4, 5] } else { [0, 1, 3, 2, 4, 5] };
+    let order = [0, 1, 3, 2, 4, 5];
     let own = strides(&split);
     let walk = Walk { offset: 0, dims: order.iter().map(|i| (split[*i], own[*i] as isize)).collect() };
     let mut out = vec![0; args.ty().bytes()];

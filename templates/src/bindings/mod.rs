@@ -21,11 +21,9 @@ pub struct Interface {
     pub description: String,
     /// CPU levels in the artifact.
     pub cpus: Vec<String>,
-    /// Inputs, in order.
-    pub inputs: Vec<Tensor>,
-    /// Outputs, in order.
-    pub outputs: Vec<Tensor>,
-    /// Entry points by name, all of this graph.
+    /// Inputs and outputs of the model itself.
+    pub ports: Ports,
+    /// Entry points by name.
     pub signatures: Vec<Signature>,
     /// Scratch memory of a run: the most that any CPU level needs.
     pub arena_bytes: usize,
@@ -33,6 +31,15 @@ pub struct Interface {
     pub state_bytes: usize,
     /// Size and CRC-32 of the weights where they are in a file of their own.
     pub split_weights: Option<(usize, u32)>,
+}
+
+/// Inputs and outputs of an entry point.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Ports {
+    /// Inputs, in order.
+    pub inputs: Vec<Tensor>,
+    /// Outputs, in order.
+    pub outputs: Vec<Tensor>,
 }
 
 /// An input or output.
@@ -48,15 +55,19 @@ pub struct Tensor {
     pub bytes: usize,
     /// Scale and zero point of quantised integers.
     pub quantized: Option<(f32, i32)>,
+    /// The axis whose length is known only at run time; the shape has the most.
+    pub open_axis: Option<usize>,
 }
 
-/// Names of inputs and outputs by position.
+/// An entry point by name, with names of its inputs and outputs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Signature {
     /// Key.
     pub key: String,
-    /// Names with positions in [`Interface::inputs`].
+    /// Names with positions among the inputs.
     pub inputs: Vec<(String, usize)>,
-    /// Names with positions in [`Interface::outputs`].
+    /// Names with positions among the outputs.
     pub outputs: Vec<(String, usize)>,
+    /// Its inputs and outputs where they are not those of the model itself.
+    pub own: Option<Ports>,
 }

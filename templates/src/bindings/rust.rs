@@ -1,7 +1,7 @@
 //! The Rust module of one model: typed inputs and outputs, memory included, no allocation, `no_std`.
 
 use super::identifier::{comment, distinct, literal, rust, snake};
-use super::{Interface, Signature, Tensor};
+use super::{Interface, Ports, Signature, Tensor};
 use std::fmt::Write as _;
 
 /// Why there is no module for a model.
@@ -58,10 +58,12 @@ fn array(t: &Tensor) -> Result<String, BindingsError> {
 /// Where an input or output has elements that Rust has no type for.
 pub fn module(interface: &Interface) -> Result<String, BindingsError> {
     let mut out = String::new();
-    for (what, list) in [("Input", &interface.inputs), ("Output", &interface.outputs)] {
-        for (i, t) in list.iter().enumerate() {
-            tensor(&mut out, what, i, t)?;
-        }
+    let methods = methods(interface);
+    out.push_str(&types(&interface.ports)?);
+    for m in methods.iter().filter(|m| m.module.is_some()) {
+        let (module, doc) = (m.name.as_str(), format!("Inputs and outputs of the signature {}.", literal(&m.signature.key)));
+        let types = types(m.ports)?.lines().map(|l| format!("    {l}\n")).collect::<String>();
+        let _ = writeln!(out, "/// {}\npub mod {module} {{\n{types}}}", comment(&doc));
     }
     let name = &interface.name;
     let _ = writeln!(out, "/// Scratch memory of a run in bytes.\npub const ARENA_BYTES: usize = {};", interface.arena_bytes);
@@ -93,14 +95,13 @@ pub fn descriptor() -> Result<::tflc_runtime::Model, ::tflc_runtime::Status> {{
     }
     out.push_str("}\n\nimpl Model {\n");
     constructor(&mut out, interface);
-    method(&mut out, "run", "Computes the outputs from the inputs.", interface, &positional(interface))?;
-    for s in &interface.signatures {
-        if rust(&s.key) != "run" && complete(interface, s) {
-            let doc = format!("The signature {}: [`Model::run`] with its names.", literal(&s.key));
-            method(&mut out, &rust(&s.key), &doc, interface, s)?;
-        }
+    for m in &methods {
+        method(&mut out, m)?;
     }
-    run_into(&mut out, interface);
+    run_into(&mut out, interface, &methods[0]);
+    for m in methods.iter().filter(|m| m.module.is_some()) {
+        run_into(&mut out, interface, m);
+    }
     out.push_str(RESET);
     out.push_str("}\n");
     if interface.split_weights.is_none() {
@@ -124,6 +125,17 @@ const RESET: &str = "
         self.state.bytes_mut().fill(0);
     }
 ";
+
+/// Types and quantisation of inputs and outputs.
+fn types(ports: &Ports) -> Result<String, BindingsError> {
+    let mut out = String::new();
+    for (what, list) in [("Input", &ports.inputs), ("Output", &ports.outputs)] {
+        for (i, t) in list.iter().enumerate() {
+            tensor(&mut out, what, i, t)?;
+        }
+    }
+    Ok(out)
+}
 
 fn tensor(out: &mut String, what: &str, i: usize, t: &Tensor) -> Result<(), BindingsError> {
     let _ = writeln!(out, "/// {what} {i}, `{}`: {} {:?}.", comment(&t.name).replace('`', "'"), t.dtype, t.shape);
@@ -160,40 +172,92 @@ fn constructor(out: &mut String, interface: &Interface) {
     }
 }
 
-/// The inputs and outputs by position, as a signature.
-fn positional(interface: &Interface) -> Signature {
+/// A method that runs an entry point.
+struct Method<'a> {
+    name: String,
+    doc: String,
+    signature: Signature,
+    ports: &'a Ports,
+    /// The module with its types, where that is not the model's own; it is called like the method.
+    module: Option<String>,
+}
+
+impl Method<'_> {
+    fn ty(&self, what: &str, i: usize) -> String {
+        match &self.module {
+            Some(module) => format!("{module}::{what}{i}"),
+            None => format!("{what}{i}"),
+        }
+    }
+
+    /// What names the method that takes places for the outputs, and lengths.
+    fn prefix(&self) -> String {
+        self.module.as_ref().map(|m| format!("{m}_")).unwrap_or_default()
+    }
+
+    fn into(&self) -> String {
+        self.module.as_ref().map_or_else(|| "run_into".to_string(), |m| format!("{m}_into"))
+    }
+}
+
+/// `run`, and a method for each signature that names every input and output once.
+fn methods(interface: &Interface) -> Vec<Method<'_>> {
+    let ports = &interface.ports;
     let names = |prefix: &str, n: usize| (0..n).map(|i| (format!("{prefix}{i}"), i)).collect();
-    Signature { key: "run".into(), inputs: names("input", interface.inputs.len()), outputs: names("output", interface.outputs.len()) }
+    let positional = Signature {
+        key: "run".into(),
+        inputs: names("input", ports.inputs.len()),
+        outputs: names("output", ports.outputs.len()),
+        own: None,
+    };
+    let doc = "Computes the outputs from the inputs.".to_string();
+    let mut methods = vec![Method { name: "run".into(), doc, signature: positional, ports, module: None }];
+    // Names that the module has already; those of signatures get a number where they are taken.
+    let taken = ["run", "run_into", "reset", "new", "descriptor"].into_iter().map(String::from);
+    let identifiers = distinct(taken.chain(interface.signatures.iter().map(|s| rust(&s.key)))).split_off(5);
+    for (s, name) in interface.signatures.iter().zip(identifiers) {
+        let ports = s.own.as_ref().unwrap_or(ports);
+        if !complete(ports, s) {
+            continue;
+        }
+        let (module, doc) = match s.own {
+            Some(_) => (Some(name.clone()), format!("The signature {}.", literal(&s.key))),
+            None => (None, format!("The signature {}: [`Model::run`] with its names.", literal(&s.key))),
+        };
+        methods.push(Method { name, doc, signature: s.clone(), ports, module });
+    }
+    methods
 }
 
 /// Whether a signature names every input and output once.
-fn complete(interface: &Interface, s: &Signature) -> bool {
+fn complete(ports: &Ports, s: &Signature) -> bool {
     let all = |list: &[(String, usize)], n: usize| {
         let mut seen: Vec<usize> = list.iter().map(|(_, i)| *i).collect();
         seen.sort_unstable();
         seen == (0..n).collect::<Vec<_>>()
     };
-    all(&s.inputs, interface.inputs.len()) && all(&s.outputs, interface.outputs.len())
+    all(&s.inputs, ports.inputs.len()) && all(&s.outputs, ports.outputs.len())
 }
 
-fn method(out: &mut String, name: &str, doc: &str, interface: &Interface, s: &Signature) -> Result<(), BindingsError> {
+fn method(out: &mut String, m: &Method<'_>) -> Result<(), BindingsError> {
+    let (s, ports) = (&m.signature, m.ports);
     let params = distinct(s.inputs.iter().map(|(n, _)| rust(n)));
-    let typed: Vec<String> = params.iter().zip(&s.inputs).map(|(p, (_, i))| format!("{p}: &Input{i}")).collect();
-    let results: Vec<String> = s.outputs.iter().map(|(_, i)| format!("Output{i}")).collect();
+    let typed: Vec<String> = params.iter().zip(&s.inputs).map(|(p, (_, i))| format!("{p}: &{}", m.ty("Input", *i))).collect();
+    let results: Vec<String> = s.outputs.iter().map(|(_, i)| m.ty("Output", *i)).collect();
     let result = if let [one] = &results[..] { one.clone() } else { format!("({})", results.join(", ")) };
-    let named: Vec<String> = s.outputs.iter().map(|(n, i)| format!("`{}` ([`Output{i}`])", snake(n))).collect();
-    let _ = writeln!(out, "\n    /// {doc} Gives {}.\n    ///\n    /// # Errors\n    /// As [`Model::run_into`].", named.join(", "));
+    let named: Vec<String> = s.outputs.iter().map(|(n, i)| format!("`{}` ([`{}`])", snake(n), m.ty("Output", *i))).collect();
+    let _ = writeln!(out, "\n    /// {} Gives {}.\n    ///\n    /// # Errors\n    /// As [`Model::run_into`].", m.doc, named.join(", "));
     let receiver: Vec<String> = std::iter::once("&mut self".to_string()).chain(typed).collect();
-    let _ = writeln!(out, "    pub fn {name}({}) -> Result<{result}, ::tflc_runtime::Status> {{", receiver.join(", "));
-    for (i, t) in interface.outputs.iter().enumerate() {
-        let _ = writeln!(out, "        let mut out{i}: Output{i} = {};", zero(t)?);
+    let _ = writeln!(out, "    pub fn {}({}) -> Result<{result}, ::tflc_runtime::Status> {{", m.name, receiver.join(", "));
+    for (i, t) in ports.outputs.iter().enumerate() {
+        let _ = writeln!(out, "        let mut out{i}: {} = {};", m.ty("Output", i), zero(t)?);
     }
     // Arguments of `run_into` are in the order of the graph.
-    let mut args: Vec<String> = vec![String::new(); interface.inputs.len()];
+    let mut args: Vec<String> = vec![String::new(); ports.inputs.len()];
     s.inputs.iter().zip(&params).for_each(|((_, i), p)| args[*i].clone_from(p));
-    args.extend((0..interface.outputs.len()).map(|i| format!("&mut out{i}")));
+    args.extend((0..ports.outputs.len()).map(|i| format!("&mut out{i}")));
     args.push("None".into());
-    let _ = writeln!(out, "        self.run_into({})?;", args.join(", "));
+    let _ = writeln!(out, "        self.{}({})?;", m.into(), args.join(", "));
     let values: Vec<String> = s.outputs.iter().map(|(_, i)| format!("out{i}")).collect();
     let value = if let [one] = &values[..] { one.clone() } else { format!("({})", values.join(", ")) };
     let _ = writeln!(out, "        Ok({value})\n    }}");
@@ -210,9 +274,11 @@ fn zero(t: &Tensor) -> Result<String, BindingsError> {
     Ok(t.shape.iter().rev().fold(zero.to_string(), |v, d| format!("[{v}; {d}]")))
 }
 
-fn run_into(out: &mut String, interface: &Interface) {
-    let inputs = (0..interface.inputs.len()).map(|i| format!("input{i}: &Input{i}"));
-    let outputs = (0..interface.outputs.len()).map(|i| format!("output{i}: &mut Output{i}"));
+/// The method that takes places for the outputs, and those that give the lengths of open ones.
+fn run_into(out: &mut String, interface: &Interface, m: &Method<'_>) {
+    let ports = m.ports;
+    let inputs = (0..ports.inputs.len()).map(|i| format!("input{i}: &{}", m.ty("Input", i)));
+    let outputs = (0..ports.outputs.len()).map(|i| format!("output{i}: &mut {}", m.ty("Output", i)));
     let last = "workers: Option<::tflc_runtime::Workers<'_>>".to_string();
     let params: Vec<String> = std::iter::once("&mut self".to_string()).chain(inputs).chain(outputs).chain([last]).collect();
     let _ = writeln!(
@@ -223,11 +289,13 @@ fn run_into(out: &mut String, interface: &Interface) {
     /// # Errors
     /// Where the processor lacks what the model was compiled for, or an index in an input is out of range.
     #[allow(clippy::too_many_arguments)]
-    pub fn run_into({}) -> Result<(), ::tflc_runtime::Status> {{
-        let model = descriptor()?;",
-        params.join(", ")
+    pub fn {}({}) -> Result<(), ::tflc_runtime::Status> {{
+        let model = {};",
+        m.into(),
+        params.join(", "),
+        entry(m)
     );
-    let mut ins: Vec<String> = (0..interface.inputs.len()).map(|i| format!("(&raw const *input{i}).cast()")).collect();
+    let mut ins: Vec<String> = (0..ports.inputs.len()).map(|i| format!("(&raw const *input{i}).cast()")).collect();
     if interface.split_weights.is_some() {
         let _ = writeln!(
             out,
@@ -235,7 +303,7 @@ fn run_into(out: &mut String, interface: &Interface) {
         );
         ins.push("self.weights.as_ptr()".into());
     }
-    let outs: Vec<String> = (0..interface.outputs.len()).map(|i| format!("(&raw mut *output{i}).cast()")).collect();
+    let outs: Vec<String> = (0..ports.outputs.len()).map(|i| format!("(&raw mut *output{i}).cast()")).collect();
     let _ = writeln!(out, "        let inputs: [*const u8; {}] = [{}];", ins.len(), ins.join(", "));
     let _ = writeln!(out, "        let outputs: [*mut u8; {}] = [{}];", outs.len(), outs.join(", "));
     let _ = writeln!(
@@ -247,4 +315,26 @@ fn run_into(out: &mut String, interface: &Interface) {
         unsafe {{ model.invoke(arena, state, inputs.as_ptr(), outputs.as_ptr(), parallel) }}
     }}"
     );
+    for (i, axis) in ports.outputs.iter().enumerate().filter_map(|(i, t)| Some((i, t.open_axis?))) {
+        let _ = writeln!(
+            out,
+            "
+    /// Length of axis {axis} of the last [`{}`]: its elements are the first ones, and what lies behind them means nothing. 0 before the first run.
+    pub fn {}output{i}_length(&self) -> usize {{
+        let length = |model: ::tflc_runtime::Model| model.outputs().nth({i})?.length(self.arena.bytes());
+        (|| Ok::<_, ::tflc_runtime::Status>({}))().ok().and_then(length).unwrap_or(0)
+    }}",
+            m.ty("Output", i),
+            m.prefix(),
+            entry(m)
+        );
+    }
+}
+
+/// The descriptor of an entry point, as an expression that may end the function with an error.
+fn entry(m: &Method<'_>) -> String {
+    match &m.module {
+        None => "descriptor()?".into(),
+        Some(_) => format!("descriptor()?.signature({}).ok_or(::tflc_runtime::Status::WrongAbi)?", literal(&m.signature.key)),
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::cpu::epilogue::{Epilogue, Output, Place};
 use crate::cpu::mac::{Run, Scheme, WeightFormat};
-use crate::cpu::tiling::{Panels, RowSplit, Tile, choose};
+use crate::cpu::tiling::{Panels, RowSplit, Tile, choose_product};
 use crate::expr::Storage;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Locality, Value};
 
@@ -48,7 +48,7 @@ struct Plan {
 impl Plan {
     fn new(spec: &GemmSpec, caps: &Caps) -> Plan {
         let scheme = Scheme::new(caps, spec.a_storage, spec.weights);
-        let tile = choose(&scheme, spec.m, spec.n, spec.k, caps.l1_bytes);
+        let tile = choose_product(&scheme, spec.m, spec.n, spec.k, caps.l1_bytes);
         let rows = RowSplit::new(spec.m, tile.mr);
         let panels = Panels::new(spec.n, tile.nv, scheme.lanes);
         let tiles = rows.tiles();

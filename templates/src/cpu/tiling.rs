@@ -84,26 +84,57 @@ pub(crate) struct Tile {
 
 /// Picks the tile for `rows` rows that are cut evenly and `n` columns, with `k` elements to accumulate.
 pub(crate) fn choose(scheme: &Scheme, rows: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
-    let lanes = usize::from(scheme.lanes);
-    let vectors = n.div_ceil(lanes);
+    let vectors = n.div_ceil(usize::from(scheme.lanes));
     let mut best = (f64::INFINITY, Tile { mr: 1, nv: 1 });
     for nv in 1..=vectors.min(8) {
         let most = (1..=rows.min(32)).rev().find(|&mr| scheme.fits(mr, nv));
         let Some(most) = most else { continue };
         for most in [most, most.div_ceil(2)] {
             let split = RowSplit::new(rows, most);
-            let cost = |nv: usize| {
-                split.large as f64 * tile_cost(scheme, split.mr, nv, k, l1_bytes)
-                    + split.small as f64 * tile_cost(scheme, split.mr - 1, nv, k, l1_bytes)
-            };
-            let rest = vectors % nv;
-            let total = (vectors / nv) as f64 * cost(nv) + if rest > 0 { cost(rest) } else { 0.0 };
+            let total = cost(scheme, split, vectors, nv, k, l1_bytes);
             if total < best.0 {
                 best = (total, Tile { mr: split.mr, nv });
             }
         }
     }
     best.1
+}
+
+/// A product that takes less than this is small: reading its code into the caches takes as long as running it.
+const SMALL_PRODUCT: f64 = 32e3;
+/// What the code of an accumulator costs in a small product: about 35 instructions that are read once.
+const BODY_COST: f64 = 70.0;
+
+/// Picks the tile of a matrix product: as [`choose`], but in a small one the code counts too, so that a tile is small or divides the rows evenly.
+pub(crate) fn choose_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
+    let vectors = n.div_ceil(usize::from(scheme.lanes));
+    let fast = choose(scheme, m, n, k, l1_bytes);
+    if cost(scheme, RowSplit::new(m, fast.mr), vectors, fast.nv, k, l1_bytes) > SMALL_PRODUCT {
+        return fast;
+    }
+    let mut best = (f64::INFINITY, fast);
+    for nv in 1..=vectors.min(8) {
+        for most in (1..=m.min(32)).filter(|&mr| scheme.fits(mr, nv)) {
+            let split = RowSplit::new(m, most);
+            let rows = split.mr + if split.small > 0 { split.mr - 1 } else { 0 };
+            let bodies = rows * (nv + vectors % nv);
+            let total = cost(scheme, split, vectors, nv, k, l1_bytes) + bodies as f64 * BODY_COST;
+            if total < best.0 {
+                best = (total, Tile { mr: split.mr, nv });
+            }
+        }
+    }
+    best.1
+}
+
+/// Estimated time of a product whose columns are cut into panels of `nv` vectors.
+fn cost(scheme: &Scheme, split: RowSplit, vectors: usize, nv: usize, k: usize, l1_bytes: u32) -> f64 {
+    let panel = |nv: usize| {
+        split.large as f64 * tile_cost(scheme, split.mr, nv, k, l1_bytes)
+            + split.small as f64 * tile_cost(scheme, split.mr - 1, nv, k, l1_bytes)
+    };
+    let rest = vectors % nv;
+    (vectors / nv) as f64 * panel(nv) + if rest > 0 { panel(rest) } else { 0.0 }
 }
 
 /// Estimated time of a tile in units of one multiply-add instruction: two multiply-adds and two loads start in each cycle.

@@ -25,7 +25,7 @@ pub enum Machine {
 }
 
 /// The compiler of C for a machine, the arguments that come before all others.
-fn compiler(machine: Machine) -> (&'static str, &'static [&'static str]) {
+pub fn compiler(machine: Machine) -> (&'static str, &'static [&'static str]) {
     match machine {
         Machine::Shared | Machine::Native => ("cc", &[]),
         Machine::Aarch64(_) => ("aarch64-linux-gnu-gcc", &["-static"]),
@@ -35,7 +35,7 @@ fn compiler(machine: Machine) -> (&'static str, &'static [&'static str]) {
 }
 
 /// What starts a machine's programs.
-fn emulator(machine: Machine) -> Vec<String> {
+pub fn emulator(machine: Machine) -> Vec<String> {
     let words = |w: &[&str]| w.iter().map(ToString::to_string).collect();
     match machine {
         Machine::Shared | Machine::Native => vec![],

@@ -92,7 +92,8 @@ impl Host {
         }
         let failures: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(folder.0.join("failures.json"))?)?;
         let results = jobs.iter().enumerate().map(|(i, job)| {
-            if let Some(f) = failures.iter().find(|f| f["job"] == i.to_string() || f["job"] == "page") {
+            let id = i.to_string();
+            if let Some(f) = failures.iter().find(|f| f["job"] == id || f["job"] == "page") {
                 return Ok(Err(f["error"].as_str().unwrap_or_default().to_string()));
             }
             let read = |k: usize| std::fs::read(folder.0.join(format!("{i}.out{k}"))).with_context(|| format!("{}: output {k}", job.name));

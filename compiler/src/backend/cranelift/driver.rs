@@ -8,7 +8,7 @@
 
 use super::Compiler;
 use super::emit::{Val, mem_flags};
-use super::function::{Conventions, dispatch_signature, enter, import, kernel_signature};
+use super::function::{Conventions, dispatch_signature, enter, import, import_external, kernel_signature};
 use crate::backend::BackendError;
 use crate::backend::image::Function;
 use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
@@ -51,11 +51,13 @@ impl Compiler {
         let arguments = program.calls().into_iter().map(|c| c.args.len()).chain(program.externals().into_iter().map(|e| e.args.len()));
         let slots = arguments.max().unwrap_or(0);
 
+        let symbols = program.symbols();
+        let frame = Frame { slots, dispatch, symbols: &symbols };
         let c = self.conventions;
         let ports = [program.inputs.len(), program.outputs.len()];
         let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..dispatch))?];
         for (i, steps) in parts.into_iter().enumerate() {
-            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, slots, dispatch))?);
+            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, frame))?);
         }
         if program.calls().into_iter().any(is_split) {
             functions.push(self.define("dispatch".into(), |b| emit_dispatch(b, c, dispatch + 1))?);
@@ -67,7 +69,7 @@ impl Compiler {
             let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
             functions.push(self.define(name.clone(), |b| emit_entry(b, c, program, ports, first..first + parts.len()))?);
             for (i, steps) in parts.into_iter().enumerate() {
-                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, slots, dispatch))?);
+                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, frame))?);
             }
         }
         Ok(functions)
@@ -190,14 +192,27 @@ fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions) {
     b.ins().return_(&[]);
 }
 
+/// What all parts know.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    /// The most arguments of a call.
+    slots: usize,
+    /// Position of `dispatch`.
+    dispatch: usize,
+    /// Symbols of custom operators' functions.
+    symbols: &'a [String],
+}
+
 /// Emits a run of steps.
-struct Part<'b, 'f> {
+struct Part<'a, 'b, 'f> {
     b: &'b mut FunctionBuilder<'f>,
     conventions: Conventions,
     args: Vec<Val>,
     slots: StackSlot,
     /// Position of `dispatch`.
     dispatch: usize,
+    /// Symbols of custom operators' functions.
+    symbols: &'a [String],
     functions: HashMap<usize, FuncRef>,
     /// Returns the status it is given.
     fail: Block,
@@ -205,14 +220,15 @@ struct Part<'b, 'f> {
     iteration: Option<Val>,
 }
 
-impl Part<'_, '_> {
-    fn emit(b: &mut FunctionBuilder<'_>, conventions: Conventions, steps: &[Step], slots: usize, dispatch: usize) {
+impl Part<'_, '_, '_> {
+    fn emit(b: &mut FunctionBuilder<'_>, conventions: Conventions, steps: &[Step], frame: Frame<'_>) {
+        let Frame { slots, dispatch, symbols } = frame;
         let args = enter(b, conventions.part());
         let slots = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, slots.max(1) as u32 * 8, 3));
         let fail = b.create_block();
         b.set_cold_block(fail);
         let status = b.append_block_param(fail, I32);
-        let mut part = Part { b, conventions, args, slots, dispatch, functions: HashMap::new(), fail, iteration: None };
+        let mut part = Part { b, conventions, args, slots, dispatch, symbols, functions: HashMap::new(), fail, iteration: None };
         part.steps(steps);
         let ok = part.b.ins().iconst(I32, 0);
         part.b.ins().return_(&[ok]);
@@ -283,7 +299,8 @@ impl Part<'_, '_> {
         self.leave_unless_zero(status);
     }
 
-    /// `function(context, arguments) -> status`, both read from the weights.
+    /// `function(context, arguments) -> status`: a function that a linker finds gets the description in the weights, another one and its context are read
+    /// from there.
     fn external(&mut self, external: &External) {
         let slots = self.b.ins().stack_addr(I64, self.slots, 0);
         for (i, place) in external.args.iter().enumerate() {
@@ -292,6 +309,14 @@ impl Part<'_, '_> {
             self.b.ins().store(mem_flags(), address, slots, i as i32 * 8);
         }
         let (base, offset) = self.place(&external.function);
+        if let Some(at) = external.symbol.as_ref().and_then(|s| self.symbols.iter().position(|own| own == s)) {
+            let signature = self.conventions.external();
+            let function = import_external(self.b, crate::backend::image::External::Custom(at), signature);
+            let description = self.b.ins().iadd_imm_s(base, i64::from(offset));
+            let inst = self.b.ins().call(function, &[description, slots]);
+            let status = self.b.inst_results(inst)[0];
+            return self.leave_unless_zero(status);
+        }
         let function = self.b.ins().load(I64, mem_flags(), base, offset);
         let context = self.b.ins().load(I64, mem_flags(), base, offset + 8);
         let signature = self.conventions.external();

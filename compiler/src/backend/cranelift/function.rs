@@ -99,6 +99,8 @@ mod space {
     pub(super) const WEIGHTS: u32 = 1;
     /// The other externals.
     pub(super) const OTHERS: u32 = 2;
+    /// Functions of custom operators, by position.
+    pub(super) const CUSTOMS: u32 = 3;
 }
 
 fn name_of(to: External) -> UserExternalName {
@@ -106,12 +108,14 @@ fn name_of(to: External) -> UserExternalName {
         External::Weights(level) => UserExternalName::new(space::WEIGHTS, level as u32),
         External::CpuFeatures => UserExternalName::new(space::OTHERS, 0),
         External::Getauxval => UserExternalName::new(space::OTHERS, 1),
+        External::Custom(i) => UserExternalName::new(space::CUSTOMS, i as u32),
     }
 }
 
 fn external(name: &UserExternalName) -> External {
     match (name.namespace, name.index) {
         (space::WEIGHTS, level) => External::Weights(level as usize),
+        (space::CUSTOMS, i) => External::Custom(i as usize),
         (_, 0) => External::CpuFeatures,
         _ => External::Getauxval,
     }

@@ -241,7 +241,7 @@ impl<'k> Lower<'k> {
         self.f.push(self.cur, code, opnds);
     }
 
-    fn new(&mut self, class: RegClass) -> VReg {
+    fn vreg(&mut self, class: RegClass) -> VReg {
         self.f.vreg(class)
     }
 
@@ -256,7 +256,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, b)`.
     fn op3(&mut self, op: Vop, w: Width, a: VReg, b: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view())]);
         d
@@ -287,7 +287,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, b, imm)`.
     fn op3i(&mut self, op: Vop, w: Width, a: VReg, b: impl Into<Rm>, imm: u8) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view()), Opnd::imm8(imm)]);
         d
@@ -295,7 +295,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a)`, where `a` may be read at another width.
     fn op2_from(&mut self, op: Vop, w: Width, from: Width, a: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::rm(a.into(), from.view())]);
         d
@@ -324,7 +324,7 @@ impl<'k> Lower<'k> {
 
     /// `d = op(a, imm)`.
     fn op2i(&mut self, op: Vop, w: Width, a: impl Into<Rm>, imm: u8) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Def(d, w.view()), Opnd::rm(a.into(), w.view()), Opnd::imm8(imm)]);
         d
@@ -332,7 +332,7 @@ impl<'k> Lower<'k> {
 
     /// `acc = op(acc, a, b)`.
     fn op_acc(&mut self, op: Vop, w: Width, acc: VReg, a: VReg, b: impl Into<Rm>) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let c = self.vcode(op, w);
         self.emit(c, &[Opnd::Mod(acc, d, w.view()), Opnd::Use(a, w.view()), Opnd::rm(b.into(), w.view())]);
         d
@@ -340,7 +340,7 @@ impl<'k> Lower<'k> {
 
     /// An instruction on general registers or between files: one definition, then uses.
     fn def(&mut self, code: Code, class: RegClass, view: View, uses: &[Opnd]) -> VReg {
-        let d = self.new(class);
+        let d = self.vreg(class);
         let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
         ops.push(Opnd::Def(d, view));
         ops.extend_from_slice(uses);
@@ -350,7 +350,7 @@ impl<'k> Lower<'k> {
 
     /// An instruction that changes its first operand.
     fn modify(&mut self, code: Code, from: VReg, view: View, uses: &[Opnd]) -> VReg {
-        let d = self.new(from.class());
+        let d = self.vreg(from.class());
         let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
         ops.push(Opnd::Mod(from, d, view));
         ops.extend_from_slice(uses);

@@ -93,13 +93,13 @@ fn integers_and_truth_values_reduce_exactly() {
         let (sum, product) = (spec(Combine::Sum), spec(Combine::Product));
         let name = format!("{shape:?} over {reduced:?}");
         check(&name, &|caps| (sum.build(caps), sum.units(caps)), std::slice::from_ref(&x), &[], &i32_bytes(&sums));
-        check(&name, &|caps| (product.build(caps), product.units(caps)), &[x.clone()], &[], &i32_bytes(&products));
+        check(&name, &|caps| (product.build(caps), product.units(caps)), std::slice::from_ref(&x), &[], &i32_bytes(&products));
         let bits: Vec<u8> = x.iter().map(|v| v & 1).collect();
         let truth = Expr::identity(Storage::Bool);
         let spec = |combine| ReduceSpec::new(shape, reduced, combine, truth.clone(), truth.clone());
         let (a, e) = (spec(Combine::Any), spec(Combine::All));
         check(&name, &|caps| (a.build(caps), a.units(caps)), std::slice::from_ref(&bits), &[], &any);
-        check(&name, &|caps| (e.build(caps), e.units(caps)), &[bits.clone()], &[], &all);
+        check(&name, &|caps| (e.build(caps), e.units(caps)), std::slice::from_ref(&bits), &[], &all);
         // 64-bit integers.
         let wide: Vec<i64> = x.iter().map(|v| i64::from(*v) << 33).collect();
         let mut most = vec![i64::MIN; outs];

@@ -76,6 +76,7 @@ pub(super) fn i32_bytes(v: &[i32]) -> Vec<u8> {
 }
 
 /// Runs a kernel with A read-only and exactly as large as it is, C filled with a canary, and the units in three pieces.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn execute(
     name: &str,
     caps: &Caps,

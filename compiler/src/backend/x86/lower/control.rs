@@ -38,7 +38,7 @@ impl<'k> Lower<'k> {
     fn params(&mut self, block: BlockId, vs: &[Value]) {
         for &v in vs {
             let class = self.class(v);
-            let r = self.new(class);
+            let r = self.vreg(class);
             self.f.blocks[block].params.push(r);
             self.vals[v.index()] = Some(r);
             self.set_canonical_mask(v);
@@ -117,7 +117,7 @@ impl<'k> Lower<'k> {
         self.enter(inst);
         let (head, latch) = (self.new_block(), self.new_block());
         self.end(Term::Jump(head, first.clone()));
-        let index = self.new(GPR);
+        let index = self.vreg(GPR);
         self.f.blocks[head].params.push(index);
         self.vals[body.args[0].index()] = Some(index);
         self.params(head, &args);

@@ -81,7 +81,7 @@ impl Lower<'_> {
             return self.op2_value(vop, w, Fold::Whole, a, None);
         }
         let x = self.rm(a, wf, Fold::Whole);
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         // Two 64-bit lanes become 64 bits of an xmm register.
         let target = if narrows { Width::holding(wf.bytes() / 2) } else { wt };
         let code = self.vcode(vop, w);

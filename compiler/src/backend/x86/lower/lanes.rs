@@ -17,7 +17,7 @@ impl Lower<'_> {
         if i == 0 {
             return x;
         }
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let code = self.vcode(Vop::Extract128, w);
         self.emit(code, &[Opnd::Def(d, View::X), Opnd::Use(x, w.view()), Opnd::imm8(i)]);
         d
@@ -37,7 +37,7 @@ impl Lower<'_> {
         match to {
             Width::X => self.extract_block(from, x, i as u8),
             _ => {
-                let d = self.new(VEC);
+                let d = self.vreg(VEC);
                 let code = self.vcode(Vop::Extract256, from);
                 self.emit(code, &[Opnd::Def(d, View::Y), Opnd::Use(x, from.view()), Opnd::imm8(i as u8)]);
                 d

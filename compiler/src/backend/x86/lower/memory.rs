@@ -303,7 +303,7 @@ impl Lower<'_> {
 
     /// Half-precision floats, rounded to nearest even.
     fn to_f16(&mut self, w: Width, x: VReg) -> VReg {
-        let d = self.new(VEC);
+        let d = self.vreg(VEC);
         let code = self.vcode(Vop::Cvtps2ph, w);
         let half = Width::holding(w.bytes() / 2);
         self.emit(code, &[Opnd::Def(d, half.view()), Opnd::Use(x, w.view()), Opnd::imm8(0)]);
@@ -436,11 +436,11 @@ impl Lower<'_> {
         let zero = self.zero();
         if self.isa.evex {
             let k = self.first_mask(u32::from(ty.lanes));
-            let cleared = self.new(MASK);
+            let cleared = self.vreg(MASK);
             return self.modify(code, zero, w.view(), &[Opnd::Mem(at), Opnd::MaskMod(k, cleared)]);
         }
         let ones = self.materialise(&Lanes::Splat32(u32::MAX), w);
-        let cleared = self.new(VEC);
+        let cleared = self.vreg(VEC);
         self.modify(code, zero, w.view(), &[Opnd::Mem(at), Opnd::Mod(ones, cleared, w.view())])
     }
 }

@@ -309,7 +309,7 @@ impl Lower<'_> {
     fn divide(&mut self, ty: Type, a: Value, b: Value) -> (VReg, VReg) {
         let (x, y) = (self.reg(a), self.reg(b));
         let (rax, rdx) = (PReg::new(gpr::RAX, GPR), PReg::new(gpr::RDX, GPR));
-        let [high, quotient, remainder] = [(); 3].map(|()| self.new(GPR));
+        let [high, quotient, remainder] = [(); 3].map(|()| self.vreg(GPR));
         let (extend, divide) = if wide(ty) { (Code::Cqo, Code::Idiv_rm64) } else { (Code::Cdq, Code::Idiv_rm32) };
         self.emit(extend, &[Opnd::UseFixed(x, rax), Opnd::DefFixed(high, rdx)]);
         self.emit(
@@ -391,7 +391,7 @@ impl Lower<'_> {
             return self.shift_imm(BinOp::ShrU, Type::I64, p, 32);
         }
         let (rax, rdx) = (PReg::new(gpr::RAX, GPR), PReg::new(gpr::RDX, GPR));
-        let (low, high) = (self.new(GPR), self.new(GPR));
+        let (low, high) = (self.vreg(GPR), self.vreg(GPR));
         let code = if signed { Code::Imul_rm64 } else { Code::Mul_rm64 };
         self.emit(code, &[Opnd::Use(y, View::Q), Opnd::UseFixed(x, rax), Opnd::DefFixed(low, rax), Opnd::DefFixed(high, rdx)]);
         high

@@ -1,0 +1,134 @@
+//! Code and packed weights of one model, made here or taken from a cache.
+
+use super::buffer::Buffer;
+use super::cache;
+use super::custom::Bound;
+use super::error::JitError;
+use super::memory::CodeMemory;
+use super::names::{entry_graph, named_shapes};
+use super::options::Options;
+use super::{host_target, runs_here};
+use crate::driver;
+use crate::error::CompileError;
+use crate::ir::{self, GraphId};
+use crate::lower::program::Program;
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Code and weights, shared by all instances.
+pub(super) struct Code {
+    pub(super) program: Program,
+    pub(super) memory: CodeMemory,
+    pub(super) code_bytes: usize,
+    pub(super) invoke: usize,
+    /// Offsets of the further entry points, in their order.
+    pub(super) others: Vec<usize>,
+    pub(super) weights: Weights,
+    /// Custom operators that the code calls; the weights point to them.
+    pub(super) customs: HashMap<ir::Location, Box<Bound>>,
+    pub(super) cached: bool,
+}
+
+/// Packed weights.
+pub(super) enum Weights {
+    /// Packed here.
+    Packed(Buffer),
+    /// In a mapped entry of a cache.
+    Cached(cache::Loaded),
+}
+
+impl Weights {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Weights::Packed(buffer) => buffer.bytes(),
+            Weights::Cached(entry) => entry.weights(),
+        }
+    }
+}
+
+impl Code {
+    pub(super) fn from_cache(mut entry: cache::Loaded) -> Result<Code, JitError> {
+        let memory = CodeMemory::new(entry.code())?;
+        let program = std::mem::take(&mut entry.program);
+        let (code_bytes, invoke) = (entry.code().len(), entry.invoke);
+        Ok(Code {
+            program,
+            memory,
+            code_bytes,
+            invoke,
+            others: vec![],
+            weights: Weights::Cached(entry),
+            customs: HashMap::new(),
+            cached: true,
+        })
+    }
+
+    pub(super) fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
+        let target = options.target();
+        if !runs_here(&target) {
+            let reason = format!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
+            return Err(CompileError::Target(reason).into());
+        }
+        let entry = entry_graph(source, options.signature.as_deref())?;
+        let mut model = source.clone();
+        let shapes = named_shapes(&model, entry, &options.shapes)?;
+        if !shapes.is_empty() {
+            driver::resize(&mut model, entry, &shapes)?;
+        }
+        options.customs.apply(&mut model)?;
+        let mut others = vec![];
+        for key in &options.also {
+            others.push((key.clone(), entry_graph(source, Some(key))?));
+        }
+        let entries: Vec<GraphId> = std::iter::once(entry).chain(others.iter().map(|o| o.1)).collect();
+        driver::optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
+        let mut program = crate::lower::lower_entries(&model, entry, &others, &target)?;
+        if let Some(most) = options.loop_limit {
+            program.limit_loops(most);
+        }
+        let customs = options.customs.bind(&model, &program)?;
+        drop(model);
+        let mut weights = Buffer::zeroed(program.weights_bytes)?;
+        // Packing weights and generating code are independent.
+        let (image, ()) = rayon::join(
+            || crate::backend::compile_program(&program, &target).map_err(|e| CompileError::Internal(e.to_string())),
+            || program.write_weights(weights.bytes_mut()),
+        );
+        for external in program.externals() {
+            let at = external.function.offset as usize;
+            if let (Some(bound), Some(words)) = (customs.get(&external.location), weights.bytes_mut().get_mut(at..at + 16)) {
+                words.copy_from_slice(&bound.words());
+            }
+        }
+        let image = image?;
+        let offset = |name: &str| image.offset_of(name).ok_or_else(|| CompileError::Internal(format!("no entry point {name}")));
+        let invoke = offset(crate::backend::ENTRY)?;
+        let others = others.iter().map(|(key, _)| offset(&crate::backend::entry_name(key))).collect::<Result<_, _>>()?;
+        let memory = CodeMemory::new(&image.bytes)?;
+        if options.perf_map {
+            write_perf_map(&memory, &image)?;
+        }
+        Ok(Code {
+            program,
+            memory,
+            code_bytes: image.bytes.len(),
+            invoke,
+            others,
+            weights: Weights::Packed(weights),
+            customs,
+            cached: false,
+        })
+    }
+}
+
+/// Appends the functions of an image to the map that `perf` reads: address, size and name, in hexadecimal.
+fn write_perf_map(memory: &CodeMemory, image: &crate::backend::Image) -> std::io::Result<()> {
+    let path = Path::new("/tmp").join(format!("perf-{}.map", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let mut text = String::new();
+    for s in &image.symbols {
+        text.push_str(&format!("{:x} {:x} tflc::{}\n", memory.address(s.offset) as usize, s.size, s.name));
+    }
+    file.write_all(text.as_bytes())
+}

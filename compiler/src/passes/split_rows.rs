@@ -1,0 +1,264 @@
+//! Cuts chains of convolutions over large images into bands of rows, so that what lies between two of them stays small.
+//!
+//! A network for images widens early: between the two convolutions of an inverted residual lies a tensor several times as large as what goes in and
+//! comes out. A chain `conv -> conv -> …` whose tensors in between nobody else reads becomes, for each band of rows of its result, SLICE of the rows that the
+//! band needs, the convolutions with explicit padding, and at the end one CONCATENATION. Slices are views and the concatenation is in place, so
+//! nothing is copied; rows that two bands need are computed twice. Results are the same, since each of their elements is.
+//!
+//! It leaves alone: batches, arithmetic with scales of whole images, filters too large to be packed for several kinds of bands, chains with little in between, and
+//! heights that no number of rows divides well.
+
+use crate::error::CompileError;
+use crate::ir::{AttrValue, DType, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId, TensorType};
+use crate::ops::Call;
+use crate::ops::conv_2d::{Arithmetic, Conv};
+use crate::target::Target;
+
+/// A tensor between two convolutions is worth cutting from this size on: smaller ones stay in a second-level cache.
+const WORTH_BYTES: usize = 384 << 10;
+/// What lies between the convolutions of one band takes at most this, where that costs little.
+const BAND_BYTES: usize = 256 << 10;
+/// Work done twice is at most this part of a chain's.
+const MOST_TWICE: f64 = 0.05;
+/// Filters up to this size may be packed for each kind of band.
+const FILTER_BYTES: usize = 64 << 10;
+
+/// A convolution of a chain.
+struct Link {
+    at: usize,
+    conv: Conv,
+}
+
+/// Rows of an image: first, and one behind the last.
+type Rows = (usize, usize);
+
+impl Link {
+    /// The rows of the input that rows of the output need, with the padding above and below.
+    fn needs(&self, rows: Rows) -> (Rows, [usize; 2]) {
+        let w = &self.conv.window;
+        let reach = (w.kernel[0] - 1) * w.dilation[0] + 1;
+        let (first, last) = (rows.0 * w.stride[0], (rows.1 - 1) * w.stride[0] + reach);
+        let inside = (first.saturating_sub(w.pad[0]), last.saturating_sub(w.pad[0]).min(w.input[0]));
+        (inside, [w.pad[0].saturating_sub(first), last.saturating_sub(w.pad[0] + w.input[0])])
+    }
+
+    /// Multiplications for a row of the output.
+    fn row_work(&self) -> f64 {
+        let w = &self.conv.window;
+        (w.output[1] * self.conv.out_channels * (self.conv.in_channels / self.conv.groups) * w.kernel[0] * w.kernel[1]) as f64
+    }
+}
+
+/// Runs the pass.
+///
+/// # Errors
+/// None.
+pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
+    let readers = readers(&model.graphs[id.index()]);
+    let mut seen = vec![false; readers.nodes];
+    let mut cuts = vec![];
+    for at in 0..readers.nodes {
+        for chain in chains(model, id, at, &readers, &mut seen) {
+            if let Some(rows) = band(&model.graphs[id.index()], &chain) {
+                cuts.push((chain, rows));
+            }
+        }
+    }
+    let mut patch = Patch::new(&mut model.graphs[id.index()]);
+    for (chain, rows) in &cuts {
+        cut(&mut patch, chain, *rows);
+    }
+    Ok(cuts.len())
+}
+
+/// Who reads each tensor.
+struct Readers {
+    nodes: usize,
+    /// The node, where it is the only one and reads the tensor once, as its first operand.
+    sole: Vec<Option<usize>>,
+}
+
+fn readers(graph: &Graph) -> Readers {
+    let mut count = vec![0; graph.tensors.len()];
+    let mut sole = vec![None; graph.tensors.len()];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for t in node.reads() {
+            count[t.index()] += 1;
+        }
+        if let Some(t) = node.inputs.first().copied().flatten() {
+            sole[t.index()] = Some(i);
+        }
+    }
+    graph.outputs.iter().for_each(|t| count[t.index()] += 1);
+    sole.iter_mut().zip(count).filter(|(_, n)| *n != 1).for_each(|(s, _)| *s = None);
+    Readers { nodes: graph.nodes.len(), sole }
+}
+
+/// The chains that begin at node `at` and what follows it: cut where what lies in between is small.
+fn chains(model: &Model, id: GraphId, at: usize, readers: &Readers, seen: &mut [bool]) -> Vec<Vec<Link>> {
+    let graph = &model.graphs[id.index()];
+    let mut chains: Vec<Vec<Link>> = vec![];
+    let mut next = Some(at);
+    while let Some(at) = next.filter(|at| !std::mem::replace(&mut seen[*at], true)) {
+        let Some(l) = link(model, id, at) else { break };
+        let node = &graph.nodes[at];
+        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES);
+        match chains.last_mut() {
+            Some(chain) if large => chain.push(l),
+            _ => chains.push(vec![l]),
+        }
+        next = readers.sole[node.outputs[0].index()].filter(|r| *r > at);
+    }
+    chains.retain(|c| c.len() > 1);
+    chains
+}
+
+/// The convolution at a node that can be part of a chain.
+fn link(model: &Model, id: GraphId, at: usize) -> Option<Link> {
+    let graph = &model.graphs[id.index()];
+    let node = &graph.nodes[at];
+    if !matches!(node.op, OpKind::Conv2d | OpKind::DepthwiseConv2d) {
+        return None;
+    }
+    let conv = Conv::new(&Call::of(model, id, node, at)).ok()?;
+    let constant = |t: TensorId| graph.tensor(t).data.is_some();
+    let [x, filter] = [node.inputs[0]?, node.inputs[1]?];
+    let bias = node.inputs.get(2).copied().flatten();
+    let out = node.outputs[0];
+    let fixed = [x, out].iter().all(|t| !graph.open.contains_key(t) && graph.ty(*t).dtype.bits() >= 8);
+    // An operand of the tail is cut like the result, or belongs to all of it.
+    let tail = node.tail.iter().flat_map(|t| &t.inputs).all(|t| {
+        let ty = graph.ty(*t);
+        !graph.open.contains_key(t) && (is_whole(ty, graph.ty(out)) || !constant(*t) && is_image(ty, graph.ty(out)))
+    });
+    let plain = !constant(x) && constant(filter) && bias.is_none_or(constant) && !graph.tensor(out).variable;
+    let kind = matches!(conv.arithmetic, Arithmetic::Float | Arithmetic::Quantized);
+    (plain && fixed && tail && kind && conv.window.batch == 1 && graph.ty(filter).bytes() <= FILTER_BYTES).then_some(Link { at, conv })
+}
+
+/// Whether an operand is the same for all rows of a result.
+fn is_whole(ty: &TensorType, out: &TensorType) -> bool {
+    let n = ty.elements();
+    n == 1 || ty.shape.last() == Some(&n) && out.shape.last() == Some(&n)
+}
+
+/// Whether an operand has the rows of a result.
+fn is_image(ty: &TensorType, out: &TensorType) -> bool {
+    ty.shape.len() == 4 && ty.shape[..3] == out.shape[..3] && ty.dtype.bits() >= 8
+}
+
+/// Rows of the result in a band: the most whose tensors in between are small, as far as little is computed twice. `None` where no number will do.
+fn band(graph: &Graph, chain: &[Link]) -> Option<usize> {
+    let height = chain.last()?.conv.window.output[0];
+    let whole: f64 = chain.iter().map(|l| l.row_work() * l.conv.window.output[0] as f64).sum();
+    let mut best = None;
+    for rows in (1..=height / 2).rev().filter(|r| height % r == 0) {
+        let (mut most, mut work) = (0, 0.0);
+        for first in (0..height).step_by(rows) {
+            let mut needed = (first, first + rows);
+            let mut between = 0;
+            for (i, l) in chain.iter().enumerate().rev() {
+                work += l.row_work() * (needed.1 - needed.0) as f64;
+                needed = l.needs(needed).0;
+                if i > 0 {
+                    let ty = graph.ty(graph.nodes[l.at].inputs[0]?);
+                    between += ty.bytes() / l.conv.window.input[0] * (needed.1 - needed.0);
+                }
+                if needed.0 >= needed.1 {
+                    return best;
+                }
+            }
+            most = most.max(between);
+        }
+        if work > whole * (1.0 + MOST_TWICE) {
+            break;
+        }
+        best = Some(rows);
+        if most <= BAND_BYTES {
+            break;
+        }
+    }
+    best
+}
+
+/// Puts the bands in the place of a chain.
+fn cut(patch: &mut Patch<'_>, chain: &[Link], rows: usize) {
+    let Some(last) = chain.last() else { return };
+    let nodes: Vec<Node> = chain.iter().filter_map(|l| patch.remove(NodeId(l.at as u32))).collect();
+    let place = NodeId(last.at as u32);
+    let height = last.conv.window.output[0];
+    let mut parts = vec![];
+    for first in (0..height).step_by(rows) {
+        // From the result back to what each convolution has to give.
+        let mut spans = vec![(first, first + rows)];
+        let mut pads = vec![];
+        for l in chain.iter().rev() {
+            let (needed, pad) = l.needs(spans[spans.len() - 1]);
+            spans.push(needed);
+            pads.push(pad);
+        }
+        spans.reverse();
+        pads.reverse();
+        let mut x = nodes[0].inputs[0].map(|x| slice(patch, place, &nodes[0], x, spans[0]));
+        for (((l, node), pad), span) in chain.iter().zip(&nodes).zip(pads).zip(&spans[1..]) {
+            let y = band_of(patch, l, node, x, pad, *span, place);
+            x = Some(y);
+        }
+        parts.push(x);
+    }
+    let mut whole =
+        Node { location: nodes[nodes.len() - 1].location, ..Node::new(OpKind::Concatenation, [], nodes[nodes.len() - 1].outputs.clone()) };
+    whole.inputs = parts;
+    whole.attrs.set("axis", AttrValue::Int(1));
+    patch.replace(place, whole);
+}
+
+/// One convolution of a band, which gives rows `span`.
+fn band_of(patch: &mut Patch<'_>, l: &Link, node: &Node, x: Option<TensorId>, pad: [usize; 2], span: Rows, place: NodeId) -> TensorId {
+    let w = &l.conv.window;
+    let mut new = node.clone();
+    new.inputs[0] = x;
+    let across = (w.output[1] - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1;
+    let sides = [w.pad[1], across.saturating_sub(w.input[1] + w.pad[1])];
+    new.attrs.set("padding", AttrValue::Enum("EXPLICIT".to_string()));
+    for (name, amount) in [("pad_top", pad[0]), ("pad_bottom", pad[1]), ("pad_left", sides[0]), ("pad_right", sides[1])] {
+        new.attrs.set(name, AttrValue::Int(amount as i64));
+    }
+    let of_band = |ty: &TensorType| {
+        let mut ty = ty.clone();
+        ty.shape[1] = span.1 - span.0;
+        ty
+    };
+    let out = node.outputs[0];
+    if let Some(tail) = &mut new.tail {
+        tail.result = of_band(&tail.result);
+        for t in &mut tail.inputs {
+            if !is_whole(patch.ty(*t), patch.ty(out)) {
+                *t = slice(patch, place, node, *t, span);
+            }
+        }
+    }
+    let name = patch.tensor(out).name.clone();
+    let ty = of_band(patch.ty(out));
+    let y = patch.add_tensor(name, ty);
+    new.outputs = vec![y];
+    patch.insert_before(place, new);
+    y
+}
+
+/// Rows `span` of an image; the image itself where they are all of it.
+fn slice(patch: &mut Patch<'_>, place: NodeId, node: &Node, x: TensorId, span: Rows) -> TensorId {
+    let mut ty = patch.ty(x).clone();
+    if span == (0, ty.shape[1]) {
+        return x;
+    }
+    ty.shape[1] = span.1 - span.0;
+    let ints = |values: [usize; 4]| values.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect::<Vec<u8>>();
+    let (begin, size) = (ints([0, span.0, 0, 0]), ints([ty.shape[0], ty.shape[1], ty.shape[2], ty.shape[3]]));
+    let begin = patch.add_const("begin", TensorType::new(DType::Int32, [4]), begin);
+    let size = patch.add_const("size", TensorType::new(DType::Int32, [4]), size);
+    let name = patch.tensor(x).name.clone();
+    let y = patch.add_tensor(name, ty);
+    patch.insert_before(place, Node { location: node.location, ..Node::new(OpKind::Slice, [x, begin, size], [y]) });
+    y
+}
