@@ -57,7 +57,7 @@ fn eval(args: &Args<'_>) -> Results {
         words.extend((0..count as u64).map(|i| state[1].wrapping_add(i)).flat_map(|c| threefry(key, [c as u32, (c >> 32) as u32])));
     } else {
         let mut blocks = Philox::new(state[0], *state.get(2).unwrap_or(&state[0]), state[1]);
-        words.extend((0..count).flat_map(|_| blocks.next()));
+        words.extend((0..count).flat_map(|_| blocks.words()));
     }
     words.truncate(bytes / 4);
     let mut next = state.clone();
