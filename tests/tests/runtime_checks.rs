@@ -149,6 +149,25 @@ fn starts_of_boxes_may_be_anything() {
     }
 }
 
+/// What is chosen at run time may be fewer than a later operator asks for.
+#[test]
+fn indices_beyond_an_open_size_end_the_run() {
+    let chosen = "%i: int32[4] %zero: int32[] = const [0] %m: bool[4] = GREATER(%i, %zero) %p: int64[4,1] = WHERE(%m) %x: float32[4] = const [1.5, 2.5, 3.5, 0.5]
+        %r: float32[4] = GATHER_ND(%x, %p)";
+    let text = format!("graph @0 (%i) -> (%y) {{ {chosen} %k: int32[1] = const [2] %y: float32[1] = GATHER(%r, %k) {{axis = 0}} }}");
+    refuses(&text, &[1, 0, 1, 1], &[&[1, 0, 0, 1], &[0, 0, 0, 0]], Status::IndexOutOfRange);
+    let text = format!("graph @0 (%i) -> (%v, %j) {{ {chosen} %k: int32[] = const [3] %v: float32[3], %j: int32[3] = TOPK_V2(%r, %k) }}");
+    refuses(&text, &[0, 1, 1, 1], &[&[1, 0, 0, 1], &[0, 0, 0, 0]], Status::IndexOutOfRange);
+}
+
+#[test]
+fn indices_of_slices_outside_their_axis_end_the_run() {
+    let text = "graph @0 (%i) -> (%y) { %i: int32[1] %one: int32[1] = const [1] %e: int32[1] = ADD(%i, %one) %x: float32[5,3] = const splat 1.5
+        %y: float32[3] = STRIDED_SLICE(%x, %i, %e, %one) {shrink_axis_mask = 1, begin_mask = 0, end_mask = 0, ellipsis_mask = 0, new_axis_mask = 0} }";
+    refuses(text, &[4], &[&[5], &[-6], &[i32::MAX], &[i32::MIN]], Status::IndexOutOfRange);
+    refuses(text, &[-5], &[&[7]], Status::IndexOutOfRange);
+}
+
 /// A pooled value's position must lie in its window's image.
 #[test]
 fn positions_outside_their_image_end_the_run() {

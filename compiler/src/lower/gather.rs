@@ -65,8 +65,8 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let size = |dims: &[usize]| dims.iter().product::<usize>();
     let inner = size(&shape[at + 1..]);
     let (batch, outer, count) = (size(&shape[..batch_dims]), size(&shape[batch_dims..at]), size(&indices[batch_dims..]));
-    if let Some(data) = cx.constant(index).filter(|_| batch == 1 && count <= FEW) {
-        let _ = data;
+    if cx.constant(index).is_some() && batch == 1 && count <= FEW {
+        open::check_below(cx, x, at, index, [0, 1])?;
         let picks = ints(cx, index, "indices")?;
         return copies(cx, (x, y), [outer, shape[at], inner], &picks, bytes);
     }
@@ -83,9 +83,16 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
+    let axis = if cx.node.is_some_and(|n| n.op == OpKind::Gather) { gather_axis(cx, x)? } else { 0 };
+    open::check_below(cx, x, axis, index, [0, 1])?;
     let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
     let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
     call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
+}
+
+/// The axis that the current GATHER is along.
+fn gather_axis(cx: &Cx<'_, '_>, x: TensorId) -> Result<usize, CompileError> {
+    axis(cx, cx.node.map_or(0, |n| n.attrs.int("axis", 0)), cx.ty(x).shape.len())
 }
 
 /// Units of one task of a gather.

@@ -3,6 +3,8 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
+use super::open::{check_at_least, extent, with_neutral_tail};
+use super::reduce::lowest;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, DType, Node, OpKind};
 use crate::ops::lsh_projection::projection as projection_of;
@@ -31,7 +33,14 @@ pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     };
     let spec = TopKSpec { rows: ty.elements() / k.max(1), n, stride: n, k, storage, narrow_index };
     let heaps = cx.workspace(spec.workspace_bytes());
-    let args = vec![cx.operand(x)?, heaps, cx.operand(values)?, cx.operand(indices)?];
+    let rank = cx.ty(x).shape.len();
+    let mut from = cx.operand(x)?;
+    if extent(cx, x)?.is_some_and(|(axis, _)| axis + 1 == rank) {
+        check_at_least(cx, x, k)?;
+        let along: Vec<bool> = (0..rank).map(|d| d + 1 == rank).collect();
+        from = with_neutral_tail(cx, x, &along, lowest(ty.dtype))?;
+    }
+    let args = vec![from, heaps, cx.operand(values)?, cx.operand(indices)?];
     let units = spec.units();
     let unit_ns = n as f64 + k as f64 * 20.0 * (k as f64 + 2.0).log2();
     cx.call(format!("{spec:?}"), move || spec.build(), args, units, grain(units, unit_ns));

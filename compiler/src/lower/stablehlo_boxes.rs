@@ -1,10 +1,10 @@
 //! STABLEHLO_GATHER and STABLEHLO_SCATTER: boxes of one tensor whose starts are rows of another.
 
+use super::constants::element_bytes;
 use super::context::{Cx, Operand};
 use super::gather::wide_index;
 use super::grain::grain;
 use super::movement::{copy, raw, result};
-use super::constants::element_bytes;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, OpKind, TensorId};
 use crate::ops::stablehlo_gather::{Boxes, gather_boxes, scatter_boxes, update};

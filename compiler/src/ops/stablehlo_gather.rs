@@ -215,8 +215,18 @@ fn scatter(args: &Args<'_>) -> Results {
                 None => b,
                 Some(Binary::Add) => $narrow($wide(a) + $wide(b)),
                 Some(Binary::Mul) => $narrow($wide(a) * $wide(b)),
-                Some(Binary::Max) => if a > b { a } else { b },
-                Some(_) => if a < b { a } else { b },
+                Some(Binary::Max) =>
+                    if a > b {
+                        a
+                    } else {
+                        b
+                    },
+                Some(_) =>
+                    if a < b {
+                        a
+                    } else {
+                        b
+                    },
             })
         };
     }

@@ -15,6 +15,7 @@ mod depthwise_tap;
 pub mod detection;
 pub mod dynamic;
 pub mod epilogue;
+pub mod extent;
 pub mod fft;
 pub mod fingerprint;
 pub mod fold;

@@ -170,6 +170,43 @@ def unique(dtype, shape, index):
     return make
 
 
+def chosen(net, rows, by, above):
+    """The rows of a tensor, and those of what they are chosen by, where that is above a number."""
+    mask = net.op("GREATER", [by, net.const(above, "f32")], ("bool", None), "GreaterOptions")
+    places = net.op("WHERE", [mask], ("i64", None, (8, 1)), "WhereOptions")
+    places = net.op("SQUEEZE", [places], ("i64", None), "SqueezeOptions", squeezeDims=[1])
+    return [net.op("GATHER", [t, places], ("f32", None), "GatherOptions", axis=0) for t in (rows, by)]
+
+
+def chosen_twice(net):
+    """WHERE of a tensor of open size."""
+    net.outputs(*chosen(net, *chosen(net, x(net, (12, 4)), net.input("f32", (12,)), -0.3), 0.1))
+
+
+def chosen_joined(net):
+    """CONCATENATION of parts of open and of known size."""
+    parts = [chosen(net, x(net, (12, 4)), net.input("f32", (12,)), -0.2)[0], x(net, (3, 4)), chosen(net, x(net, (9, 4)), net.input("f32", (9,)), 0.2)[0]]
+    net.outputs(net.op("CONCATENATION", parts, ("f32", None), "ConcatenationOptions", axis=0))
+
+
+def chosen_boxes(net):
+    """NON_MAX_SUPPRESSION_V4 of boxes of open number."""
+    boxes, scores = chosen(net, x(net, (20, 4)), net.input("f32", (20,)), -0.9)
+    parts = [boxes, scores, net.const(5, "i32"), net.const(0.5, "f32"), net.const(-0.1, "f32")]
+    net.outputs(*net.op("NON_MAX_SUPPRESSION_V4", parts, [("i32", None), ("i32", None, ())], "NonMaxSuppressionV4Options"))
+
+
+def chosen_reduced(net):
+    """Reductions and searches along an axis of open size."""
+    rows, by = chosen(net, x(net, (20, 3)), net.input("f32", (20,)), -0.3)
+    axis = net.const(0, "i32")
+    values, places = net.op("TOPK_V2", [by, net.const(3, "i32")], [("f32", None), ("i32", None)], "TopKV2Options")
+    net.outputs(net.op("MEAN", [rows, net.const([0], "i32")], ("f32", None), "ReducerOptions"),
+                net.op("ARG_MAX", [rows, axis], ("i32", None), "ArgMaxOptions", outputType=DTYPES["i32"][0]),
+                net.op("ARG_MIN", [rows, axis], ("i32", None), "ArgMinOptions", outputType=DTYPES["i32"][0]),
+                net.op("CUMSUM", [by, axis], ("f32", None), "CumsumOptions"), values, places)
+
+
 def first_places(net):
     """The first places that WHERE found, as many as an input says: a slice of computed size, and rows gathered by it."""
     source = x(net, (24, 4))
@@ -334,6 +371,10 @@ def models():
     yield "where_bool", where("bool", (3, 5))
     yield "where_f32_gathered", where("f32", (4, 6), gathered)
     yield "where_f32_rows", where("f32", (9, 5), rows)
+    yield "where_chosen_twice", chosen_twice
+    yield "where_chosen_joined", chosen_joined
+    yield "where_chosen_boxes", chosen_boxes
+    yield "where_chosen_reduced", chosen_reduced
     yield "unique_i32", unique("i32", (40,), "i32")
     yield "unique_i64", unique("i64", (20,), "i64")
     yield "unique_i8", unique("i8", (300,), "i32")
