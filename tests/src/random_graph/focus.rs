@@ -23,6 +23,7 @@ fn parse(text: &str) -> Vec<DType> {
             "i32" => &[Int32],
             "u32" => &[UInt32],
             "i64" => &[Int64],
+            "u64" => &[UInt64],
             "i4" => &[Int4],
             "i2" => &[Int2],
             "bool" => &[Bool],

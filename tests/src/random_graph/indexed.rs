@@ -131,18 +131,32 @@ pub(super) fn segment(g: &mut Generator) -> Option<Planned> {
 }
 
 pub(super) fn embedding(g: &mut Generator) -> Option<Planned> {
-    let dtype = g.dtype(&[DType::Float32, DType::Int8, DType::UInt8, DType::Int4, DType::Int32]);
-    let (rows, columns, n) = (1 + g.rng.below(9), 2 * (1 + g.rng.below(6)), 1 + g.rng.below(6));
+    let packed = [DType::Int4, DType::Int2];
+    let dtype = g.dtype(&[MOVED, &packed].concat());
+    let (rows, columns, n) = (1 + g.rng.below(9), 4 * (1 + g.rng.below(4)), 1 + g.rng.below(6));
     let quant = match dtype {
-        DType::Int8 | DType::UInt8 | DType::Int4 => Quantization::Affine(Affine::per_tensor(0.05, 0)),
+        DType::Int8 | DType::UInt8 | DType::Int4 | DType::Int2 => Quantization::Affine(Affine::per_tensor(0.05, 0)),
         _ => Quantization::None,
     };
     let table = g.random_constant(TensorType { dtype, shape: vec![rows, columns], quant: quant.clone() });
     let ids: Vec<i32> = places(g, n, &[rows]).into_iter().map(|v| v as i32).collect();
     let ids = g.given(Value::new(raw(DType::Int32, [n]), ids));
-    let float = matches!(dtype, DType::Int8 | DType::Int4) && (dtype == DType::Int4 || g.rng.one_in(2));
+    let float = packed.contains(&dtype) || dtype == DType::Int8 && g.rng.one_in(2);
     let (dtype, quant) = if float { (DType::Float32, Quantization::None) } else { (dtype, quant) };
     plan(EmbeddingLookup, [ids, table], Attrs::new(), dtype, quant)
+}
+
+/// LSH_PROJECTION of items of any type, with and without weights.
+pub(super) fn projection(g: &mut Generator) -> Option<Planned> {
+    let (hashes, bits, items) = (1 + g.rng.below(4), 1 + g.rng.below(8), 1 + g.rng.below(6));
+    let seeds = g.random_constant(raw(DType::Float32, [hashes, bits]));
+    let x = g.precise(MOVED, |s| s.first().is_some_and(|n| *n == items), |g| vec![items, 1 + g.rng.below(3)])?;
+    let mut inputs = vec![seeds, x];
+    if g.rng.one_in(2) {
+        inputs.push(g.random_constant(raw(DType::Float32, [items])));
+    }
+    let attrs = Attrs::new().with("type", name(*g.rng.choose(&["SPARSE", "DENSE"])));
+    plan(LshProjection, inputs, attrs, DType::Int32, Quantization::None)
 }
 
 pub(super) fn embedding_sparse(g: &mut Generator) -> Option<Planned> {

@@ -101,7 +101,7 @@ pub(super) fn depthwise_conv_2d(g: &mut Generator) -> Option<Planned> {
     let multiplier = if g.rng.one_in(3) { 2 } else { 1 };
     let out = ty.shape[3] * multiplier;
     let (kh, kw) = (1 + g.rng.below(4), 1 + g.rng.below(4));
-    let w = weights(g, x, vec![1, kh, kw, out], 3, &[]);
+    let w = weights(g, x, vec![1, kh, kw, out], 3, &[DType::Int4]);
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new().with("depth_multiplier", size(multiplier)));
     let attrs = dilation(g, attrs);

@@ -17,6 +17,7 @@ pub(super) const MOVED: &[DType] = &[
     DType::Int32,
     DType::UInt32,
     DType::Int64,
+    DType::UInt64,
     DType::Bool,
     DType::Complex64,
 ];

@@ -90,6 +90,7 @@ recipes! {
     1 [EmbeddingLookup] indexed::embedding;
     1 [EmbeddingLookupSparse] indexed::embedding_sparse;
     1 [HashtableLookup] indexed::hashtable_lookup;
+    1 [LshProjection] indexed::projection;
     1 [Rnn, UnidirectionalSequenceRnn, BidirectionalSequenceRnn] recurrent::rnn;
     1 [Lstm, UnidirectionalSequenceLstm, BidirectionalSequenceLstm] recurrent::lstm;
     1 [UnidirectionalSequenceLstm, Lstm] recurrent::lstm_integer;
@@ -104,6 +105,7 @@ recipes! {
     1 [StablehloReduceWindow] stablehlo::reduce_window;
     1 [StablehloGather] stablehlo::gather;
     1 [StablehloScatter] stablehlo::scatter;
+    1 [StablehloRngBitGenerator] stablehlo::random_bits;
 }
 
 /// A recipe, by weight.

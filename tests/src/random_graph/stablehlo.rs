@@ -1,11 +1,11 @@
 //! Recipes of StableHLO operators.
 
 use super::movement::{MOVED, ranked, shaped_integers};
-use super::recipes::{plan_like, raw, size, sizes};
+use super::recipes::{name, plan, plan_like, raw, size, sizes};
 use super::{Generator, Planned};
 use crate::random_values::random_value;
 use tflc::ir::OpKind::*;
-use tflc::ir::{AttrValue, Attrs, DType, Graph, Node, OpKind, TensorType};
+use tflc::ir::{AttrValue, Attrs, DType, Graph, Node, OpKind, Quantization, TensorType};
 use tflc::ops::Value;
 
 pub(super) fn binary(g: &mut Generator) -> Option<Planned> {
@@ -89,7 +89,8 @@ pub(super) fn gather(g: &mut Generator) -> Option<Planned> {
 
 /// Rows combined into a matrix, some of them outside.
 pub(super) fn scatter(g: &mut Generator) -> Option<Planned> {
-    let x = g.operand(&[DType::Float32, DType::Int32, DType::Int64], |s| s.len() == 2, |g| g.shape_of(2))?;
+    let dtypes = g.dtypes(StablehloScatter);
+    let x = g.operand(&dtypes, |s| s.len() == 2, |g| g.shape_of(2))?;
     let ty = g.ty(x).clone();
     let rows = 1 + g.rng.below(4);
     let starts: Vec<i64> = (0..rows).map(|_| g.rng.between(-1, ty.shape[0] as i64)).collect();
@@ -105,4 +106,15 @@ pub(super) fn scatter(g: &mut Generator) -> Option<Planned> {
         .with("index_vector_dim", size(1))
         .with("update_computation_subgraph_index", body);
     plan_like(g, StablehloScatter, [x, starts, updates], attrs, x)
+}
+
+/// Random bits, and the next state.
+pub(super) fn random_bits(g: &mut Generator) -> Option<Planned> {
+    let (algorithm, words) = *g.rng.choose(&[("DEFAULT", 2), ("PHILOX", 3), ("PHILOX", 2), ("THREEFRY", 2)]);
+    let state = g.input(DType::UInt64, vec![words]);
+    let dtype = g.dtype(&[DType::Int32, DType::Int64, DType::UInt32, DType::UInt64]);
+    let attrs = Attrs::new().with("algorithm", name(algorithm));
+    let one = plan(StablehloRngBitGenerator, [state], attrs, dtype, Quantization::None)?;
+    let results = vec![(DType::UInt64, Quantization::None), (dtype, Quantization::None)];
+    Some(Planned { results, declared: g.shape(), ..one })
 }
