@@ -35,16 +35,24 @@ pub enum X86Level {
     V4Vnni,
 }
 
+/// Vector level of an AArch64 processor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ArmLevel {
+    /// Advanced SIMD only.
+    Baseline,
+    /// Dot products of bytes: `sdot`, `udot` (FEAT_DotProd).
+    Dotprod,
+    /// Matrix products of bytes as well: `smmla` (FEAT_I8MM).
+    I8mm,
+}
+
 /// CPU features that code may use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cpu {
     /// An x86-64 level.
     X86(X86Level),
-    /// AArch64; `dotprod` adds `sdot` and `udot`.
-    Aarch64 {
-        /// The dot product extension is there.
-        dotprod: bool,
-    },
+    /// An AArch64 level.
+    Aarch64(ArmLevel),
     /// RISC-V with the vector extension, registers of at least 128 bits.
     Riscv64,
     /// WebAssembly with 128-bit vectors.
@@ -70,8 +78,9 @@ impl Target {
         ("x86-64-v3", Cpu::X86(X86Level::V3), "AVX2, FMA, F16C"),
         ("x86-64-v4", Cpu::X86(X86Level::V4), "AVX-512 F, BW, DQ, VL"),
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
-        ("aarch64", Cpu::Aarch64 { dotprod: false }, "Advanced SIMD"),
-        ("aarch64+dotprod", Cpu::Aarch64 { dotprod: true }, "Advanced SIMD with dot products"),
+        ("aarch64", Cpu::Aarch64(ArmLevel::Baseline), "Advanced SIMD"),
+        ("aarch64+dotprod", Cpu::Aarch64(ArmLevel::Dotprod), "Advanced SIMD with dot products"),
+        ("aarch64+i8mm", Cpu::Aarch64(ArmLevel::I8mm), "Advanced SIMD with dot products and matrix products of bytes"),
         ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
         ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
         (
@@ -119,8 +128,9 @@ impl Target {
             Cpu::X86(X86Level::V3) => Caps::x86_64_v3(),
             Cpu::X86(X86Level::V4) => Caps::x86_64_v4(),
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
-            Cpu::Aarch64 { dotprod: false } => Caps::aarch64(),
-            Cpu::Aarch64 { dotprod: true } => Caps::aarch64_dotprod(),
+            Cpu::Aarch64(ArmLevel::Baseline) => Caps::aarch64(),
+            Cpu::Aarch64(ArmLevel::Dotprod) => Caps::aarch64_dotprod(),
+            Cpu::Aarch64(ArmLevel::I8mm) => Caps::aarch64_i8mm(),
             Cpu::Riscv64 => Caps::riscv64(),
             Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
             Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
@@ -133,7 +143,7 @@ impl Cpu {
     pub const fn arch(self) -> Arch {
         match self {
             Cpu::X86(_) => Arch::X86_64,
-            Cpu::Aarch64 { .. } => Arch::Aarch64,
+            Cpu::Aarch64(_) => Arch::Aarch64,
             Cpu::Riscv64 => Arch::Riscv64,
             Cpu::Wasm32 { .. } => Arch::Wasm32,
         }

@@ -134,7 +134,8 @@ typedef tflc_status (*tflc_invoke_function)(void *arena, void *state, const void
                                             const tflc_parallel *parallel);
 
 /* Processor features, where neither the processor nor the system can be asked: a program that links a model with several CPU levels
- * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod). */
+ * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod); bit 1: matrix products of bytes
+ * (i8mm). */
 uint64_t tflc_cpu_features(void);
 
 /* What a function that computes a custom operator of the model is told about the call. */

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::Command;
 use tflc::backend::compile_kernel;
-use tflc::target::{Cpu, Target};
+use tflc::target::{ArmLevel, Cpu, Target};
 use tflc_templates::cpu::table::{Dtype, ROWS, Row, Shape};
 
 /// An instruction as it is disassembled.
@@ -27,7 +27,7 @@ impl Instruction {
     }
 
     fn is_multiply(&self) -> bool {
-        ["fmla", "sdot", "udot", "smmla"].contains(&&*self.mnemonic)
+        ["fmla", "sdot", "udot", "sudot", "usdot", "smmla", "usmmla"].contains(&&*self.mnemonic)
     }
 
     fn is_load(&self) -> bool {
@@ -159,7 +159,7 @@ fn gemm(row: &Row) -> bool {
 #[test]
 fn f32_gemm_loops_are_multiply_adds() {
     if tools() {
-        for q in table(Dtype::F32, Cpu::Aarch64 { dotprod: false }, gemm) {
+        for q in table(Dtype::F32, Cpu::Aarch64(ArmLevel::Baseline), gemm) {
             assert!(q.per_multiply <= 1.15, "{}: {} instructions per fmla beyond loads", q.name, q.per_multiply);
             for (model, share) in q.bound_shares {
                 assert!(share >= 0.85, "{}: {share:.2} of the throughput bound on {model}", q.name);
@@ -168,14 +168,34 @@ fn f32_gemm_loops_are_multiply_adds() {
     }
 }
 
-/// Every step broadcasts four bytes of each row with a `dup`, which takes the pipes of `sdot`: 3 of 4 slots are left for it.
 #[test]
 fn int8_gemm_loops_are_dot_products() {
     if tools() {
-        for q in table(Dtype::Qs8, Cpu::Aarch64 { dotprod: true }, gemm) {
-            assert!(q.multiplies >= 8, "{}: {} dot products", q.name, q.multiplies);
-            for (model, share) in q.bound_shares {
-                assert!(share >= 0.74, "{}: {share:.2} of the throughput bound on {model}", q.name);
+        // Unsigned activations are made signed, four steps of a row at once.
+        for (dtype, most) in [(Dtype::Qs8, 1.1), (Dtype::Qu8, 1.15)] {
+            for q in table(dtype, Cpu::Aarch64(ArmLevel::Dotprod), gemm) {
+                assert!(q.multiplies >= 64, "{}: {} dot products", q.name, q.multiplies);
+                assert!(q.per_multiply <= most, "{}: {} instructions per dot product beyond loads", q.name, q.per_multiply);
+                for (model, share) in q.bound_shares {
+                    assert!(share >= 0.85, "{}: {share:.2} of the throughput bound on {model}", q.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_gemm_loops_are_matrix_products() {
+    if tools() {
+        for dtype in [Dtype::Qs8, Dtype::Qu8] {
+            // Where K is short, nothing is left of the loop over it.
+            let long = |row: &Row| gemm(row) && matches!(row.shape, Shape::Gemm(_, _, k) if k >= 128);
+            for q in table(dtype, Cpu::Aarch64(ArmLevel::I8mm), long) {
+                assert!(q.multiplies >= 64, "{}: {} matrix products", q.name, q.multiplies);
+                assert!(q.per_multiply <= 1.2, "{}: {} instructions per matrix product beyond loads", q.name, q.per_multiply);
+                for (model, share) in q.bound_shares {
+                    assert!(share >= 0.85, "{}: {share:.2} of the throughput bound on {model}", q.name);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the Cranelift backend makes of inner loops: in-place multiply-adds by element, dot products, nothing spilled.
 
 use tflc::backend::cranelift;
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Target, X86Level};
 use tflc_kir::{Addr, Builder, DotSigns, Elem, Kernel, Mem, Narrow, Type, Value};
 
 const F32X4: Type = Type::vector(Elem::F32, 4);
@@ -77,7 +77,7 @@ fn inner_loop(vcode: &str) -> Vec<String> {
         }
         blocks.last_mut().expect("a block").push(line.to_owned());
     }
-    let arithmetic = |block: &Vec<String>| ["fmla", "mulps", "sdot", "pmaddwd", "smull"].iter().map(|op| count(block, op)).sum::<usize>();
+    let arithmetic = |block: &Vec<String>| ["fmla", "mulps", "sdot", "udot", "sudot", "smmla", "usmmla", "pmaddwd", "smull"].iter().map(|op| count(block, op)).sum::<usize>();
     blocks.into_iter().max_by_key(arithmetic).unwrap_or_default()
 }
 
@@ -98,8 +98,8 @@ fn body(kernel: &Kernel, cpu: Cpu) -> Vec<String> {
     lines
 }
 
-const NEON: Cpu = Cpu::Aarch64 { dotprod: false };
-const DOTPROD: Cpu = Cpu::Aarch64 { dotprod: true };
+const NEON: Cpu = Cpu::Aarch64(ArmLevel::Baseline);
+const DOTPROD: Cpu = Cpu::Aarch64(ArmLevel::Dotprod);
 const SSE2: Cpu = Cpu::X86(X86Level::Baseline);
 
 #[test]
@@ -171,8 +171,50 @@ fn int8_gemm(mr: i64, nv: i64, signs: DotSigns) -> Kernel {
 #[test]
 fn int8_gemm_with_dotprod_is_sdot_in_place() {
     let lines = body(&int8_gemm(4, 4, DotSigns::Signed), DOTPROD);
-    assert_eq!(count(&lines, "sdot"), 16, "{}", lines.join("\n"));
-    assert_eq!(count(&lines, "smull"), 0);
+    let text = lines.join("\n");
+    assert_eq!(count(&lines, "sdot"), 16, "{text}");
+    assert_eq!(lines.iter().filter(|l| l.starts_with("sdot") && l.ends_with(".s[0]")).count(), 16, "{text}");
+    assert_eq!(["smull", "fmla", "dup", "ld1r"].map(|op| count(&lines, op)), [0; 4], "{text}");
+}
+
+#[test]
+fn unsigned_dot_products_are_udot_in_place() {
+    let lines = body(&int8_gemm(4, 4, DotSigns::Unsigned), DOTPROD);
+    assert_eq!(count(&lines, "udot"), 16, "{}", lines.join("\n"));
+}
+
+#[test]
+fn dot_products_of_different_signs_are_one_instruction_with_i8mm() {
+    let lines = body(&int8_gemm(4, 4, DotSigns::UnsignedSigned), Cpu::Aarch64(ArmLevel::I8mm));
+    assert_eq!(count(&lines, "sudot"), 16, "{}", lines.join("\n"));
+}
+
+/// Float multiply-adds by element stay what they are beside dot products by element.
+#[test]
+fn multiply_adds_stay_beside_dot_products() {
+    let bytes = Type::vector(Elem::I8, 16);
+    let mut b = Builder::new("both");
+    let (x, y, c) = (b.ptr_param("x"), b.ptr_param("y"), b.ptr_param("c"));
+    let (f, g) = (b.load(F32X4, Mem::F32, Addr::new(x)), b.load(F32X4, Mem::F32, Addr::new(y)));
+    let (p, q) = (b.load(bytes, Mem::S8, Addr::new(x)), b.load(bytes, Mem::S8, Addr::new(y)));
+    let (mut sum, mut dot) = (b.float(F32X4, 0.5), b.int(I32X4, 7));
+    let words = b.bitcast(I32X4, q);
+    for lane in 0..4 {
+        let s = b.extract_lane(g, lane);
+        let s = b.splat(s, 4);
+        sum = b.fma(f, s, sum);
+        let s = b.extract_lane(words, lane);
+        let s = b.splat(s, 4);
+        let s = b.bitcast(bytes, s);
+        dot = b.dot4(DotSigns::Signed, dot, p, s);
+        // Nobody uses it, and nothing is emitted for it.
+        b.dot4(DotSigns::Signed, dot, s, p);
+    }
+    b.store(Mem::F32, Narrow::Wrap, Addr::new(c), sum);
+    b.store(Mem::S32, Narrow::Wrap, Addr::new(c).offset(16), dot);
+    let text = cranelift::vcode_text(&b.finish(), &Target::new(DOTPROD)).expect("compiles");
+    let lines: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+    assert_eq!([count(&lines, "fmla"), count(&lines, "sdot")], [4, 4], "{text}");
 }
 
 #[test]
@@ -201,7 +243,7 @@ fn gemm_template_inner_loops_hold_no_allocator_edits() {
         (Storage::I8, WeightFormat::I8, Storage::I32),
         (Storage::U8, WeightFormat::U8 { zero_point: 128 }, Storage::I32),
     ];
-    for cpu in [NEON, DOTPROD, SSE2] {
+    for cpu in [NEON, DOTPROD, Cpu::Aarch64(ArmLevel::I8mm), SSE2] {
         for (a_storage, weights, accumulator) in kinds {
             for (m, n) in [(3136, 256), (1, 1000), (6, 24)] {
                 let epilogue = Epilogue::identity(accumulator);

@@ -5,7 +5,7 @@ use tflc::backend::cranelift::{Compiler, ENTRY};
 use tflc::backend::image::{Function, Image};
 use tflc::ir::{DType, Location, TensorType};
 use tflc::lower::program::{Call, Place, Port, Program, Recipe, Region, Step};
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Target, X86Level};
 use tflc_kir::{Addr, Builder, CmpOp, Kernel, Mem, Narrow, Type};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Outcome, Runner, Slot};
 
@@ -105,7 +105,7 @@ fn run(program: &Program, input: Vec<u8>) -> Outcome {
     let machines = [
         (Cpu::X86(X86Level::Baseline), Machine::Native),
         (Cpu::X86(X86Level::V4), Machine::Native),
-        (Cpu::Aarch64 { dotprod: false }, Machine::Aarch64),
+        (Cpu::Aarch64(ArmLevel::Baseline), Machine::Aarch64),
     ];
     let mut first: Option<Outcome> = None;
     for (cpu, machine) in machines {
@@ -256,7 +256,7 @@ fn null_and_misaligned_arguments_are_refused() {
 #[test]
 fn same_program_same_bytes() {
     let p = program((0..200).map(|i| call(i % 2, &[OUTPUT, INPUT, WEIGHTS], N as u64, 8 + i as u64 % 3)).collect());
-    for cpu in [Cpu::X86(X86Level::Baseline), Cpu::Aarch64 { dotprod: true }] {
+    for cpu in [Cpu::X86(X86Level::Baseline), Cpu::Aarch64(ArmLevel::Dotprod)] {
         assert_eq!(image(&p, cpu), image(&p, cpu));
     }
 }

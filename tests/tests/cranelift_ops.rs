@@ -2,7 +2,7 @@
 //! the kir interpreter.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Target, X86Level};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Runner, Slot};
 use tflc_tests::op_cases::{self, OpCase};
 
@@ -55,12 +55,17 @@ fn every_operator_needs_no_more_than_sse2() {
 
 #[test]
 fn every_operator_on_aarch64() {
-    check(Cpu::Aarch64 { dotprod: false }, Machine::Aarch64);
+    check(Cpu::Aarch64(ArmLevel::Baseline), Machine::Aarch64);
 }
 
 #[test]
 fn every_operator_on_aarch64_with_dotprod() {
-    check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64);
+    check(Cpu::Aarch64(ArmLevel::Dotprod), Machine::Aarch64);
+}
+
+#[test]
+fn every_operator_on_aarch64_with_i8mm() {
+    check(Cpu::Aarch64(ArmLevel::I8mm), Machine::Aarch64);
 }
 
 #[test]

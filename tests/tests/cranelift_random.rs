@@ -3,7 +3,7 @@
 //! `TFLC_RANDOM_KERNELS=100000` makes it longer, `TFLC_RANDOM_SEED=7` starts elsewhere.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Target, X86Level};
 use tflc_kir::generate::{self, CaseArg, Options};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Runner, Slot};
 
@@ -64,12 +64,17 @@ fn random_kernels_on_baseline_x86() {
 
 #[test]
 fn random_kernels_on_aarch64() {
-    check(Cpu::Aarch64 { dotprod: false }, Machine::Aarch64, 300);
+    check(Cpu::Aarch64(ArmLevel::Baseline), Machine::Aarch64, 300);
 }
 
 #[test]
 fn random_kernels_on_aarch64_with_dotprod() {
-    check(Cpu::Aarch64 { dotprod: true }, Machine::Aarch64, 300);
+    check(Cpu::Aarch64(ArmLevel::Dotprod), Machine::Aarch64, 300);
+}
+
+#[test]
+fn random_kernels_on_aarch64_with_i8mm() {
+    check(Cpu::Aarch64(ArmLevel::I8mm), Machine::Aarch64, 300);
 }
 
 #[test]

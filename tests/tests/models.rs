@@ -11,7 +11,7 @@ use tflc::error::CompileError;
 use tflc::ir::DType;
 use tflc::jit::{JitError, Options, host_target};
 use tflc::ops::{Evaluator, Value};
-use tflc::target::{Cpu, X86Level};
+use tflc::target::{ArmLevel, Cpu, X86Level};
 use tflc_tests::golden::{Golden, models, root};
 
 /// What came of one model.
@@ -107,7 +107,7 @@ fn run_all(folder: &Path) -> (usize, usize, Vec<String>) {
 #[test]
 fn code_for_another_processor_is_refused_not_run() {
     let other = match host_target().cpu {
-        Cpu::X86(_) => Cpu::Aarch64 { dotprod: false },
+        Cpu::X86(_) => Cpu::Aarch64(ArmLevel::Baseline),
         _ => Cpu::X86(X86Level::Baseline),
     };
     let error = Options::new().cpu(other).load(root().join("tests/models/digits/digits_f32.tflite")).err();

@@ -11,7 +11,7 @@ use tflc::driver;
 use tflc::error::CompileError;
 use tflc::ir::GraphId;
 use tflc::lower::program::{ARENA_ALIGN, Program};
-use tflc::target::{Cpu, Target};
+use tflc::target::{ArmLevel, Cpu, Target};
 use tflc_tests::golden::{Golden, models, root};
 use tflc_tests::kernel_runner::{Case, Entry, Machine, Outcome, Runner, Slot};
 
@@ -104,8 +104,9 @@ fn run_all(folder: &Path, cpu: Cpu, machine: Machine) -> Option<(usize, Vec<Stri
     Some((right, wrong))
 }
 
-const BASE: Cpu = Cpu::Aarch64 { dotprod: false };
-const DOTPROD: Cpu = Cpu::Aarch64 { dotprod: true };
+const BASE: Cpu = Cpu::Aarch64(ArmLevel::Baseline);
+const DOTPROD: Cpu = Cpu::Aarch64(ArmLevel::Dotprod);
+const I8MM: Cpu = Cpu::Aarch64(ArmLevel::I8mm);
 
 #[test]
 fn shipped_models_are_right_on_cortex_a53() {
@@ -115,6 +116,16 @@ fn shipped_models_are_right_on_cortex_a53() {
 #[test]
 fn shipped_models_are_right_on_neoverse_n1() {
     all_right(&root().join("tests/models/digits"), DOTPROD, Machine::NeoverseN1, 2);
+}
+
+#[test]
+fn shipped_models_are_right_with_matrix_products() {
+    all_right(&root().join("tests/models/digits"), I8MM, Machine::Aarch64, 2);
+}
+
+#[test]
+fn operator_models_are_right_with_matrix_products() {
+    all_right(&root().join("tests/models/ops"), I8MM, Machine::Aarch64, LEAST_RIGHT);
 }
 
 #[test]
@@ -134,33 +145,42 @@ fn shipped_models_are_right_on_riscv64() {
 
 #[test]
 fn corpus_models_are_right_on_neoverse_n1() {
+    corpus_models_are_right(DOTPROD, Machine::NeoverseN1);
+}
+
+#[test]
+fn corpus_models_are_right_with_matrix_products() {
+    corpus_models_are_right(I8MM, Machine::Aarch64);
+}
+
+fn corpus_models_are_right(cpu: Cpu, machine: Machine) {
     if std::env::var_os("TFLC_CORPUS").is_none() {
         return;
     }
-    if let Some((right, wrong)) = run_all(&root().join("../shared/corpus"), DOTPROD, Machine::NeoverseN1) {
+    if let Some((right, wrong)) = run_all(&root().join("../shared/corpus"), cpu, machine) {
         assert!(right >= CORPUS_RIGHT, "only {right} right; wrong:\n{}", wrong.join("\n"));
     }
 }
 
 /// Models of the corpus that compile and are right, at least.
-const CORPUS_RIGHT: usize = 32;
+const CORPUS_RIGHT: usize = 38;
 
-/// Instructions of one run with dot products and without, printed; the corpus has the models that are quoted.
+/// Instructions of one run at each level, printed; the corpus has the models that are quoted.
 #[test]
-fn dot_products_take_fewer_instructions() {
+fn dot_products_and_matrix_products_take_fewer_instructions() {
     let mut paths = vec![root().join("tests/models/digits/digits_int8.tflite")];
     if std::env::var_os("TFLC_CORPUS").is_some() {
         paths.push(root().join("../shared/corpus/mobilenet_v2_1.0_224_quant.tflite"));
     }
-    let Some(runner) = Runner::find(Machine::NeoverseN1) else { return };
+    let Some(runner) = Runner::find(Machine::Aarch64) else { return };
     for path in paths {
         let count = |cpu| {
             let model = compile(&path, cpu).ok().flatten().expect("compiles");
             runner.instructions(&model.case).unwrap_or_else(|e| panic!("{e:#}"))
         };
-        let (base, dotprod) = (count(BASE), count(DOTPROD));
-        println!("{}: {base} instructions, {dotprod} with dot products", path.display());
-        assert!(dotprod < base);
+        let [base, dotprod, i8mm] = [BASE, DOTPROD, I8MM].map(count);
+        println!("{}: {base} instructions, {dotprod} with dot products, {i8mm} with matrix products", path.display());
+        assert!(dotprod < base && i8mm < base);
     }
 }
 

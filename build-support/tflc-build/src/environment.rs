@@ -2,7 +2,7 @@
 
 use crate::BuildError;
 use std::path::PathBuf;
-use tflc::target::{Arch, Cpu, Platform, X86Level};
+use tflc::target::{Arch, ArmLevel, Cpu, Platform, X86Level};
 
 /// Cargo's variables.
 #[derive(Clone, Debug)]
@@ -49,7 +49,11 @@ impl Environment {
                     _ => X86Level::Baseline,
                 })
             }
-            Arch::Aarch64 => Cpu::Aarch64 { dotprod: has(&["dotprod"]) },
+            Arch::Aarch64 => Cpu::Aarch64(match (has(&["dotprod"]), has(&["dotprod", "i8mm"])) {
+                (_, true) => ArmLevel::I8mm,
+                (true, _) => ArmLevel::Dotprod,
+                _ => ArmLevel::Baseline,
+            }),
             Arch::Riscv64 => Cpu::Riscv64,
             Arch::Wasm32 => Cpu::Wasm32 { relaxed: has(&["relaxed-simd"]) },
         }
@@ -70,5 +74,7 @@ mod tests {
         assert_eq!(with("x86_64-unknown-linux-gnu", "fxsr,sse,sse2"), "x86-64");
         assert_eq!(with("x86_64-pc-windows-msvc", "avx,avx2,bmi1,bmi2,f16c,fma,lzcnt,sse2"), "x86-64-v3");
         assert_eq!(with("aarch64-apple-darwin", "neon,dotprod"), "aarch64+dotprod");
+        assert_eq!(with("aarch64-linux-android", "neon,dotprod,i8mm"), "aarch64+i8mm");
+        assert_eq!(with("aarch64-linux-android", "neon,i8mm"), "aarch64");
     }
 }

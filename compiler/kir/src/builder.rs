@@ -284,6 +284,11 @@ impl Builder {
         self.inst(Op::Dot2, self.ty(acc), &[acc, a, b])
     }
 
+    /// `acc + a · bᵀ` on 2×2, 2×8 and 2×8 matrices in each 128-bit block.
+    pub fn mmla(&mut self, signs: DotSigns, acc: Value, a: Value, b: Value) -> Value {
+        self.inst(Op::Mmla(signs), self.ty(acc), &[acc, a, b])
+    }
+
     // ---- lanes ----
 
     /// Copies a scalar to `lanes` lanes of its own kind.

@@ -28,6 +28,8 @@ pub struct Caps {
     pub masks: bool,
     /// Four-element 8-bit dot product.
     pub dot4: Dot4,
+    /// Matrix products of bytes.
+    pub mmla: bool,
     /// Two-element 16-bit dot product as one or two instructions.
     pub dot2: bool,
     /// Vector gather from memory.
@@ -52,6 +54,7 @@ impl Caps {
             fma: false,
             masks: false,
             dot4: Dot4::None,
+            mmla: false,
             dot2: true,
             gather: false,
             l1_bytes: 32 << 10,
@@ -82,6 +85,7 @@ impl Caps {
             fma: true,
             masks: false,
             dot4: Dot4::None,
+            mmla: false,
             dot2: true,
             gather: false,
             l1_bytes: 32 << 10,
@@ -97,6 +101,11 @@ impl Caps {
     /// AArch64 with the dotprod extension.
     pub fn aarch64_dotprod() -> Caps {
         Caps { dot4: Dot4::AnySign, ..Caps::aarch64() }
+    }
+
+    /// AArch64 with the dotprod and i8mm extensions.
+    pub fn aarch64_i8mm() -> Caps {
+        Caps { mmla: true, ..Caps::aarch64_dotprod() }
     }
 
     /// WebAssembly with 128-bit vectors. Its engines have 16 vector registers on x86-64 and 32 on AArch64: the smaller number counts.

@@ -124,7 +124,7 @@ pub enum ConvertOp {
     Bitcast,
 }
 
-/// Signs of the operands of a four-element dot product.
+/// Signs of the operands of a four-element dot product or of a matrix product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DotSigns {
     /// First unsigned, second signed.
@@ -296,6 +296,9 @@ pub enum Op {
     Dot4(DotSigns),
     /// Accumulator plus the dot product of each two signed 16-bit neighbours: i32xN + i16x2N · i16x2N, wrapping. Operands: acc, a, b.
     Dot2,
+    /// In each 128-bit block, a 2×2 matrix plus the product of a 2×8 matrix and the transpose of another, all row by row:
+    /// `acc[i][j] + Σ8 a[i][k] · b[j][k]`, exact, wrapping; i32xN and i8x4N. Operands: acc, a, b.
+    Mmla(DotSigns),
     /// Copies a scalar to every lane; `I8` and `I16` lanes take the low bits of an `I32`. Operands: a.
     Splat,
     /// One lane as a scalar (`I8` and `I16` lanes give `I32`, zero-extended). Operands: a.

@@ -240,6 +240,7 @@ impl<'a> Printer<'a> {
             Op::Select => format!("select {ty} {ops}"),
             Op::Convert(o) => format!("{} {ty} {ops}", o.name()),
             Op::Dot4(s) => format!("dot4.{} {ty} {ops}", s.name()),
+            Op::Mmla(s) => format!("mmla.{} {ty} {ops}", s.name()),
             Op::Dot2 => format!("dot2 {ty} {ops}"),
             Op::Splat => format!("splat {ty} {ops}"),
             Op::ExtractLane(n) => format!("extract_lane {ty} {ops}, {n}"),

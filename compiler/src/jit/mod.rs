@@ -47,7 +47,13 @@ pub fn host_target() -> Target {
     }
     #[cfg(target_arch = "aarch64")]
     {
-        Target::on(Cpu::Aarch64 { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") }, HOST_OS)
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        let level = match (dotprod, dotprod && std::arch::is_aarch64_feature_detected!("i8mm")) {
+            (_, true) => crate::target::ArmLevel::I8mm,
+            (true, _) => crate::target::ArmLevel::Dotprod,
+            _ => crate::target::ArmLevel::Baseline,
+        };
+        Target::on(Cpu::Aarch64(level), HOST_OS)
     }
     #[cfg(target_arch = "riscv64")]
     {
@@ -75,7 +81,7 @@ pub fn runs_here(target: &Target) -> bool {
     }
     match (host_target().cpu, target.cpu) {
         (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
-        (Cpu::Aarch64 { dotprod: host }, Cpu::Aarch64 { dotprod: wanted }) => host || !wanted,
+        (Cpu::Aarch64(host), Cpu::Aarch64(wanted)) => wanted <= host,
         (Cpu::Riscv64, Cpu::Riscv64) => true,
         _ => false,
     }

@@ -69,7 +69,12 @@ impl ConvSpec {
     }
 
     fn nest(&self, caps: &Caps) -> Nest {
-        Nest::new(self.geometry(), Scheme::new(caps, self.a_storage, self.weights), caps, self.a_zero_point)
+        Nest::new(self.geometry(), self.scheme(caps), caps, self.a_zero_point)
+    }
+
+    fn scheme(&self, caps: &Caps) -> Scheme {
+        let g = self.geometry();
+        Scheme::new(caps, self.a_storage, self.weights).suited_to(g.x.output, g.longest_run())
     }
 
     /// Weights of one output channel.
@@ -111,7 +116,7 @@ pub fn packed_bytes(spec: &ConvSpec, caps: &Caps) -> usize {
 /// The bias that makes the kernel's accumulator exact: `bias[n] - (zero_point + shift) * Σ w[n]`, where `shift` is what this target's
 /// kernel adds to activations. Add it to the accumulator first in the epilogue.
 pub fn folded_bias(spec: &ConvSpec, caps: &Caps, bias: Option<&[i32]>, weights: &[u8]) -> Vec<i32> {
-    let offset = spec.a_zero_point + Scheme::new(caps, spec.a_storage, spec.weights).a_shift();
+    let offset = spec.a_zero_point + spec.scheme(caps).a_shift();
     let at = |n: usize| bias.map_or(0, |b| b[n]);
     weight_sums(spec, weights).iter().enumerate().map(|(n, s)| at(n).wrapping_sub(s.wrapping_mul(offset))).collect()
 }

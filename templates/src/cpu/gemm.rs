@@ -31,6 +31,12 @@ pub struct GemmSpec {
     pub epilogue: Epilogue,
 }
 
+impl GemmSpec {
+    fn scheme(&self, caps: &Caps) -> Scheme {
+        Scheme::new(caps, self.a_storage, self.weights).suited_to(self.m, self.k)
+    }
+}
+
 /// Rows of a block: its part of A stays in the second-level cache while all panels pass over it.
 const BLOCK_ROWS: usize = 112;
 
@@ -47,7 +53,7 @@ struct Plan {
 
 impl Plan {
     fn new(spec: &GemmSpec, caps: &Caps) -> Plan {
-        let scheme = Scheme::new(caps, spec.a_storage, spec.weights);
+        let scheme = spec.scheme(caps);
         let tile = choose_product(&scheme, spec.m, spec.n, spec.k, caps.l1_bytes);
         let rows = RowSplit::new(spec.m, tile.mr);
         let panels = Panels::new(spec.n, tile.nv, scheme.lanes);
@@ -129,15 +135,14 @@ pub struct KLayout {
 pub fn k_layout(spec: &GemmSpec, caps: &Caps) -> KLayout {
     let scheme = Plan::new(spec, caps).scheme;
     let width = scheme.kr();
-    // Rows of four overlap the one before, so that activations are not read beyond their end.
-    let overlaps = width == 4 && spec.k >= 4;
+    let overlaps = scheme.overlaps() && spec.k >= 4;
     let rest = spec.k % width;
     KLayout { width, steps: scheme.steps(spec.k), rest, rest_at: if overlaps && rest > 0 { width - rest } else { 0 } }
 }
 
 /// What this target's kernel adds to every activation: it belongs to the zero point that is compensated for.
 pub fn activation_shift(spec: &GemmSpec, caps: &Caps) -> i32 {
-    Scheme::new(caps, spec.a_storage, spec.weights).a_shift()
+    spec.scheme(caps).a_shift()
 }
 
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
@@ -285,7 +290,7 @@ impl Gemm<'_> {
         }
         let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
         if let Some(bias) = self.output.start(b, col, vectors) {
-            acc.fill(&bias);
+            acc.fill(b, &bias);
         }
         let dense = many && self.spec.lda == self.spec.k;
         let mut prefetch = vec![];

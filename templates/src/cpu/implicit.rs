@@ -87,6 +87,16 @@ pub(crate) enum Centering {
 const BLOCK_PIXELS: usize = 112;
 
 impl Geometry {
+    /// Whether the taps of a row lie side by side in the input.
+    fn is_dense(&self) -> bool {
+        self.groups == 1 && self.x.dilation == 1 && self.in_pixel == self.in_c
+    }
+
+    /// Longest run of K.
+    pub(crate) fn longest_run(&self) -> usize {
+        if self.is_dense() { self.x.kernel * self.in_c } else { self.in_c }
+    }
+
     fn classes(&self, split: RowSplit) -> Vec<Class> {
         let mut classes: Vec<Class> = vec![];
         for t in 0..split.tiles() {
@@ -116,7 +126,7 @@ impl Nest {
         let split = RowSplit::new(g.x.output, tile.mr);
         let panels = Panels::new(g.out_c, tile.nv, scheme.lanes);
         let classes = g.classes(split);
-        let dense = g.groups == 1 && g.x.dilation == 1 && g.in_pixel == g.in_c;
+        let dense = g.is_dense();
         let partial = classes.iter().any(|c| c.runs.iter().any(|r| r.kx.len() < g.x.kernel));
         let split_copy = dense && partial && !g.in_c.is_multiple_of(scheme.kr());
         let float = scheme.acc_ty() == crate::expr::Ty::F32;
@@ -143,7 +153,7 @@ impl Nest {
 
     /// Longest run of K.
     pub(crate) fn longest_run(&self) -> usize {
-        if self.dense { self.geometry.x.kernel * self.geometry.in_c } else { self.geometry.in_c }
+        self.geometry.longest_run()
     }
 
     /// Emits one unit.
@@ -249,13 +259,15 @@ impl Nest {
 
     /// `sums[v] + memory[v]`.
     fn add_vectors(&self, b: &mut Builder, sums: &[Value], at: Addr) -> Vec<Value> {
+        let terms = self.vectors(b, sums.len(), at);
+        sums.iter().zip(terms).map(|(&s, t)| b.add(s, t)).collect()
+    }
+
+    /// Neighbouring vectors of sums.
+    fn vectors(&self, b: &mut Builder, count: usize, at: Addr) -> Vec<Value> {
         let ty = Type::vector(Elem::I32, self.scheme.lanes);
         let bytes = i64::from(self.scheme.lanes) * 4;
-        let term = |(v, &s): (usize, &Value)| {
-            let x = b.load(ty, Mem::S32, at.offset(v as i64 * bytes));
-            b.add(s, x)
-        };
-        sums.iter().enumerate().map(term).collect()
+        (0..count as i64).map(|v| b.load(ty, Mem::S32, at.offset(v * bytes))).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -265,7 +277,7 @@ impl Nest {
         let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
         // Not kept over the tiles of a row: that would take registers from their loops.
         if let Some(values) = self.start(b, row) {
-            acc.fill(&values);
+            acc.fill(b, &values);
         }
         let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let all = 0..class.mr;
@@ -355,9 +367,8 @@ impl Nest {
         for kx in 0..g.x.kernel {
             let inside = g.x.inside(class.x, class.mr, kx);
             for r in (0..class.mr).filter(|r| !inside.contains(r)) {
-                let sums = acc.row(r).to_vec();
-                let sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * kx) as i64));
-                acc.row(r).copy_from_slice(&sums);
+                let terms = self.vectors(b, acc.nv, Addr::new(table).offset((4 * columns * kx) as i64));
+                acc.add_to_row(b, r, &terms);
             }
         }
     }

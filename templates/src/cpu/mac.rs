@@ -1,15 +1,20 @@
 //! Multiply-accumulate schemes: how a run of K becomes multiply-adds on a register tile, and how B is packed for that.
 //!
 //! A *run* is a stretch of K that is contiguous in every row of A. It is walked in *steps* of `kr` elements: 1 for f32 (fused multiply-add of a
-//! broadcast element), 4 for int8 with a four-element dot product, 2 for int8 widened to 16 bits. Packed B holds, for each step of a panel of
+//! broadcast element), 4 for int8 with a four-element dot product, 8 for int8 with matrix products, 2 for int8 widened to 16 bits. Packed B holds, for each step of a panel of
 //! `nr` columns, `nr * kr` weights, k innermost; columns and steps that do not exist hold zero. Nothing here knows where rows lie: callers give byte
 //! offsets. Reads of A never leave the run.
 
+mod acc;
+mod lanes;
+mod matrix;
 mod run;
+
+pub(crate) use acc::Acc;
 
 use crate::expr::{Storage, Ty};
 use std::ops::Range;
-use tflc_kir::{Builder, Caps, Dot4, DotSigns, Elem, Mem, Type, Value};
+use tflc_kir::{Builder, Caps, Dot4, DotSigns, Elem, Mem, Value};
 
 /// Elements and packed form of weights.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -73,8 +78,13 @@ enum Kind {
     Float,
     /// f32, A loaded by vectors along K and multiplied lane by lane (targets with multiply-by-element).
     FloatLanes,
-    /// Bytes, four elements of K a step; `flip` turns signed activations into unsigned ones or the reverse, in long runs by way of a scratch buffer.
+    /// Bytes, four elements of K a step, broadcast from memory; `flip` turns signed activations into unsigned ones or the reverse, in long runs by way
+    /// of a scratch buffer.
     Dot4 { signs: DotSigns, flip: bool },
+    /// Signed bytes, four elements of K a step, A loaded by vectors along K (targets with dot products by element).
+    Dot4Lanes { flip: bool },
+    /// Bytes, eight elements of K a step: products of two rows of A and two columns of B.
+    Mmla { signs: DotSigns },
     /// Bytes widened to 16 bits in a scratch buffer, two elements of K a step.
     Dot2 { a: Mem },
 }
@@ -99,17 +109,6 @@ const STAGE_BYTES: usize = 1024;
 
 /// Runs of fewer elements flip signs as they broadcast: filling a scratch buffer would not pay.
 const LEAST_STAGED_FLIP: usize = 64;
-
-/// Accumulators of a register tile: `sets` independent copies of `rows × nv`, and a sum of A per row where weights have a zero point.
-#[derive(Clone, Debug)]
-pub(crate) struct Acc {
-    pub(crate) rows: usize,
-    pub(crate) nv: usize,
-    sets: usize,
-    vals: Vec<Value>,
-    row_sums: Vec<Value>,
-    scratch: Option<Value>,
-}
 
 /// A run: rows of the tile that take part, their byte offsets from `a`, where its packed weights begin, and its length.
 #[derive(Clone, Debug)]
@@ -137,9 +136,10 @@ impl Scheme {
             (Storage::I8 | Storage::U8, WeightFormat::I8 | WeightFormat::U8 { .. }) => {
                 let unsigned = a == Storage::U8;
                 match caps.dot4 {
+                    _ if caps.mmla => Kind::Mmla { signs: if unsigned { DotSigns::UnsignedSigned } else { DotSigns::Signed } },
                     Dot4::UnsignedSigned => Kind::Dot4 { signs: DotSigns::UnsignedSigned, flip: !unsigned },
                     // Flipping unsigned activations to signed ones keeps to the signed dot product, which every such target has.
-                    Dot4::AnySign => Kind::Dot4 { signs: DotSigns::Signed, flip: unsigned },
+                    Dot4::AnySign => Kind::Dot4Lanes { flip: unsigned },
                     Dot4::None => Kind::Dot2 { a: if unsigned { Mem::U8 } else { Mem::S8 } },
                 }
             }
@@ -147,6 +147,17 @@ impl Scheme {
         };
         let registers = caps.vector_registers as usize;
         Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers }
+    }
+
+    /// The scheme for tiles of one row at a time, or for runs of `k` elements: matrix products where they have both rows and elements to work on,
+    /// else dot products.
+    pub(crate) fn suited_to(mut self, rows: usize, k: usize) -> Scheme {
+        if let Kind::Mmla { signs } = self.kind
+            && (rows == 1 || k <= 4)
+        {
+            self.kind = Kind::Dot4Lanes { flip: signs == DotSigns::UnsignedSigned };
+        }
+        self
     }
 
     /// Type of the accumulator.
@@ -162,9 +173,15 @@ impl Scheme {
     pub(crate) fn kr(&self) -> usize {
         match self.kind {
             Kind::Float | Kind::FloatLanes => 1,
-            Kind::Dot4 { .. } => 4,
+            Kind::Dot4 { .. } | Kind::Dot4Lanes { .. } => 4,
+            Kind::Mmla { .. } => 8,
             Kind::Dot2 { .. } => 2,
         }
+    }
+
+    /// Whether the last, partial step of a run overlaps the one before, so that a broadcast does not read past the end.
+    pub(crate) fn overlaps(&self) -> bool {
+        matches!(self.kind, Kind::Dot4 { .. })
     }
 
     /// Bytes of an element of A.
@@ -176,7 +193,7 @@ impl Scheme {
     pub(crate) fn a_shift(&self) -> i32 {
         match self.kind {
             Kind::Dot4 { signs: DotSigns::UnsignedSigned, flip: true } => 128,
-            Kind::Dot4 { signs: DotSigns::Signed, flip: true } => -128,
+            Kind::Dot4Lanes { flip: true } | Kind::Dot4 { signs: DotSigns::Signed, flip: true } => -128,
             _ => 0,
         }
     }
@@ -188,22 +205,42 @@ impl Scheme {
 
     /// Whether a tile of `mr` rows and `nv` vectors leaves the inner loop without spills.
     pub(crate) fn fits(&self, mr: usize, nv: usize) -> bool {
+        if let Kind::Mmla { .. } = self.kind {
+            // A tile of accumulators and a vector of A for each pair of rows; weights, and rows before they are paired, come one by one.
+            let pairs = mr.div_ceil(2);
+            let sums = if self.sums_rows() { pairs + 1 } else { 0 };
+            return pairs * nv * 2 + sums + pairs + 2 <= self.registers;
+        }
         let acc = mr * nv + if self.sums_rows() { mr + 1 } else { 0 };
         let working = match self.kind {
             Kind::Float => nv + 1 + usize::from(!self.fma),
             Kind::FloatLanes => nv + mr,
+            Kind::Dot4Lanes { flip } => nv + mr + usize::from(flip),
             Kind::Dot4 { flip, .. } => nv + 1 + usize::from(flip),
             // With 32 registers (AArch64) the two-element dot product is two products and their pairwise sum.
+            Kind::Mmla { .. } => unreachable!("counted above"),
             Kind::Dot2 { .. } => nv + 2 + usize::from(self.registers >= 32),
         };
         acc + working <= self.registers
+    }
+
+    /// Arithmetic and loads of a step of a tile, in instructions.
+    pub(crate) fn step_instructions(&self, mr: usize, nv: usize) -> (f64, f64) {
+        let loads = (mr + nv) as f64;
+        match self.kind {
+            Kind::Mmla { .. } => ((mr.div_ceil(2) * (2 * nv + 1)) as f64, (mr + 2 * nv) as f64),
+            // The signs of four steps are flipped at once.
+            Kind::Dot4Lanes { flip: true } => (mr as f64 * (nv as f64 + 0.25), loads),
+            _ => ((mr * nv) as f64, loads),
+        }
     }
 
     /// Bytes of packed B of one step for `nr` columns.
     pub(crate) fn step_bytes(&self, nr: usize) -> usize {
         nr * match (self.kind, self.weights) {
             (Kind::Float | Kind::FloatLanes, WeightFormat::F16) => 2,
-            (Kind::Float | Kind::FloatLanes | Kind::Dot4 { .. }, _) => 4,
+            (Kind::Float | Kind::FloatLanes | Kind::Dot4 { .. } | Kind::Dot4Lanes { .. }, _) => 4,
+            (Kind::Mmla { .. }, _) => 8,
             (Kind::Dot2 { .. }, _) => 2,
         }
     }
@@ -218,11 +255,11 @@ impl Scheme {
         self.steps(k) * self.step_bytes(nr)
     }
 
-    /// First element of step `s` of a run of `k` elements. The last step of a four-element dot product overlaps the one before (with zero
-    /// weights there), so that no read passes the end of the run.
+    /// First element of step `s` of a run of `k` elements. The last step of a broadcast four-element dot product overlaps the one before (with
+    /// zero weights there).
     fn step_start(&self, s: usize, k: usize) -> usize {
         let start = s * self.kr();
-        if self.kr() == 4 && start + 4 > k && k >= 4 { k - 4 } else { start }
+        if self.overlaps() && start + 4 > k && k >= 4 { k - 4 } else { start }
     }
 
     /// Appends the packed weights of a run of `k` elements for `nr` columns; `index(n, k)` is the position in `weights`, None where the column
@@ -231,6 +268,7 @@ impl Scheme {
         match self.kr() * self.weights.bytes() {
             1 => self.pack_groups::<1>(out, weights, nr, k, index),
             2 => self.pack_groups::<2>(out, weights, nr, k, index),
+            8 => self.pack_groups::<8>(out, weights, nr, k, index),
             _ => self.pack_groups::<4>(out, weights, nr, k, index),
         }
     }
@@ -287,7 +325,7 @@ impl Scheme {
         match self.kind {
             Kind::Dot2 { .. } => true,
             Kind::Dot4 { flip, .. } => flip && k >= LEAST_STAGED_FLIP,
-            Kind::Float | Kind::FloatLanes => false,
+            Kind::Float | Kind::FloatLanes | Kind::Dot4Lanes { .. } | Kind::Mmla { .. } => false,
         }
     }
 
@@ -308,80 +346,5 @@ impl Scheme {
 
     fn staged_row_bytes(&self, k: usize) -> usize {
         k.next_multiple_of(self.staged_lanes()) * self.staged_bytes()
-    }
-
-    /// Zero accumulators for a tile; more than one set where a single one would wait for the latency of each multiply-add.
-    pub(crate) fn begin(&self, b: &mut Builder, rows: usize, nv: usize, k: usize, scratch: Option<Value>) -> Acc {
-        let chains = if self.is_float() { 8 } else { 10 };
-        let mut sets = 1;
-        while sets * rows * nv < chains && self.fits(rows * sets * 2, nv) && sets * 2 <= self.steps(k) {
-            sets *= 2;
-        }
-        let ty = Type::vector(if self.is_float() { Elem::F32 } else { Elem::I32 }, self.lanes);
-        let zero = |b: &mut Builder| b.inst(tflc_kir::Op::Const(0), ty, &[]);
-        let vals = (0..sets * rows * nv).map(|_| zero(b)).collect();
-        let row_sums = (0..if self.sums_rows() { rows } else { 0 }).map(|_| zero(b)).collect();
-        Acc { rows, nv, sets, vals, row_sums, scratch }
-    }
-
-    /// Sums the sets, applies the weights' zero point, and gives `rows × nv` values.
-    pub(crate) fn end(&self, b: &mut Builder, acc: Acc) -> Vec<Value> {
-        let size = acc.rows * acc.nv;
-        let mut vals = acc.vals;
-        let mut sets = acc.sets;
-        while sets > 1 {
-            sets /= 2;
-            for i in 0..sets * size {
-                vals[i] = b.add(vals[i], vals[i + sets * size]);
-            }
-            vals.truncate(sets * size);
-        }
-        for (r, &sum) in acc.row_sums.iter().enumerate() {
-            let zero_point = b.int(b.ty(sum), i64::from(self.weights.signed_zero_point()));
-            let term = b.mul(sum, zero_point);
-            for v in &mut vals[r * acc.nv..][..acc.nv] {
-                *v = b.sub(*v, term);
-            }
-        }
-        vals
-    }
-}
-
-impl Acc {
-    /// The vectors of row `r` in the first set.
-    pub(crate) fn row(&mut self, r: usize) -> &mut [Value] {
-        &mut self.vals[r * self.nv..][..self.nv]
-    }
-
-    /// Starts every row from `values[v]` instead of zero.
-    pub(crate) fn fill(&mut self, values: &[Value]) {
-        (0..self.rows).for_each(|r| self.row(r).copy_from_slice(values));
-    }
-
-    /// Accumulators of these rows, all sets, then their row sums.
-    pub(crate) fn select(&self, rows: &Range<usize>) -> Vec<Value> {
-        let mut out = vec![];
-        for set in 0..self.sets {
-            out.extend_from_slice(&self.vals[(set * self.rows + rows.start) * self.nv..][..rows.len() * self.nv]);
-        }
-        if !self.row_sums.is_empty() {
-            out.extend_from_slice(&self.row_sums[rows.clone()]);
-        }
-        out
-    }
-
-    /// Replaces what [`Acc::select`] gave; returns how many values that were.
-    pub(crate) fn replace(&mut self, rows: &Range<usize>, values: &[Value]) -> usize {
-        let n = rows.len() * self.nv;
-        for set in 0..self.sets {
-            let at = (set * self.rows + rows.start) * self.nv;
-            self.vals[at..at + n].copy_from_slice(&values[set * n..][..n]);
-        }
-        let mut used = self.sets * n;
-        if !self.row_sums.is_empty() {
-            self.row_sums[rows.clone()].copy_from_slice(&values[used..used + rows.len()]);
-            used += rows.len();
-        }
-        used
     }
 }

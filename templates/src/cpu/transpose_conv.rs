@@ -96,7 +96,7 @@ impl TransposeConvSpec {
                     out_c: self.output[2],
                     out: OutMap { height: self.output[0], width: self.output[1], step_y: self.stride[0], step_x: self.stride[1] },
                 };
-                let scheme = Scheme::new(caps, self.a_storage, self.weights);
+                let scheme = Scheme::new(caps, self.a_storage, self.weights).suited_to(self.input[1], self.input[2]);
                 let y = Phases { first: y.first, count: y.count, axis: y.axis };
                 let mut nest = Nest::new(geometry, scheme, caps, self.a_zero_point);
                 nest.centering = Centering::Kernel;

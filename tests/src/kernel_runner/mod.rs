@@ -193,8 +193,22 @@ impl Runner {
 
     /// Runs the loader; gives what it wrote to standard error.
     fn execute(&self, cases: &[Case], plugin: Option<&Path>) -> Result<String> {
+        // QEMU 7.2 fails its own assertion where a page begins with a conversion that has a rounding mode of its own, such as `vfcvt.rtz.x.f.v`
+        // (`target/riscv/translate.c`): then the code begins elsewhere in its page.
+        let (fault, shifts) = ("decode_save_opc: Assertion", if self.machine == Machine::Riscv64 { 4 } else { 1 });
+        let mut ran = self.execute_at(0, cases, plugin);
+        for shift in 1..shifts {
+            if ran.as_ref().is_err_and(|e| e.to_string().contains(fault)) {
+                ran = self.execute_at(shift * 64, cases, plugin);
+            }
+        }
+        ran
+    }
+
+    /// Runs the loader with each code `shift` bytes behind the beginning of a page.
+    fn execute_at(&self, shift: usize, cases: &[Case], plugin: Option<&Path>) -> Result<String> {
         let (input, output) = (self.folder.join("in"), self.folder.join("out"));
-        std::fs::write(&input, encode(cases))?;
+        std::fs::write(&input, encode(cases, shift))?;
         let loader = &self.loader;
         let mut command = match self.machine.emulator() {
             None if self.machine == Machine::Wasm => {
@@ -234,7 +248,7 @@ fn unique(stem: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{stem}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-fn encode(cases: &[Case]) -> Vec<u8> {
+fn encode(cases: &[Case], shift: usize) -> Vec<u8> {
     fn word(out: &mut Vec<u8>, v: u64) {
         out.extend(v.to_le_bytes());
     }
@@ -246,12 +260,12 @@ fn encode(cases: &[Case]) -> Vec<u8> {
     word(&mut out, cases.len() as u64);
     for c in cases {
         let entry = match &c.entry {
-            Entry::Kernel(units) => [units.start as u64, units.end as u64, 0, 0, 0],
-            Entry::Invoke { offset, inputs, pool } => [0, 0, 1 + u64::from(*pool), *offset as u64, *inputs as u64],
+            Entry::Kernel(units) => [units.start as u64, units.end as u64, 0, shift as u64, 0],
+            Entry::Invoke { offset, inputs, pool } => [0, 0, 1 + u64::from(*pool), (shift + offset) as u64, *inputs as u64],
         };
-        let head = [c.code.len() as u64, c.buffers.len() as u64, c.slots.len() as u64];
+        let head = [(shift + c.code.len()) as u64, c.buffers.len() as u64, c.slots.len() as u64];
         head.iter().chain(&entry).for_each(|&w| word(&mut out, w));
-        bytes(&mut out, &c.code);
+        bytes(&mut out, &[&vec![0; shift], &c.code[..]].concat());
         for b in &c.buffers {
             word(&mut out, b.len() as u64);
             bytes(&mut out, b);

@@ -2,7 +2,7 @@
 
 use super::data::{Kind, Rng};
 use super::{OpCase, row_case};
-use tflc_kir::{BinOp, Caps, CmpOp, ConvertOp, DotSigns, Elem, Mem, Op, ReduceOp, Type, UnOp, legal};
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, ConvertOp, DotSigns, Elem, Mem, Narrow, Op, ReduceOp, Type, UnOp, Value, legal};
 
 const INTS: [Elem; 4] = [Elem::I8, Elem::I16, Elem::I32, Elem::I64];
 const FLOATS: [Elem; 2] = [Elem::F32, Elem::F64];
@@ -163,6 +163,41 @@ fn dots(caps: &Caps, out: &mut Vec<OpCase>) {
     for &signs in DotSigns::ALL {
         let operands = [(acc, Kind::Any), bytes, bytes];
         out.push(row_case(&format!("dot4_{}", signs.name()), caps, &operands, |b, a| b.dot4(signs, a[0], a[1], a[2])));
+    }
+    for &signs in DotSigns::ALL.iter().filter(|_| acc.lanes == 4) {
+        let operands = [(acc, Kind::Any), bytes, bytes];
+        out.push(row_case(&format!("mmla_{}", signs.name()), caps, &operands, |b, a| b.mmla(signs, a[0], a[1], a[2])));
+        // Cranelift must not take a splat for an element here.
+        out.push(row_case(&format!("mmla_{}_of_a_lane", signs.name()), caps, &operands, |b, a| {
+            let x = b.shuffle(a[1], a[1], (0..16).map(|i| 4 + i % 4).collect());
+            b.mmla(signs, a[0], a[2], x)
+        }));
+    }
+    // One factor is four bytes in every lane, from a vector or from memory.
+    for &signs in DotSigns::ALL {
+        for first in [true, false] {
+            let case = |name: String, element: &dyn Fn(&mut Builder, Value) -> Value| {
+                row_case(&name, caps, &[(acc, Kind::Any), bytes, bytes], |b, a| {
+                    let x = element(b, a[1]);
+                    let x = b.bitcast(bytes.0, x);
+                    let (x, y) = if first { (x, a[2]) } else { (a[2], x) };
+                    b.dot4(signs, a[0], x, y)
+                })
+            };
+            let place = if first { "first" } else { "second" };
+            for lane in 0..acc.lanes {
+                out.push(case(format!("dot4_{}_{place}_of_lane_{lane}", signs.name()), &|b, v| {
+                    let words = b.bitcast(acc, v);
+                    let word = b.extract_lane(words, lane);
+                    b.splat(word, acc.lanes)
+                }));
+            }
+            out.push(case(format!("dot4_{}_{place}_from_memory", signs.name()), &|b, v| {
+                let at = b.scratch(64, 64);
+                b.store(Mem::S8, Narrow::Wrap, Addr::new(at), v);
+                b.load_splat(acc, Mem::S32, Addr::new(at).offset(4))
+            }));
+        }
     }
     let words = (Type::vector(Elem::I16, acc.lanes * 2), Kind::Any);
     out.push(row_case("dot2", caps, &[(acc, Kind::Any), words, words], |b, a| b.dot2(a[0], a[1], a[2])));

@@ -65,6 +65,8 @@ pub enum Group {
     Bitcast,
     /// Also needs [`Caps::dot4`].
     Dot4,
+    /// Also needs [`Caps::mmla`].
+    Mmla,
     /// Also needs [`Caps::dot2`].
     Dot2,
     Splat,
@@ -264,6 +266,7 @@ impl Generator<'_> {
             Group::Gather => self.caps.gather,
             Group::Fma => self.caps.fma,
             Group::Dot4 => self.caps.dot4 != Dot4::None,
+            Group::Mmla => self.caps.mmla,
             Group::Dot2 => self.caps.dot2,
             _ => true,
         };

@@ -9,7 +9,7 @@ fn targets() -> Vec<(&'static str, Caps)> {
         ("x86_64", Caps::x86_64_baseline()),
         ("v3", Caps::x86_64_v3()),
         ("v4", Caps::x86_64_v4_vnni()),
-        ("aarch64", Caps::aarch64_dotprod()),
+        ("aarch64", Caps::aarch64_i8mm()),
     ]
 }
 

@@ -126,6 +126,7 @@ fn plain(p: &Plain<'_>, slots: &mut [u64], memory: &mut Memory<'_>) -> Result<()
         Op::Select => lanes::select(dst, arg(0), arg(1), arg(2)),
         Op::Convert(o) => lanes::convert(*o, p.args[0].elem, elem, dst, arg(0)),
         Op::Dot4(s) => vectors::dot4(*s, dst, arg(0), arg(1), arg(2)),
+        Op::Mmla(s) => vectors::mmla(*s, dst, arg(0), arg(1), arg(2)),
         Op::Dot2 => vectors::dot2(dst, arg(0), arg(1), arg(2)),
         Op::Splat => dst.fill(arg(0)[0] & elem.bit_mask()),
         Op::ExtractLane(i) => dst[0] = arg(0)[usize::from(*i)],

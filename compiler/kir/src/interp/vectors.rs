@@ -5,12 +5,26 @@ use crate::op::*;
 use crate::types::Elem;
 
 pub(super) fn dot4(signs: DotSigns, dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
-    let first = |v: u64| if signs == DotSigns::Signed { signed(v, 8) } else { v as i64 };
-    let second = |v: u64| if signs == DotSigns::Unsigned { v as i64 } else { signed(v, 8) };
     for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
-        let sum: i64 = (4 * i..4 * i + 4).map(|j| first(a[j]) * second(b[j])).sum();
+        let sum = sum_of_products(signs, &a[4 * i..4 * i + 4], &b[4 * i..4 * i + 4]);
         *d = u64::from((c as u32).wrapping_add(sum as u32));
     }
+}
+
+/// 2×2 matrices plus products of a 2×8 matrix and a transposed one, block by block.
+pub(super) fn mmla(signs: DotSigns, dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
+    for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
+        let (block, row, column) = (i / 4 * 16, i / 2 % 2, i % 2);
+        let of = |v: &'_ [u64], r: usize| -> [u64; 8] { std::array::from_fn(|k| v[block + r * 8 + k]) };
+        let sum = sum_of_products(signs, &of(a, row), &of(b, column));
+        *d = u64::from((c as u32).wrapping_add(sum as u32));
+    }
+}
+
+fn sum_of_products(signs: DotSigns, a: &[u64], b: &[u64]) -> i64 {
+    let first = |v: u64| if signs == DotSigns::Signed { signed(v, 8) } else { v as i64 };
+    let second = |v: u64| if signs == DotSigns::Unsigned { v as i64 } else { signed(v, 8) };
+    a.iter().zip(b).map(|(&x, &y)| first(x) * second(y)).sum()
 }
 
 pub(super) fn dot2(dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {

@@ -66,6 +66,10 @@ impl Parser<'_> {
                 Some(signs) => self.operands(Op::Dot4(signs)),
                 None => self.error_at(at, unknown),
             },
+            "mmla" => match named(DotSigns::ALL, DotSigns::name, tail) {
+                Some(signs) => self.operands(Op::Mmla(signs)),
+                None => self.error_at(at, unknown),
+            },
             "reduce" => match named(ReduceOp::ALL, ReduceOp::name, tail) {
                 Some(op) => self.operands(Op::Reduce(op)),
                 None => self.error_at(at, unknown),
@@ -229,6 +233,7 @@ pub fn mnemonics() -> Vec<String> {
     add("", ConvertOp::ALL.iter().map(|o| o.name()).collect());
     add("cmp.", CmpOp::ALL.iter().map(|o| o.name()).collect());
     add("dot4.", DotSigns::ALL.iter().map(|o| o.name()).collect());
+    add("mmla.", DotSigns::ALL.iter().map(|o| o.name()).collect());
     add("reduce.", ReduceOp::ALL.iter().map(|o| o.name()).collect());
     add("prefetch.", Locality::ALL.iter().map(|o| o.name()).collect());
     add("", vec!["const", "fma", "select", "dot2", "splat", "extract_lane", "insert_lane", "extract_part", "concat", "shuffle"]);

@@ -80,6 +80,10 @@ pub(crate) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Caus
         }
         Op::Convert(o) => s.convert(*o),
         Op::Dot4(_) => s.dot(Elem::I8, 4),
+        Op::Mmla(_) => {
+            s.result_if(|t| t.is_vector() && t.lanes.is_multiple_of(4), "a vector of whole 128-bit blocks")?;
+            s.dot(Elem::I8, 4)
+        }
         Op::Dot2 => s.dot(Elem::I16, 2),
         Op::Splat => {
             s.result_if(|t| t.is_vector(), "a vector")?;
@@ -194,7 +198,7 @@ fn operand_count(op: &Op) -> usize {
         Op::Un(_) | Op::Convert(_) | Op::Splat | Op::ExtractLane(_) | Op::ExtractPart(_) | Op::Reduce(_) => 1,
         Op::Bin(_) | Op::Cmp(_) | Op::InsertLane(_) | Op::Concat | Op::Shuffle(_) | Op::PtrAdd => 2,
         Op::UnpackLo | Op::UnpackHi | Op::PackS | Op::PackU | Op::Table16 | Op::Table256 | Op::Gather(_) => 2,
-        Op::Fma | Op::Select | Op::Dot4(_) | Op::Dot2 => 3,
+        Op::Fma | Op::Select | Op::Dot4(_) | Op::Mmla(_) | Op::Dot2 => 3,
         Op::Load(m) => address(&m.addr) + mask(m),
         Op::LoadSplat(m) => address(&m.addr),
         Op::Store(m, _) => address(&m.addr) + mask(m) + 1,

@@ -42,6 +42,8 @@ fn each_rule_of_an_operator_is_enforced() {
         ("%x = bitcast i64 %i", "total width"),
         ("%c = const.boolx32 0\n%x = bitcast i32 %c", "operand 0 is boolx32"),
         ("%x = dot4.us i32x4 %w, %w, %w", "operand 1 is i32x4, not i8x16"),
+        ("%x = mmla.ss i32x4 %w, %w, %w", "operand 1 is i32x4, not i8x16"),
+        ("%a = const.i32x2 0\n%x = mmla.ss i32x2 %a, %a, %a", "not a vector of whole 128-bit blocks"),
         ("%x = dot2 f32x4 %v, %v, %v", "not i32 lanes"),
         ("%x = splat f32 %f", "not a vector"),
         ("%x = splat i32x4 %f", "operand 0 is f32, not i32"),

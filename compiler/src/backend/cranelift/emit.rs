@@ -5,6 +5,8 @@
 //! CLIF scalars; `Ptr` is `I64`. Values are SSA on both sides, so every kir value is one CLIF value.
 
 use super::share::Shared;
+use super::stand_in::StandIn;
+use crate::target::ArmLevel;
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
@@ -23,10 +25,7 @@ pub(super) enum Family {
     /// x86-64 with SSE2 and nothing newer.
     Sse2,
     /// AArch64 Advanced SIMD.
-    Neon {
-        /// `sdot` is there.
-        dotprod: bool,
-    },
+    Neon(ArmLevel),
     /// RISC-V vectors, of which 128 bits are used.
     Rvv,
 }
@@ -72,20 +71,22 @@ pub(super) struct Emitter<'k, 'f> {
     pub(super) family: Family,
     pub(super) shared: Shared,
     kernel: &'k Kernel,
+    /// What stands for other instructions, in the order of their source locations.
+    pub(super) stand_ins: Vec<&'static StandIn>,
     values: Vec<Option<Val>>,
     defs: Vec<Option<&'k Inst>>,
     /// Block arguments.
     carried: Vec<bool>,
 }
 
-/// Emits a kernel into an empty function.
+/// Emits a kernel into an empty function; gives what multiply-adds at source locations 1, 2, … stand for.
 pub(super) fn emit_kernel(
     kernel: &Kernel,
     family: Family,
     isa: &dyn TargetIsa,
     func: &mut ir::Function,
     frontend: &mut FunctionBuilderContext,
-) -> Result<(), Reason> {
+) -> Result<Vec<&'static StandIn>, Reason> {
     func.name = UserFuncName::testcase(kernel.name.as_bytes());
     func.signature.call_conv = CallConv::SystemV;
     func.signature.params.extend([I64, I64, I64].map(AbiParam::new));
@@ -97,11 +98,12 @@ pub(super) fn emit_kernel(
         i.blocks.iter().flat_map(|b| &b.args).for_each(|a| carried[a.index()] = true);
     });
     let b = FunctionBuilder::new(func, frontend);
-    let mut e = Emitter { b, family, shared: Shared::default(), kernel, values: vec![None; count], defs, carried };
+    let mut e = Emitter { b, family, shared: Shared::default(), kernel, stand_ins: vec![], values: vec![None; count], defs, carried };
     e.function()?;
     e.b.seal_all_blocks();
+    let stand_ins = e.stand_ins;
     e.b.finalize(isa.frontend_config());
-    Ok(())
+    Ok(stand_ins)
 }
 
 impl<'k> Emitter<'k, '_> {
@@ -161,6 +163,7 @@ impl<'k> Emitter<'k, '_> {
             Op::Select => self.pick(a[0], a[1], a[2]),
             Op::Convert(op) => self.convert(*op, inst, kty, ty, a[0])?,
             Op::Dot4(signs) => self.dot4(*signs, a[0], a[1], a[2]),
+            Op::Mmla(signs) => self.mmla(*signs, a[0], a[1], a[2]),
             Op::Dot2 => self.dot2(a[0], a[1], a[2]),
             Op::Splat => self.splat(inst, kty, ty, a[0]),
             Op::ExtractLane(lane) => self.extract_lane(inst, kty, a[0], *lane),

@@ -7,7 +7,7 @@ use super::Compiler;
 use super::function::{Conventions, address_of, enter, import, import_external};
 use crate::backend::BackendError;
 use crate::backend::image::{External, Function};
-use crate::target::{Arch, Cpu, Os, Target};
+use crate::target::{Arch, ArmLevel, Cpu, Os, Target};
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
@@ -31,19 +31,21 @@ pub struct Choice {
     pub descriptor: usize,
 }
 
-/// Bit of `tflc_cpu_features` for dot products on AArch64, as the C header has it.
+/// Bits of `tflc_cpu_features` for dot products and for matrix products on AArch64, as the C header has them.
 const DOTPROD: u64 = 1 << 0;
+const I8MM: u64 = 1 << 1;
 
-/// `AT_HWCAP` of `getauxval`, and the bit of the dot product extension there (Linux, `asm/hwcap.h` of arm64).
-const AT_HWCAP: i64 = 16;
-const HWCAP_ASIMDDP: u32 = 20;
+/// What `getauxval` is asked for, and which of its bits gives which of ours (Linux, `uapi/linux/auxvec.h`, `asm/hwcap.h` of arm64: `AT_HWCAP` and
+/// `HWCAP_ASIMDDP`, `AT_HWCAP2` and `HWCAP2_I8MM`).
+const CAPABILITIES: [(i64, u32, u64); 2] = [(16, 20, DOTPROD), (26, 13, I8MM)];
 
 /// The bits that a level needs.
 fn needed(cpu: Cpu) -> u64 {
     match cpu {
-        Cpu::Aarch64 { dotprod: false } | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
+        Cpu::Aarch64(ArmLevel::Baseline) | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
         Cpu::X86(level) => crate::backend::x86::feature_bit(level),
-        Cpu::Aarch64 { dotprod: true } => DOTPROD,
+        Cpu::Aarch64(ArmLevel::Dotprod) => DOTPROD,
+        Cpu::Aarch64(ArmLevel::I8mm) => DOTPROD | I8MM,
     }
 }
 
@@ -120,13 +122,18 @@ fn cpu_features(b: &mut FunctionBuilder<'_>, c: Conventions, features: Option<us
         (Some(position), ..) => import(b, position, c.getter()),
         (None, Arch::Aarch64, Os::Linux | Os::Android) => {
             let getauxval = import_external(b, External::Getauxval, c.getauxval());
-            let kind = b.ins().iconst(I64, AT_HWCAP);
-            let call = b.ins().call(getauxval, &[kind]);
-            let capabilities = b.inst_results(call)[0];
-            let shift = b.ins().iconst(I32, i64::from(HWCAP_ASIMDDP));
-            let moved = b.ins().ushr(capabilities, shift);
-            let one = b.ins().iconst(I64, 1);
-            return b.ins().band(moved, one);
+            let bits = CAPABILITIES.map(|(kind, bit, ours)| {
+                let kind = b.ins().iconst(I64, kind);
+                let call = b.ins().call(getauxval, &[kind]);
+                let capabilities = b.inst_results(call)[0];
+                let down = b.ins().iconst(I32, i64::from(bit));
+                let moved = b.ins().ushr(capabilities, down);
+                let one = b.ins().iconst(I64, 1);
+                let set = b.ins().band(moved, one);
+                let up = b.ins().iconst(I32, i64::from(ours.trailing_zeros()));
+                b.ins().ishl(set, up)
+            });
+            return b.ins().bor(bits[0], bits[1]);
         }
         _ => import_external(b, External::CpuFeatures, c.getter()),
     };

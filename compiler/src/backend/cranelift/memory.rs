@@ -44,7 +44,7 @@ impl Emitter<'_, '_> {
         let encodable = match self.family {
             Family::Sse2 => i32::try_from(total).is_ok(),
             Family::Rvv => (-2048..2048).contains(&total),
-            Family::Neon { .. } => total >= 0 && total % i64::from(bytes) == 0 && total / i64::from(bytes) < 4096,
+            Family::Neon(_) => total >= 0 && total % i64::from(bytes) == 0 && total / i64::from(bytes) < 4096,
         };
         match (i32::try_from(total), i32::try_from(disp)) {
             (Ok(total), _) if encodable => (root, total),

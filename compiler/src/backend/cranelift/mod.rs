@@ -9,7 +9,9 @@
 //! - `fma(splat(x), v, acc)`, with `x` a scalar load (or `load_splat`), becomes `fmla v.4s, v.4s, v.s[0]` in place: the splat
 //!   vanishes as long as each of its users is an `fma`.
 //! - `fma(splat(extract_lane(a, i)), v, acc)` becomes `fmla v.4s, v.4s, v.s[i]`: load four values of A at once.
-//! - `dot4.ss` is one `sdot` with the dot product extension; `dot4.us` takes three, `dot4.uu` the widening tree.
+//! - `dot4.ss` and `dot4.uu` are one `sdot` or `udot` with the dot product extension, by element where a factor is `load_splat` or
+//!   `splat(extract_lane(a, i))` of 32-bit lanes and bit casts of it; `dot4.us` takes three, or one with the matrix product extension.
+//! - `mmla` is one instruction with that extension. Of these only `sdot` and `usdot` of whole vectors are Cranelift's: see `stand_in`.
 
 mod arith;
 mod control;
@@ -24,13 +26,14 @@ mod multiply;
 mod share;
 mod shift;
 mod shuffle;
+mod stand_in;
 mod store;
 
 pub use driver::{ENTRY, entry_name};
 pub use entry::{Choice, WeightsAt};
 
 use super::{BackendError, Code};
-use crate::target::{Arch, Cpu, Target};
+use crate::target::{Arch, ArmLevel, Cpu, Target};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
@@ -38,6 +41,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::FunctionBuilderContext;
 use emit::Family;
 use function::Conventions;
+use stand_in::StandIn;
 use tflc_kir::Kernel;
 
 /// Alignment of a function in bytes: a cache line, so that short loops stay in few fetch blocks.
@@ -50,6 +54,8 @@ pub struct Compiler {
     conventions: Conventions,
     context: Context,
     frontend: FunctionBuilderContext,
+    /// What the multiply-adds of the function in `context` stand for.
+    stand_ins: Vec<&'static StandIn>,
 }
 
 impl Compiler {
@@ -60,7 +66,7 @@ impl Compiler {
     pub fn new(target: &Target) -> Result<Compiler, BackendError> {
         let family = match target.cpu {
             Cpu::X86(_) => Family::Sse2,
-            Cpu::Aarch64 { dotprod } => Family::Neon { dotprod },
+            Cpu::Aarch64(level) => Family::Neon(level),
             Cpu::Riscv64 => Family::Rvv,
             Cpu::Wasm32 { .. } => {
                 return Err(BackendError { kernel: "*".into(), reason: "WebAssembly has a backend of its own".into() });
@@ -68,7 +74,7 @@ impl Compiler {
         };
         let isa = build_isa(target, family).map_err(|reason| BackendError { kernel: "*".into(), reason })?;
         let conventions = Conventions::of(target);
-        Ok(Compiler { isa, family, conventions, context: Context::new(), frontend: FunctionBuilderContext::new() })
+        Ok(Compiler { isa, family, conventions, context: Context::new(), frontend: FunctionBuilderContext::new(), stand_ins: vec![] })
     }
 
     /// Machine code of a kernel.
@@ -77,7 +83,7 @@ impl Compiler {
     /// Where the kernel uses a type or an operator that the target lacks.
     pub fn compile(&mut self, kernel: &Kernel) -> Result<Code, BackendError> {
         self.build(kernel)?;
-        self.finish(&kernel.name)
+        Ok(self.finish(&kernel.name)?.0)
     }
 
     /// Cranelift's intermediate form of a kernel, before optimisation.
@@ -96,22 +102,23 @@ impl Compiler {
     pub fn vcode_text(&mut self, kernel: &Kernel) -> Result<String, BackendError> {
         self.build(kernel)?;
         self.context.set_disasm(true);
-        self.finish(&kernel.name)?;
-        let text = self.context.compiled_code().and_then(|c| c.vcode.clone());
-        Ok(text.unwrap_or_default())
+        let (_, replaced) = self.finish(&kernel.name)?;
+        let listing = self.context.compiled_code().and_then(|c| Some(stand_in::rename(c.vcode.as_ref()?, c.buffer.data(), &replaced)));
+        Ok(listing.unwrap_or_default())
     }
 
     fn build(&mut self, kernel: &Kernel) -> Result<(), BackendError> {
         self.context.clear();
         // An error leaves the builder's context half filled; a fresh one costs nothing on that path.
         let mut frontend = std::mem::take(&mut self.frontend);
-        emit::emit_kernel(kernel, self.family, &*self.isa, &mut self.context.func, &mut frontend)
+        self.stand_ins = emit::emit_kernel(kernel, self.family, &*self.isa, &mut self.context.func, &mut frontend)
             .map_err(|reason| BackendError { kernel: kernel.name.clone(), reason })?;
         self.frontend = frontend;
         Ok(())
     }
 
-    fn finish(&mut self, name: &str) -> Result<Code, BackendError> {
+    /// Machine code, and where an instruction has taken the place of its stand-in.
+    fn finish(&mut self, name: &str) -> Result<(Code, Vec<(usize, &'static StandIn)>), BackendError> {
         let error = |reason: String| BackendError { kernel: name.into(), reason };
         let compiled = self
             .context
@@ -121,7 +128,9 @@ impl Compiler {
             return Err(error(format!("relocation left at {}: {:?} {:?}", r.offset, r.kind, r.target)));
         }
         let align = compiled.buffer.alignment.max(FUNCTION_ALIGN);
-        Ok(Code { bytes: compiled.buffer.data().to_vec(), align })
+        let mut bytes = compiled.buffer.data().to_vec();
+        let replaced = stand_in::replace(&mut bytes, compiled.buffer.get_srclocs_sorted(), &self.stand_ins).map_err(error)?;
+        Ok((Code { bytes, align }, replaced))
     }
 }
 
@@ -186,8 +195,10 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
                 builder.enable(feature).map_err(|e| e.to_string())?;
             }
         }
-        Family::Neon { dotprod } => {
-            builder.set("has_dotprod", if dotprod { "true" } else { "false" }).map_err(|e| e.to_string())?;
+        Family::Neon(level) => {
+            for (feature, least) in [("has_dotprod", ArmLevel::Dotprod), ("has_i8mm", ArmLevel::I8mm)] {
+                builder.set(feature, if level >= least { "true" } else { "false" }).map_err(|e| e.to_string())?;
+            }
         }
     }
     builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())

@@ -5,6 +5,8 @@
 
 use super::arith::Sign;
 use super::emit::{Emitter, Family, Reason, Val};
+use super::stand_in::{UDOT, matrix_product};
+use crate::target::ArmLevel;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
@@ -142,9 +144,18 @@ impl Emitter<'_, '_> {
             DotSigns::Signed => (Sign::Signed, Sign::Signed),
             DotSigns::Unsigned => (Sign::Unsigned, Sign::Unsigned),
         };
+        if let Family::Neon(level) = self.family {
+            let least = if signs == DotSigns::UnsignedSigned { ArmLevel::I8mm } else { ArmLevel::Dotprod };
+            if level >= least
+                && let Some(v) = self.dot4_by_element(signs, acc, a, b)
+            {
+                return v;
+            }
+        }
         match (self.family, signs) {
             (Family::Sse2, _) => self.dot4_by_parity(acc, a, sa, b, sb),
-            (Family::Neon { dotprod: true }, DotSigns::UnsignedSigned) => {
+            (Family::Neon(ArmLevel::Dotprod | ArmLevel::I8mm), DotSigns::Unsigned) => self.stand_in_of_vectors(&UDOT, acc, a, b),
+            (Family::Neon(ArmLevel::Dotprod), DotSigns::UnsignedSigned) => {
                 // a·b = (a - 128)·b + 64·b + 64·b, and the first factor is signed.
                 let flip = self.int(I8X16, 0x80);
                 let a = self.b.ins().bxor(a, flip);
@@ -153,8 +164,25 @@ impl Emitter<'_, '_> {
                 let acc = self.dot4_tree(acc, b, Sign::Signed, c64, Sign::Signed);
                 self.dot4_tree(acc, a, Sign::Signed, b, Sign::Signed)
             }
-            (Family::Neon { .. } | Family::Rvv, _) => self.dot4_tree(acc, a, sa, b, sb),
+            (Family::Neon(_) | Family::Rvv, _) => self.dot4_tree(acc, a, sa, b, sb),
         }
+    }
+
+    /// The product of a 2×8 matrix and a transposed one; without an instruction for it, each row of the first twice, in dot products of four with
+    /// both rows of the second.
+    pub(super) fn mmla(&mut self, signs: DotSigns, acc: Val, a: Val, b: Val) -> Val {
+        if self.family == Family::Neon(ArmLevel::I8mm) {
+            return self.stand_in_of_vectors(matrix_product(signs), acc, a, b);
+        }
+        let [first, second] = [[0, 1, 0, 1], [2, 3, 2, 3]].map(|row| {
+            let zero = self.int(I32X4, 0);
+            let twice = self.shuffle_words(I8X16, a, a, row);
+            self.dot4(signs, zero, twice, b)
+        });
+        let even = self.shuffle_words(I32X4, first, second, [0, 2, 4, 6]);
+        let odd = self.shuffle_words(I32X4, first, second, [1, 3, 5, 7]);
+        let sum = self.b.ins().iadd(even, odd);
+        self.b.ins().iadd(acc, sum)
     }
 
     /// Even and odd bytes as 16-bit lanes, each pair multiplied and added by `pmaddwd`.
@@ -181,7 +209,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// The tree that Cranelift folds into `sdot`. The 16-bit products are exact, as unsigned ones where both factors are unsigned.
+    /// The tree that Cranelift folds into `sdot`, or into `usdot` with the matrix product extension. The 16-bit products are exact, as unsigned ones where both factors are unsigned.
     fn dot4_tree(&mut self, acc: Val, a: Val, sa: Sign, b: Val, sb: Sign) -> Val {
         let sums = [Half::Low, Half::High].map(|half| {
             let product = self.mixed_product(a, sa, b, sb, half);

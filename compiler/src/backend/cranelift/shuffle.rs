@@ -57,7 +57,7 @@ impl Emitter<'_, '_> {
             false => (a, b, bytes),
         };
         let v = match self.family {
-            Family::Neon { .. } | Family::Rvv => self.shuffle_neon(a, b, bytes),
+            Family::Neon(_) | Family::Rvv => self.shuffle_neon(a, b, bytes),
             Family::Sse2 => self.shuffle_sse2(a, b, bytes),
         };
         self.cast(ty, v)
@@ -76,9 +76,12 @@ impl Emitter<'_, '_> {
     }
 
     fn shuffle_neon(&mut self, a: Val, b: Val, bytes: Bytes) -> Val {
-        let consecutive = bytes.iter().enumerate().all(|(i, &x)| x == bytes[0] + i as u8);
+        if a == b && bytes.iter().enumerate().all(|(i, &x)| x == (bytes[0] + i as u8) % 16) {
+            // A rotation is `ext` of the vector with itself.
+            return self.shuffle_inst(a, a, std::array::from_fn(|i| bytes[0] + i as u8));
+        }
         let repeats = [1, 2, 4, 8].iter().any(|&n| bytes.iter().enumerate().all(|(i, &x)| x == bytes[0] + (i % n) as u8));
-        if a == b && !consecutive && !repeats {
+        if a == b && !repeats {
             // One table register instead of two adjacent ones.
             let index = self.vector_constant(I8X16, bytes);
             return self.b.ins().swizzle(a, index);

@@ -150,6 +150,10 @@ impl<'k> Emitter<'k> {
                 let [acc, x, y] = [a[0], a[1], a[2]].map(|v| self.get(v));
                 self.dot4(*signs, acc, x, y)
             }
+            Op::Mmla(signs) => {
+                let [acc, x, y] = [a[0], a[1], a[2]].map(|v| self.get(v));
+                self.mmla(*signs, acc, x, y)
+            }
             Op::Dot2 => {
                 let [acc, x, y] = [a[0], a[1], a[2]].map(|v| self.get(v));
                 let dot = self.c.v128(I::I32x4DotI16x8S, &[x, y]);

@@ -196,6 +196,19 @@ impl Emitter<'_> {
         let sum = self.c.v128(I::I32x4Add, &[even, odd]);
         self.c.v128(I::I32x4Add, &[acc, sum])
     }
+
+    /// Each row of the first factor twice, in dot products of four with both rows of the second.
+    pub(super) fn mmla(&mut self, signs: DotSigns, acc: Local, x: Local, y: Local) -> Local {
+        let [first, second] = [[0, 1, 0, 1], [2, 3, 2, 3]].map(|row| {
+            let zero = self.c.v128_const([0; 16]);
+            let twice = self.c.v128(words(row), &[x, x]);
+            self.dot4(signs, zero, twice, y)
+        });
+        let even = self.c.v128(words([0, 2, 4, 6]), &[first, second]);
+        let odd = self.c.v128(words([1, 3, 5, 7]), &[first, second]);
+        let sum = self.c.v128(I::I32x4Add, &[even, odd]);
+        self.c.v128(I::I32x4Add, &[acc, sum])
+    }
 }
 
 /// A shuffle of 32-bit units of two vectors.

@@ -81,6 +81,11 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if let Some(ty) = kernel.types.iter().find(|&&ty| !legal(ty, vector_bytes)) {
         return Err(format!("type {ty} is not legal with vectors of {vector_bytes} bytes"));
     }
+    let mut matrices = false;
+    kernel.for_each_inst(&mut |i| matrices |= matches!(i.op, Op::Mmla(_)));
+    if matrices {
+        return Err("mmla: x86 has no matrix products, write dot4".into());
+    }
     let mut f = MachineFunction::default();
     let n = kernel.types.len();
     let args = f.vreg(GPR);
@@ -183,6 +188,7 @@ impl<'k> Lower<'k> {
             Op::Select => self.select(ty, a, result),
             Op::Convert(op) => self.convert(*op, ty, a[0]),
             Op::Dot4(signs) => self.dot4(*signs, ty, a),
+            Op::Mmla(_) => unreachable!("refused at the start"),
             Op::Dot2 => self.dot2(ty, a),
             Op::Splat => self.splat(ty, a[0], result),
             Op::ExtractLane(i) => self.extract_lane(*i, a[0]),

@@ -5,14 +5,16 @@
 
 use super::{Acc, BODY, Kind, Run, Scheme, WeightFormat};
 use crate::cpu::epilogue::indexed;
-use tflc_kir::{Addr, BinOp, Builder, Elem, Locality, Mem, Narrow, Type, Value};
+use std::ops::Range;
+use tflc_kir::{Addr, BinOp, Builder, DotSigns, Elem, Locality, Mem, Narrow, Type, Value};
 
 impl Scheme {
     /// Accumulates a run.
     pub(crate) fn run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         match self.kind {
             _ if self.staged(run.k) => self.staged_run(b, acc, run),
-            Kind::FloatLanes => self.lanes_run(b, acc, run),
+            Kind::FloatLanes | Kind::Dot4Lanes { .. } => self.lanes_run(b, acc, run),
+            Kind::Mmla { signs } => self.matrix_run(b, acc, run, signs),
             Kind::Dot4 { flip, .. } => self.broadcast_run(b, acc, run, flip),
             Kind::Float | Kind::Dot2 { .. } => self.broadcast_run(b, acc, run, false),
         }
@@ -33,7 +35,7 @@ impl Scheme {
         // Widened rows end in zeros: all their steps are whole.
         let whole = if matches!(self.kind, Kind::Dot2 { .. }) { self.steps(run.k) } else { run.k / self.kr() };
         let element_bytes = if self.is_float() { 4 } else { self.staged_bytes() as i64 };
-        self.step_loop(b, acc, run, whole, self.kr() as i64 * element_bytes, element_bytes, |s, b, acc, set, a, weights| {
+        self.step_loop(b, acc, run, whole, 1, self.kr() as i64 * element_bytes, element_bytes, |s, b, acc, set, a, weights| {
             let w = s.load_weights(b, acc, weights);
             for r in run.rows.clone() {
                 let x = s.load_broadcast(b, a.offset(run.row_offsets[r]), flip);
@@ -47,25 +49,28 @@ impl Scheme {
                 let at = Addr::new(run.a).offset(run.row_offsets[r]);
                 let x =
                     if run.k >= 4 { self.load_broadcast(b, at.offset(run.k as i64 - 4), flip) } else { self.assemble(b, at, run.k, flip) };
-                self.multiply_tail(b, acc, r, x, &w, run.k);
+                // Bytes of the dword that no earlier step has counted.
+                let new = if run.k >= 4 { 4 - run.k % 4..4 } else { 0..run.k };
+                self.multiply_tail(b, acc, 0, r, x, &w, new);
             }
         }
     }
 
-    /// Loop over `steps` steps of `a_step` bytes in A; `step` emits one of them for accumulator set `set`.
+    /// Loop over `steps` times `group` steps that are `a_step` bytes in A; `step` emits one group for accumulator set `set`.
     #[allow(clippy::too_many_arguments)]
-    fn step_loop(
+    pub(super) fn step_loop(
         &self,
         b: &mut Builder,
         acc: &mut Acc,
         run: &Run<'_>,
         steps: usize,
+        group: usize,
         a_step: i64,
         a_scale: i64,
         step: impl Fn(&Scheme, &mut Builder, &mut Acc, usize, Addr, Addr),
     ) {
-        let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let u = self.unroll(steps, run.rows.len() * acc.nv).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
+        let b_step = (group * self.step_bytes(self.nr(acc))) as i64;
+        let u = self.unroll(steps, group * run.rows.len() * acc.nv).max(1).next_multiple_of(if steps >= acc.sets { acc.sets } else { 1 });
         let looped = steps / u * u;
         let sets = acc.sets;
         let unrolled = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
@@ -103,16 +108,16 @@ impl Scheme {
         unrolled(b, acc, a, Addr::new(run.b).offset(end), steps - looped);
     }
 
-    fn nr(&self, acc: &Acc) -> usize {
+    pub(super) fn nr(&self, acc: &Acc) -> usize {
         acc.nv * usize::from(self.lanes)
     }
 
-    fn load_weights(&self, b: &mut Builder, acc: &Acc, at: Addr) -> Vec<Value> {
+    pub(super) fn load_weights(&self, b: &mut Builder, acc: &Acc, at: Addr) -> Vec<Value> {
         let vector_bytes = self.step_bytes(usize::from(self.lanes)) as i64;
         let (ty, mem) = match (self.kind, self.weights) {
             (Kind::Float | Kind::FloatLanes, WeightFormat::F16) => (Type::vector(Elem::F32, self.lanes), Mem::F16),
             (Kind::Float | Kind::FloatLanes, _) => (Type::vector(Elem::F32, self.lanes), Mem::F32),
-            (Kind::Dot4 { .. }, _) => (Type::vector(Elem::I8, self.lanes * 4), Mem::S8),
+            (Kind::Dot4 { .. } | Kind::Dot4Lanes { .. } | Kind::Mmla { .. }, _) => (Type::vector(Elem::I8, self.lanes * 4), Mem::S8),
             (Kind::Dot2 { .. }, _) => (Type::vector(Elem::I16, self.lanes * 2), Mem::S8),
         };
         (0..acc.nv as i64).map(|v| b.load(ty, mem, at.offset(v * vector_bytes))).collect()
@@ -148,9 +153,9 @@ impl Scheme {
         self.dword_lanes(b, dwords, flip)
     }
 
-    fn multiply(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value]) {
+    pub(super) fn multiply(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value]) {
         for (v, &w) in w.iter().enumerate() {
-            let slot = (set * acc.rows + r) * acc.nv + v;
+            let slot = acc.slot(set, r, v);
             acc.vals[slot] = self.mul_add(b, acc.vals[slot], x, w);
         }
         if self.sums_rows() {
@@ -159,17 +164,16 @@ impl Scheme {
         }
     }
 
-    /// The last, partial step of a run of `k` bytes.
-    fn multiply_tail(&self, b: &mut Builder, acc: &mut Acc, r: usize, x: Value, w: &[Value], k: usize) {
+    /// A partial step; the bytes `new` of each four are counted for the first time in the sums of rows.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn multiply_tail(&self, b: &mut Builder, acc: &mut Acc, set: usize, r: usize, x: Value, w: &[Value], new: Range<usize>) {
         for (v, &w) in w.iter().enumerate() {
-            let slot = r * acc.nv + v;
+            let slot = acc.slot(set, r, v);
             acc.vals[slot] = self.mul_add(b, acc.vals[slot], x, w);
         }
         if self.sums_rows() {
             let ty = b.ty(x);
-            // Bytes of the dword that no earlier step has counted.
-            let new = |i: usize| if k >= 4 { i >= 4 - k % 4 } else { i < k };
-            let ones = b.const_vec(ty, (0..usize::from(ty.lanes)).map(|i| u64::from(new(i % 4))).collect());
+            let ones = b.const_vec(ty, (0..usize::from(ty.lanes)).map(|i| u64::from(new.contains(&(i % 4)))).collect());
             acc.row_sums[r] = self.mul_add(b, acc.row_sums[r], x, ones);
         }
     }
@@ -182,41 +186,9 @@ impl Scheme {
                 b.add(acc, p)
             }
             Kind::Dot4 { signs, .. } => b.dot4(signs, acc, x, w),
+            Kind::Dot4Lanes { .. } => b.dot4(DotSigns::Signed, acc, x, w),
+            Kind::Mmla { signs } => b.mmla(signs, acc, x, w),
             Kind::Dot2 { .. } => b.dot2(acc, x, w),
-        }
-    }
-
-    /// f32 with A in vectors along K: each lane multiplies one step of B.
-    fn lanes_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
-        let lanes = usize::from(self.lanes);
-        let ty = Type::vector(Elem::F32, self.lanes);
-        let b_step = self.step_bytes(self.nr(acc)) as i64;
-        let whole = run.k / lanes * lanes;
-        let chunk = |b: &mut Builder, acc: &mut Acc, a: Addr, weights: Addr, n: usize| {
-            let x: Vec<Value> = run.rows.clone().map(|r| b.load_first(ty, Mem::F32, a.offset(run.row_offsets[r]), n as u16)).collect();
-            for j in 0..n {
-                let w = self.load_weights(b, acc, weights.offset(j as i64 * b_step));
-                for (r, &x) in run.rows.clone().zip(&x) {
-                    let lane = b.extract_lane(x, j as u16);
-                    let lane = b.splat(lane, self.lanes);
-                    self.multiply(b, acc, j % acc.sets, r, lane, &w);
-                }
-            }
-        };
-        let mut carried = acc.select(&run.rows);
-        carried.push(run.b);
-        let out = b.for_const(0, whole as i64, lanes as i64, &carried, |b, i, c| {
-            let mut inner = acc.clone();
-            let n = inner.replace(&run.rows, c);
-            chunk(b, &mut inner, indexed(b, run.a, i, 4), Addr::new(c[n]), lanes);
-            let mut yields = inner.select(&run.rows);
-            yields.push(b.ptr_add_const(c[n], lanes as i64 * b_step));
-            yields
-        });
-        acc.replace(&run.rows, &out);
-        if whole < run.k {
-            let weights = Addr::new(run.b).offset(whole as i64 * b_step);
-            chunk(b, acc, Addr::new(run.a).offset(whole as i64 * 4), weights, run.k - whole);
         }
     }
 
@@ -285,7 +257,7 @@ impl Scheme {
 }
 
 /// Bytes 128 higher, or lower: signed ones as unsigned ones, and the reverse.
-fn flip_signs(b: &mut Builder, bytes: Value) -> Value {
+pub(super) fn flip_signs(b: &mut Builder, bytes: Value) -> Value {
     let sign = b.int(b.ty(bytes), 0x80);
     b.bin(BinOp::Xor, bytes, sign)
 }
