@@ -191,7 +191,8 @@ def chosen_joined(net):
 
 def chosen_boxes(net):
     """NON_MAX_SUPPRESSION_V4 of boxes of open number."""
-    boxes, scores = chosen(net, x(net, (20, 4)), net.input("f32", (20,)), -0.9)
+    corners = net.op("ADD", [x(net, (20, 4)), net.const([0, 0, 2.5, 2.5], "f32")], ("f32", None), "AddOptions")
+    boxes, scores = chosen(net, corners, net.input("f32", (20,)), -0.7)
     parts = [boxes, scores, net.const(5, "i32"), net.const(0.5, "f32"), net.const(-0.1, "f32")]
     net.outputs(*net.op("NON_MAX_SUPPRESSION_V4", parts, [("i32", None), ("i32", None, ())], "NonMaxSuppressionV4Options"))
 
