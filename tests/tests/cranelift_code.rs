@@ -77,7 +77,9 @@ fn inner_loop(vcode: &str) -> Vec<String> {
         }
         blocks.last_mut().expect("a block").push(line.to_owned());
     }
-    let arithmetic = |block: &Vec<String>| ["fmla", "mulps", "sdot", "udot", "sudot", "smmla", "usmmla", "pmaddwd", "smull"].iter().map(|op| count(block, op)).sum::<usize>();
+    let arithmetic = |block: &Vec<String>| {
+        ["fmla", "mulps", "sdot", "udot", "sudot", "smmla", "usmmla", "pmaddwd", "smull"].iter().map(|op| count(block, op)).sum::<usize>()
+    };
     blocks.into_iter().max_by_key(arithmetic).unwrap_or_default()
 }
 

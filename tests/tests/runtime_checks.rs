@@ -103,6 +103,20 @@ fn indices_outside_their_tensor_end_the_run() {
         outside,
         Status::IndexOutOfRange,
     );
+    refuses(
+        "graph @0 (%i) -> (%y) { %i: int32[2] %p: int32[2,1] = const [0, 1] %s: int32[1] = const [2] %w: float32[2] = const splat 1.0 %x: float32[5,3] = const splat 1.5
+        %y: float32[2,3] = EMBEDDING_LOOKUP_SPARSE(%i, %p, %s, %w, %x) {combiner = SUM} }",
+        &[4, 0],
+        outside,
+        Status::IndexOutOfRange,
+    );
+    // Lengths up to that of the dimension.
+    refuses(
+        "graph @0 (%n) -> (%y) { %n: int32[2] %x: float32[2,5] = const splat 1.5 %y: float32[2,5] = REVERSE_SEQUENCE(%x, %n) {seq_dim = 1, batch_dim = 0} }",
+        &[5, 0],
+        &[&[0, 6], &[-1, 2], &[i32::MAX, 0], &[i32::MIN, 1]],
+        Status::IndexOutOfRange,
+    );
     // Negative segments are dropped.
     refuses(
         "graph @0 (%i) -> (%y) { %i: int32[2] %x: float32[2,3] = const splat 2.0 %n: int32[] = const [5] %y: float32[5,3] = UNSORTED_SEGMENT_SUM(%x, %i, %n) }",
@@ -110,6 +124,60 @@ fn indices_outside_their_tensor_end_the_run() {
         &[&[0, 5], &[i32::MAX, 0]],
         Status::IndexOutOfRange,
     );
+}
+
+/// Boxes that do not fit are moved (gather) or cut (scatter), whatever the numbers are.
+#[test]
+fn starts_of_boxes_may_be_anything() {
+    let gather = "graph @0 (%i) -> (%y) { %i: int32[2,1] %x: int32[4] = const [1, 2, 3, 4]
+        %y: int32[2,2] = STABLEHLO_GATHER(%x, %i) {offset_dims = [1], collapsed_slice_dims = [], start_index_map = [0], index_vector_dim = 1, slice_sizes = [2]} }";
+    let scatter = "graph @0 (%i) -> (%y) { %i: int32[2,1] %x: int32[4] = const [1, 2, 3, 4] %u: int32[2,2] = const [10, 20, 30, 40]
+        %y: int32[4] = STABLEHLO_SCATTER(%x, %i, %u) {update_window_dims = [1], inserted_window_dims = [], scatter_dims_to_operand_dims = [0],
+        index_vector_dim = 1, update_computation_subgraph_index = @1} }
+        graph @1 (%a, %b) -> (%c) { %a: int32[] %b: int32[] %c: int32[] = STABLEHLO_ADD(%a, %b) }";
+    let cases: [(&[i32], &[i32], &[i32]); 3] = [
+        (&[1, 2], &[2, 3, 3, 4], &[1, 12, 53, 44]),
+        (&[3, -1], &[3, 4, 1, 2], &[41, 2, 3, 14]),
+        (&[i32::MAX, i32::MIN], &[3, 4, 1, 2], &[1, 2, 3, 4]),
+    ];
+    for (starts, boxes, sums) in cases {
+        for (text, wanted) in [(gather, boxes), (scatter, sums)] {
+            for got in run(&model(text), &[i32s(starts)]) {
+                assert_eq!(got, Ok(vec![i32s(wanted)]), "{starts:?}\n{text}");
+            }
+        }
+    }
+}
+
+/// What is chosen at run time may be fewer than a later operator asks for.
+#[test]
+fn indices_beyond_an_open_size_end_the_run() {
+    let chosen = "%i: int32[4] %zero: int32[] = const [0] %m: bool[4] = GREATER(%i, %zero) %p: int64[4,1] = WHERE(%m) %x: float32[4] = const [1.5, 2.5, 3.5, 0.5]
+        %r: float32[4] = GATHER_ND(%x, %p)";
+    let text = format!("graph @0 (%i) -> (%y) {{ {chosen} %k: int32[1] = const [2] %y: float32[1] = GATHER(%r, %k) {{axis = 0}} }}");
+    refuses(&text, &[1, 0, 1, 1], &[&[1, 0, 0, 1], &[0, 0, 0, 0]], Status::IndexOutOfRange);
+    let text = format!("graph @0 (%i) -> (%v, %j) {{ {chosen} %k: int32[] = const [3] %v: float32[3], %j: int32[3] = TOPK_V2(%r, %k) }}");
+    refuses(&text, &[0, 1, 1, 1], &[&[1, 0, 0, 1], &[0, 0, 0, 0]], Status::IndexOutOfRange);
+}
+
+#[test]
+fn indices_of_slices_outside_their_axis_end_the_run() {
+    let text = "graph @0 (%i) -> (%y) { %i: int32[1] %one: int32[1] = const [1] %e: int32[1] = ADD(%i, %one) %x: float32[5,3] = const splat 1.5
+        %y: float32[3] = STRIDED_SLICE(%x, %i, %e, %one) {shrink_axis_mask = 1, begin_mask = 0, end_mask = 0, ellipsis_mask = 0, new_axis_mask = 0} }";
+    refuses(text, &[4], &[&[5], &[-6], &[i32::MAX], &[i32::MIN]], Status::IndexOutOfRange);
+    refuses(text, &[-5], &[&[7]], Status::IndexOutOfRange);
+}
+
+/// A pooled value's position must lie in its window's image.
+#[test]
+fn positions_outside_their_image_end_the_run() {
+    let options = "01000000 02000000 02000000 02000000 02000000 00000000".replace(' ', "");
+    let text = format!(
+        "graph @0 (%i) -> (%y) {{ %i: int32[4] %f: float32[4] = CAST(%i) {{in_data_type = INT32, out_data_type = FLOAT32}} %s: int32[4] = const [1, 2, 2, 1]
+        %p: float32[1,2,2,1] = RESHAPE(%f, %s) %x: float32[1,2,2,1] = const splat 1.5
+        %y: float32[1,4,4,1] = CUSTOM(%x, %p) {{custom_code = \"MaxUnpooling2D\", custom_options = hex \"{options}\"}} }}"
+    );
+    refuses(&text, &[0, 1, 2, 3], &[&[0, 1, 2, 1000], &[-7, 1, 2, 3], &[0, i32::MAX, 0, 0]], Status::IndexOutOfRange);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn manifest(m: &Manifest<'_>) -> String {
         "symbol": m.library.model_symbol(),
         "inputs": m.interface.ports.inputs.iter().map(tensor).collect::<Vec<_>>(),
         "outputs": m.interface.ports.outputs.iter().map(tensor).collect::<Vec<_>>(),
-        "signatures": m.interface.signatures.iter().map(|s| signature(s)).collect::<Vec<_>>(),
+        "signatures": m.interface.signatures.iter().map(signature).collect::<Vec<_>>(),
         "needs": m.library.symbols,
         "arena_bytes": m.interface.arena_bytes,
         "state_bytes": m.interface.state_bytes,

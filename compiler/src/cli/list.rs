@@ -1,7 +1,7 @@
 //! `tflc targets` and `tflc ops`: what can be compiled for, and which operators there are.
 
+use super::ops::{docs, try_all};
 use crate::jit::host_target;
-use crate::ops::docs;
 use crate::ops::table::{Support, TABLE};
 use crate::target::{Platform, Target};
 use anyhow::Result;
@@ -49,10 +49,24 @@ pub fn targets(args: &ListArgs) -> Result<()> {
 /// None but those of printing.
 pub fn ops(args: &ListArgs) -> Result<()> {
     if args.json {
+        let targets = docs::documented();
+        let names: Vec<String> = targets.iter().map(|t| t.cpu.to_string()).collect();
+        let tried = try_all(&targets);
         let rows: Vec<_> = TABLE
             .iter()
             .map(|row| match &row.support {
-                Support::Supported { dtypes, .. } => serde_json::json!({ "op": row.kind.name(), "supported": true, "types": dtypes }),
+                Support::Supported { dtypes, .. } => {
+                    let trials: Vec<_> = tried
+                        .iter()
+                        .filter(|t| t.op == row.kind)
+                        .map(|t| {
+                            let compiled: serde_json::Map<String, serde_json::Value> =
+                                names.iter().zip(&t.compiled).map(|(n, list)| (n.clone(), serde_json::json!(list))).collect();
+                            serde_json::json!({ "weights": t.weights, "evaluated": t.evaluated, "compiled": compiled })
+                        })
+                        .collect();
+                    serde_json::json!({ "op": row.kind.name(), "supported": true, "types": dtypes, "trials": trials })
+                }
                 Support::Unsupported(why) | Support::Pseudo(why) => {
                     serde_json::json!({ "op": row.kind.name(), "supported": false, "reason": why })
                 }

@@ -20,6 +20,7 @@ pub mod link;
 pub mod list;
 pub mod npy;
 pub mod npz;
+pub mod ops;
 pub mod output;
 pub mod per_op;
 pub mod random;

@@ -3,6 +3,7 @@
 use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::result;
+use super::open::with_neutral_tail;
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
@@ -24,7 +25,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     // Operand 2 is the number of boxes, which the shape says.
     for i in [0, 1, 3, 4, 5].into_iter().take(4 + usize::from(soft)) {
         let operand = cx.input(node, i)?;
-        args.push(cx.operand(operand)?);
+        let lowest = u64::from(f32::NEG_INFINITY.to_bits());
+        args.push(if i == 1 { with_neutral_tail(cx, operand, &[true], lowest)? } else { cx.operand(operand)? });
     }
     args.push(cx.workspace(spec.workspace_bytes()));
     args.push(cx.operand(chosen)?);

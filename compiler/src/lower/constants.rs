@@ -1,8 +1,10 @@
 //! Values of constant operands that shape a lowering, and element sizes, with errors where a model gives something else.
 
 use super::context::Cx;
+use super::movement::{copy, result};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, TensorId, TensorType};
+use crate::ops::{self, State, Value};
 
 /// Integers of a tensor that must be constant.
 pub(super) fn ints(cx: &Cx<'_, '_>, t: TensorId, what: &str) -> Result<Vec<i64>, CompileError> {
@@ -42,4 +44,25 @@ pub(super) fn element_bytes(cx: &Cx<'_, '_>, ty: &TensorType) -> Result<usize, C
         bits if bits % 8 != 0 => Err(cx.unsupported(Unsupported::Types(ty.dtype.to_string()))),
         bits => Ok(bits / 8),
     }
+}
+
+/// A result of constants: an output of the graph, which keeps its node when others are folded.
+pub(super) fn folded(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let call = cx.as_call()?;
+    let mut values = vec![];
+    for t in &node.inputs {
+        values.push(match t {
+            None => None,
+            Some(t) => Value::from_bytes(cx.ty(*t).clone(), cx.require_constant(*t, "operand")?.clone()),
+        });
+    }
+    let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
+    let (y, ty) = result(cx, node, 0)?;
+    let found = ops::evaluate(&call, &values, std::slice::from_ref(ty), &mut State::default());
+    let found = found.map_err(|e| CompileError::invalid(cx.place(), e.to_string()))?;
+    let data = found.first().map(|v| v.bytes().to_vec()).filter(|d| d.len() == ty.bytes());
+    let data = data.ok_or_else(|| cx.internal("constants give another size"))?;
+    let (from, to) = (cx.bytes(data), cx.operand(y)?);
+    copy(cx, from, to, ty.bytes());
+    Ok(())
 }

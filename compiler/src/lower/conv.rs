@@ -26,7 +26,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let base = conv.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
     if cx.constant(w).is_none() {
-        return super::computed_filter::lower(cx, node, &conv, &base, [x, w], cx.optional_input(node, 2));
+        return super::computed_weights::convolution(cx, node, &conv, &base, [x, w], cx.optional_input(node, 2));
     }
     let weights = Weights::of(cx, w, conv.weight_zero_point)?;
     let product = Product {
@@ -105,6 +105,9 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let conv = TransposeConv::new(&call)?;
     let base = conv.epilogue(&call)?;
     let (w, x) = (cx.input(node, 1)?, cx.input(node, 2)?);
+    if cx.constant(w).is_none() {
+        return super::computed_weights::transposed(cx, node, &conv, &base, [x, w], cx.optional_input(node, 3));
+    }
     let weights = Weights::of(cx, w, conv.weight_zero_point)?;
     let mac = Mac::Transposed(TransposeConvSpec {
         batch: conv.batch,

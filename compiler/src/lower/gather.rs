@@ -28,13 +28,27 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
 }
 
-/// Whether indices are 64 bits wide.
+/// Whether indices are 64 bits wide; those of 16 bits are widened by [`index_operand`].
 pub(super) fn wide_index(cx: &Cx<'_, '_>, t: TensorId) -> Result<bool, CompileError> {
     match cx.ty(t).dtype {
-        DType::Int32 => Ok(false),
+        DType::Int16 | DType::Int32 => Ok(false),
         DType::Int64 => Ok(true),
         other => Err(cx.unsupported(Unsupported::Types(format!("{other} indices")))),
     }
+}
+
+/// Address of indices of 32 or 64 bits.
+pub(super) fn index_operand(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
+    let (from, ty) = (cx.operand(t)?, cx.ty(t));
+    if ty.dtype != DType::Int16 {
+        return Ok(from);
+    }
+    let elements = ty.elements();
+    let wide = cx.workspace(elements * 4);
+    let mut b = ExprBuilder::new([Storage::I16]);
+    let v = b.input(0);
+    emit(cx, PointwiseSpec::new(&[elements], vec![vec![1]], vec![1], b.finish(v, Storage::I32)), vec![from, wide]);
+    Ok(wide)
 }
 
 fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -51,8 +65,8 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let size = |dims: &[usize]| dims.iter().product::<usize>();
     let inner = size(&shape[at + 1..]);
     let (batch, outer, count) = (size(&shape[..batch_dims]), size(&shape[batch_dims..at]), size(&indices[batch_dims..]));
-    if let Some(data) = cx.constant(index).filter(|_| batch == 1 && count <= FEW) {
-        let _ = data;
+    if cx.constant(index).is_some() && batch == 1 && count <= FEW {
+        open::check_below(cx, x, at, index, [0, 1])?;
         let picks = ints(cx, index, "indices")?;
         return copies(cx, (x, y), [outer, shape[at], inner], &picks, bytes);
     }
@@ -69,9 +83,16 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let axis = if cx.node.is_some_and(|n| n.op == OpKind::Gather) { gather_axis(cx, x)? } else { 0 };
+    open::check_below(cx, x, axis, index, [0, 1])?;
+    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
     let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
     call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
+}
+
+/// The axis that the current GATHER is along.
+fn gather_axis(cx: &Cx<'_, '_>, x: TensorId) -> Result<usize, CompileError> {
+    axis(cx, cx.node.map_or(0, |n| n.attrs.int("axis", 0)), cx.ty(x).shape.len())
 }
 
 /// Units of one task of a gather.
@@ -120,7 +141,7 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         slice_bytes: shape[depth..].iter().product::<usize>() * bytes,
         wide_index: wide_index(cx, index)?,
     };
-    let args = vec![cx.operand(x)?, cx.operand(index)?, cx.operand(y)?];
+    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
     let caps = cx.caps().clone();
     let units = spec.units();
     let unit_ns = 2.0 + depth as f64 + spec.slice_bytes as f64 * 0.1;

@@ -5,6 +5,7 @@
 
 use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
+use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, Node, TensorId};
 use crate::ops::conv_2d::Arithmetic;
@@ -18,8 +19,9 @@ use tflc_templates::cpu::depthwise::{self, DepthwiseSpec};
 use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
+use tflc_templates::cpu::pointwise::PointwiseSpec;
 use tflc_templates::cpu::transpose_conv::{self, TransposeConvSpec};
-use tflc_templates::expr::Storage;
+use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// A kernel that multiplies activations with weights.
 #[derive(Clone, Debug)]
@@ -181,10 +183,29 @@ impl Mac {
 
     /// The bias `bias` with this kernel's compensation.
     pub(super) fn compensated(&self, cx: &mut Cx<'_, '_>, w: &Weights, bias: Option<TensorId>) -> Result<Operand, CompileError> {
+        if let Some(t) = bias.filter(|t| cx.constant(*t).is_none()) {
+            return self.added(cx, w, t);
+        }
         let values = int_bias(cx, bias)?;
         let (mac, caps) = (self.clone(), cx.caps().clone());
         let name = bias.map(|t| cx.name(t));
         Ok(self.per_column(cx, w, &format!("bias {name:?}"), move |w| mac.folded_bias(&caps, values.as_deref(), w)))
+    }
+
+    /// A computed bias plus this kernel's compensation.
+    fn added(&self, cx: &mut Cx<'_, '_>, w: &Weights, bias: TensorId) -> Result<Operand, CompileError> {
+        let columns = self.columns();
+        if cx.ty(bias).dtype != DType::Int32 || cx.ty(bias).elements() != columns {
+            return Err(cx.unsupported(Unsupported::Types(format!("a computed bias of {}", cx.ty(bias).dtype))));
+        }
+        let fixed = self.compensated(cx, w, None)?;
+        let (from, out) = (cx.operand(bias)?, cx.workspace(columns * 4));
+        let mut b = ExprBuilder::new([Storage::I32, Storage::I32]);
+        let (x, y) = (b.input(0), b.input(1));
+        let sum = b.add(x, y);
+        let spec = PointwiseSpec::new(&[columns], vec![vec![1], vec![1]], vec![1], b.finish(sum, Storage::I32));
+        emit(cx, spec, vec![from, fixed, out]);
+        Ok(out)
     }
 
     /// Sums of the weights.

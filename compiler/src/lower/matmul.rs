@@ -3,6 +3,7 @@
 //! A right operand that is computed is copied into the panels of the kernel first; every matrix of a batch is a call of the same kernel.
 
 use super::blockwise::{self, Layer};
+use super::computed_weights::hybrid_product;
 use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::mac::{Mac, Product, Weights, activations};
@@ -51,6 +52,9 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
             let left = Matrix { base: source, storage: activations(cx, x)?, zero_point: fc.input_zero_point, strides: [0, 0] };
             let bias = bias.map(|t| cx.operand(t)).transpose()?;
             return product(cx, node, &base, bias, left, &mut right, sizes, out);
+        }
+        if fc.arithmetic == Arithmetic::Hybrid {
+            return hybrid_product(cx, node, &base, [x, w], bias, fc.weight_zero_point, sizes);
         }
         if fc.arithmetic != Arithmetic::Float || cx.ty(w).dtype != DType::Float32 {
             return Err(cx.unsupported(Unsupported::Option("weights".into(), format!("a computed tensor of {}", cx.ty(w).dtype))));

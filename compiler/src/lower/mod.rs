@@ -6,7 +6,7 @@
 mod audio;
 mod blockwise;
 mod boxes;
-mod computed_filter;
+mod computed_weights;
 mod constants;
 pub mod context;
 mod control;
@@ -45,6 +45,7 @@ mod slice;
 mod softmax;
 mod space;
 mod stablehlo;
+mod stablehlo_boxes;
 mod storage;
 mod variables;
 pub mod view;
@@ -263,6 +264,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     }
     match node.op {
         OpKind::Pointwise => pointwise::lower(cx, node),
+        OpKind::Select | OpKind::SelectV2 => pointwise::select(cx, node),
         OpKind::Reshape
         | OpKind::Squeeze
         | OpKind::ExpandDims
@@ -312,7 +314,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         | OpKind::UnsortedSegmentMax
         | OpKind::UnsortedSegmentSum
         | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
-        OpKind::TopkV2 | OpKind::Bucketize => search::lower(cx, node),
+        OpKind::TopkV2 | OpKind::Bucketize | OpKind::LshProjection => search::lower(cx, node),
         OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
         OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
@@ -323,6 +325,10 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::RandomUniform | OpKind::RandomStandardNormal | OpKind::Multinomial => random::lower(cx, node),
         OpKind::Conv3d | OpKind::Conv3dTranspose => conv_3d::lower(cx, node),
         OpKind::StablehloPad | OpKind::StablehloReduceWindow => stablehlo::lower(cx, node),
+        OpKind::StablehloGather | OpKind::StablehloScatter => stablehlo_boxes::lower(cx, node),
+        OpKind::StablehloRngBitGenerator => random::bits(cx, node),
+        OpKind::BroadcastArgs => movement::lower(cx, node),
+        OpKind::Range => constants::folded(cx, node),
         OpKind::Custom => custom::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }

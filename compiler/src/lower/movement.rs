@@ -11,7 +11,7 @@ use super::{pad, slice, space};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId, TensorType};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
-use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty};
+use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Storage, Ty};
 
 /// Lowers a node that moves elements.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -26,6 +26,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             pad::lower(cx, node)
         }
         OpKind::Shape | OpKind::Rank => describe(cx, node),
+        OpKind::BroadcastArgs => broadcast_shapes(cx, node),
         OpKind::SpaceToDepth | OpKind::DepthToSpace | OpKind::SpaceToBatchNd | OpKind::BatchToSpaceNd => space::lower(cx, node),
         _ => Err(cx.unsupported(Unsupported::Operator)),
     }
@@ -129,6 +130,28 @@ fn describe(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     }
     let (n, from, to) = (data.len(), cx.bytes(data), cx.operand(y)?);
     copy(cx, from, to, n);
+    Ok(())
+}
+
+/// The shape that two shapes broadcast to: the longer one, with the other's sizes where its own are 1.
+fn broadcast_shapes(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (mut long, mut short) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    if cx.ty(long).elements() < cx.ty(short).elements() {
+        (long, short) = (short, long);
+    }
+    let (y, ty) = result(cx, node, 0)?;
+    let common = cx.ty(short).elements();
+    let (lead, bytes) = (ty.elements() - common, element_bytes(cx, ty)?);
+    let storage = raw(bytes);
+    let (a, b, to) = (cx.operand(long)?, cx.operand(short)?, cx.operand(y)?);
+    copy(cx, a, to, lead * bytes);
+    let mut e = ExprBuilder::new([storage, storage]);
+    let (x, y) = (e.input(0), e.input(1));
+    let one = if storage == Storage::I64 { e.i64(1) } else { e.i32(1) };
+    let single = e.compare(Compare::Eq, x, one);
+    let v = e.select(single, y, x);
+    let spec = PointwiseSpec::new(&[common], vec![vec![1], vec![1]], vec![1], e.finish(v, storage));
+    emit(cx, spec, vec![a.offset(lead * bytes), b, to.offset(lead * bytes)]);
     Ok(())
 }
 

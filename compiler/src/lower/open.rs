@@ -4,7 +4,7 @@
 
 use super::context::{Cx, Operand, Shared};
 use super::gather::wide_index;
-use super::movement::{Part, copy_strided, raw, result};
+use super::movement::{Part, copy, copy_strided, raw, result};
 use super::search;
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Unsupported};
@@ -12,7 +12,8 @@ use crate::ir::{DType, Graph, Node, OpKind, Open, TensorId};
 use crate::ops::storage::storage;
 use std::collections::BTreeSet;
 use tflc_templates::cpu::dynamic::{DynamicSliceSpec, SegmentsSpec};
-use tflc_templates::cpu::limit::TailSpec;
+use tflc_templates::cpu::extent::{AppendSpec, AtLeastSpec, BelowSpec};
+use tflc_templates::cpu::limit::{TailSpec, limited};
 use tflc_templates::cpu::places::{UniqueSpec, WhereSpec};
 use tflc_templates::cpu::pointwise::row_major;
 
@@ -62,10 +63,19 @@ pub(super) fn is_source(cx: &Cx<'_, '_>, node: &Node) -> bool {
         OpKind::Where | OpKind::Unique => true,
         OpKind::TopkV2 | OpKind::SegmentSum => !constant(1) && open(out) && !open(first),
         OpKind::Slice => !constant(2) && open(out) && !open(first),
+        OpKind::Concatenation => joins(cx, node),
         OpKind::Shape => open(first),
         OpKind::Range => open(out),
         _ => false,
     }
+}
+
+/// Whether a concatenation is along the axis that its result is open along.
+fn joins(cx: &Cx<'_, '_>, node: &Node) -> bool {
+    let Some(Open::Along { axis, .. }) = node.outputs.first().and_then(|t| cx.graph.open.get(t)) else { return false };
+    let rank = node.outputs.first().map_or(0, |t| cx.ty(*t).shape.len()) as i64;
+    let at = node.attrs.int("axis", 0);
+    i64::from(*axis) == if at < 0 { at + rank } else { at }
 }
 
 /// Lowers a node that brings an extent of its own, or reads one.
@@ -94,6 +104,10 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             let number = number(cx)?;
             slice(cx, node, number)
         }
+        OpKind::Concatenation => {
+            let number = number(cx)?;
+            join(cx, node, number)
+        }
         OpKind::Shape => shape(cx, node),
         _ => range(cx, node),
     }
@@ -105,8 +119,72 @@ fn places(cx: &mut Cx<'_, '_>, node: &Node, number: Operand) -> Result<(), Compi
     let ty = cx.ty(x);
     let storage = storage(ty.dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(ty.dtype.to_string())))?;
     let spec = WhereSpec { shape: ty.shape.clone(), storage };
-    let args = vec![cx.operand(x)?, cx.operand(y)?, number];
+    let from = with_neutral_tail(cx, x, &vec![true; ty.shape.len()], 0)?;
+    let args = vec![from, cx.operand(y)?, number];
     cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
+    Ok(())
+}
+
+/// One part behind the other, each as long as it is.
+fn join(cx: &mut Cx<'_, '_>, node: &Node, number: Operand) -> Result<(), CompileError> {
+    let (y, ty) = result(cx, node, 0)?;
+    let Some((axis, _)) = extent(cx, y)? else { return Err(cx.internal("a concatenation that is not open")) };
+    let row_bytes = ty.shape[axis + 1..].iter().product::<usize>() * super::constants::element_bytes(cx, ty)?;
+    let zero = cx.bytes(vec![0; 8]);
+    copy(cx, zero, number, 8);
+    let to = cx.operand(y)?;
+    for x in node.inputs.clone().into_iter().flatten() {
+        if cx.ty(x).quant != ty.quant {
+            return Err(cx.unsupported(Unsupported::Quantization("parts of open size with several scales".into())));
+        }
+        let rows = match extent(cx, x)? {
+            Some((_, rows)) => rows,
+            None => cx.bytes((cx.ty(x).shape[axis] as u64).to_le_bytes().to_vec()),
+        };
+        let (spec, caps) = (AppendSpec { row_bytes }, cx.caps().clone());
+        let args = vec![cx.operand(x)?, rows, to, number];
+        cx.call(format!("{spec:?}"), move || spec.build(&caps), args, 1, 1);
+    }
+    Ok(())
+}
+
+/// Makes sure that indices into an open axis are below its extent; each is component `at` of so many.
+pub(super) fn check_below(
+    cx: &mut Cx<'_, '_>,
+    x: TensorId,
+    axis: usize,
+    index: TensorId,
+    [at, of]: [usize; 2],
+) -> Result<(), CompileError> {
+    let Some((_, number)) = extent(cx, x)?.filter(|(along, _)| *along == axis) else { return Ok(()) };
+    let spec = BelowSpec { indices: cx.ty(index).elements() / of.max(1), at, of, wide: wide_index(cx, index)? };
+    let from = super::gather::index_operand(cx, index)?;
+    let (key, units) = (format!("{spec:?}"), spec.indices as u64);
+    let mut args = vec![from, number];
+    match extent(cx, index)? {
+        None => cx.call(key, move || spec.build(), args, units, super::grain::grain(units, 2.0)),
+        Some((along, rows)) => {
+            let shape = &cx.ty(index).shape;
+            let per_row = shape[along + 1..].iter().product::<usize>() / of.max(1);
+            args.push(rows);
+            cx.call(
+                format!("limited {per_row} {key}"),
+                move || limited(&spec.build(), per_row),
+                args,
+                units,
+                super::grain::grain(units, 2.0),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the extent of a tensor is at least so much.
+pub(super) fn check_at_least(cx: &mut Cx<'_, '_>, x: TensorId, least: usize) -> Result<(), CompileError> {
+    if let Some((_, number)) = extent(cx, x)? {
+        let spec = AtLeastSpec { least };
+        cx.call(format!("{spec:?}"), move || spec.build(), vec![number], 1, 1);
+    }
     Ok(())
 }
 

@@ -1,16 +1,20 @@
 //! POINTWISE: an expression over broadcast operands as one loop.
 
+use super::constants::element_bytes;
 use super::context::{Cx, Operand};
 use super::grain::grain;
+use super::movement::{raw, result};
 use super::open;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, Node, TensorId};
+use crate::ops::logical::by_rows;
 use crate::ops::storage::storage;
 use crate::passes::lower_elementwise::DIVISOR;
 use tflc_templates::cpu::limit::limited;
 use tflc_templates::cpu::nonzero::NonZeroSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
 use tflc_templates::expr::emit::tables;
+use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// Lowers a pointwise node.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -32,6 +36,23 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
     args.push(cx.operand(out)?);
     emit(cx, PointwiseSpec::new(shape, strides, row_major(shape), (**expr).clone()), args);
+    Ok(())
+}
+
+/// SELECT and SELECT_V2 of elements that expressions cannot hold, or of whole rows.
+pub(super) fn select(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (c, x, y) = (cx.input(node, 0)?, cx.input(node, 1)?, cx.input(node, 2)?);
+    let (out, ty) = result(cx, node, 0)?;
+    let rank = ty.shape.len();
+    let rows = by_rows(&cx.as_call()?);
+    let choice = if rows { (0..rank).map(|d| i64::from(d == 0)).collect() } else { broadcast(&cx.ty(c).shape, &ty.shape) };
+    let strides = vec![choice, broadcast(&cx.ty(x).shape, &ty.shape), broadcast(&cx.ty(y).shape, &ty.shape)];
+    let kind = raw(element_bytes(cx, ty)?);
+    let mut b = ExprBuilder::new([Storage::Bool, kind, kind]);
+    let (condition, yes, no) = (b.input(0), b.input(1), b.input(2));
+    let r = b.select(condition, yes, no);
+    let args = vec![cx.operand(c)?, cx.operand(x)?, cx.operand(y)?, cx.operand(out)?];
+    emit(cx, PointwiseSpec::new(&ty.shape, strides, row_major(&ty.shape), b.finish(r, kind)), args);
     Ok(())
 }
 

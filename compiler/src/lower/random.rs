@@ -1,4 +1,4 @@
-//! RANDOM_UNIFORM, RANDOM_STANDARD_NORMAL and MULTINOMIAL: a counter in the state says where the stream goes on.
+//! RANDOM_UNIFORM, RANDOM_STANDARD_NORMAL and MULTINOMIAL: a counter in the state says where the stream goes on. STABLEHLO_RNG_BIT_GENERATOR has its state as an operand.
 
 use super::context::{Cx, Operand};
 use super::movement::{Part, copy, result};
@@ -7,8 +7,9 @@ use super::storage::{Slot, SlotRegion};
 use crate::error::CompileError;
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::random::{multinomial_blocks, seeds};
+use crate::ops::stablehlo_rng::is_threefry;
 use tflc_templates::cpu::pointwise::PointwiseSpec;
-use tflc_templates::cpu::random::{MultinomialSpec, Seeds, UniformSpec};
+use tflc_templates::cpu::random::{BitsSpec, MultinomialSpec, Seeds, UniformSpec};
 use tflc_templates::expr::{Expr, ExprBuilder, Storage, Unary};
 
 /// Lowers a node of the family.
@@ -47,6 +48,24 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         let (radius, angle, out) = (every(numbers, 0), every(numbers, 1), every(to, k));
         let spec = PointwiseSpec::new(&[pairs], vec![radius.strides, angle.strides], out.strides, normal(wave));
         emit(cx, spec, vec![radius.base, angle.base, out.base]);
+    }
+    Ok(())
+}
+
+/// Random bits for a state that is an operand.
+pub(super) fn bits(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let state = cx.input(node, 0)?;
+    let ((next, _), (y, ty)) = (result(cx, node, 0)?, result(cx, node, 1)?);
+    let threefry = is_threefry(&cx.as_call()?);
+    let spec = BitsSpec { words: ty.bytes() / 4, state: cx.ty(state).elements(), threefry };
+    let to = cx.operand(y)?;
+    // Whole blocks, which the result may have no room for.
+    let whole = spec.written() == spec.words;
+    let words = if whole { to } else { cx.workspace(spec.written() * 4) };
+    let args = vec![cx.operand(state)?, cx.operand(next)?, words];
+    cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
+    if !whole {
+        copy(cx, words, to, ty.bytes());
     }
     Ok(())
 }

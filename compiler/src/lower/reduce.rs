@@ -3,14 +3,14 @@
 //! The arithmetic of quantised means and sums is that of `compiler/docs/numerics.md`: raw integers are summed, everything else is the epilogue.
 
 use super::constants::{axis, operand_ints};
-use super::context::Cx;
+use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::result;
-use super::open::with_neutral_tail;
+use super::open::{extent, with_neutral_tail};
 use super::pointwise::emit;
 use super::rounding::away;
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Node, OpKind, TensorType};
+use crate::ir::{DType, Node, OpKind, TensorId, TensorType};
 use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::storage::storage;
@@ -63,6 +63,24 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let from = with_neutral_tail(cx, x, &reduced, neutral(combine, ty.dtype))?;
     let args = vec![from, cx.operand(y)?];
     reduce(cx, spec, ty.elements(), args);
+    match extent(cx, x)? {
+        Some((axis, number)) if node.op == OpKind::Mean && reduced[axis] => divide_again(cx, y, ty.shape[axis], number),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a mean over the bound of an axis one over its extent.
+fn divide_again(cx: &mut Cx<'_, '_>, y: TensorId, bound: usize, number: Operand) -> Result<(), CompileError> {
+    let elements = cx.ty(y).elements();
+    let mut b = ExprBuilder::new([Storage::F32, Storage::I64]);
+    let (v, n) = (b.input(0), b.input(1));
+    let n = b.cast(Cast::Value, Ty::I32, n);
+    let n = b.cast(Cast::Value, Ty::F32, n);
+    let bound = b.f32(bound as f32);
+    let v = b.mul(v, bound);
+    let v = b.binary(Binary::Div, v, n);
+    let to = cx.operand(y)?;
+    emit(cx, PointwiseSpec::new(&[elements], vec![vec![1], vec![0]], vec![1], b.finish(v, Storage::F32)), vec![to, number, to]);
     Ok(())
 }
 
@@ -79,6 +97,25 @@ fn neutral(combine: Combine, dtype: DType) -> u64 {
         Combine::Min => most,
         Combine::Max => least,
         _ => zero,
+    }
+}
+
+/// The bits of the lowest element of a type.
+pub(super) fn lowest(dtype: DType) -> u64 {
+    match dtype {
+        DType::Int8 => i8::MIN as u8 as u64,
+        DType::Int16 => i16::MIN as u16 as u64,
+        DType::UInt8 => 0,
+        _ => neutral(Combine::Max, dtype),
+    }
+}
+
+fn highest(dtype: DType) -> u64 {
+    match dtype {
+        DType::Int8 => i8::MAX as u64,
+        DType::Int16 => i16::MAX as u64,
+        DType::UInt8 => u64::from(u8::MAX),
+        _ => neutral(Combine::Min, dtype),
     }
 }
 
@@ -261,7 +298,9 @@ fn arg(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         other => return Err(cx.unsupported(Unsupported::Types(other.to_string()))),
     };
     let spec = ArgSpec { outer, n, inner, input, max: node.op == OpKind::ArgMax, wide_output };
-    let args = vec![cx.operand(x)?, cx.operand(y)?];
+    let tail = if spec.max { lowest(ty.dtype) } else { highest(ty.dtype) };
+    let along: Vec<bool> = (0..ty.shape.len()).map(|d| d == at).collect();
+    let args = vec![with_neutral_tail(cx, x, &along, tail)?, cx.operand(y)?];
     let caps = cx.caps().clone();
     let units = spec.units();
     cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, 20.0 + (n * inner) as f64 * 0.2));

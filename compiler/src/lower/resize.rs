@@ -1,13 +1,12 @@
 //! RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR: tap tables made here, in the arithmetic of `compiler/docs/numerics.md`.
 
-use super::constants::operand_ints;
+use super::constants::{element_bytes, operand_ints};
 use super::context::Cx;
 use super::grain::grain;
-use super::movement::result;
+use super::movement::{raw, result};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::fixed_point::round_away;
-use crate::ops::storage::storage;
 use tflc_kir::Elem;
 use tflc_templates::cpu::resample::{ResampleSpec, Taps, tap_table};
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
@@ -38,9 +37,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     };
     let (taps, expr): (fn(usize, usize, Mode) -> Taps, Expr) = match (node.op, ty.dtype) {
         (OpKind::ResizeNearestNeighbor, dtype) => {
-            let kind = storage(dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(dtype.to_string())))?;
-            let kind = if kind == Storage::Bool { Storage::U8 } else { kind };
-            (nearest, Expr::identity(kind))
+            let moved = raw(element_bytes(cx, ty)?);
+            (nearest, Expr::identity(if dtype == DType::Float32 { Storage::F32 } else { moved }))
         }
         (_, DType::Float32) => (bilinear, blend_f32()),
         (_, DType::Int8) => (bilinear_fixed, blend_8_bit(Storage::I8)),

@@ -1,10 +1,13 @@
-//! TOPK_V2 and BUCKETIZE: positions of elements with a property.
+//! TOPK_V2 and BUCKETIZE: positions of elements with a property. LSH_PROJECTION: bits of hashes.
 
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
+use super::open::{check_at_least, extent, with_neutral_tail};
+use super::reduce::lowest;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, DType, Node, OpKind};
+use crate::ops::lsh_projection::projection as projection_of;
 use crate::ops::storage::storage;
 use tflc_templates::cpu::bucketize::BucketizeSpec;
 use tflc_templates::cpu::top_k::TopKSpec;
@@ -13,6 +16,7 @@ use tflc_templates::cpu::top_k::TopKSpec;
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
         OpKind::TopkV2 => top_k(cx, node),
+        OpKind::LshProjection => projection(cx, node),
         _ => bucketize(cx, node),
     }
 }
@@ -29,10 +33,29 @@ pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     };
     let spec = TopKSpec { rows: ty.elements() / k.max(1), n, stride: n, k, storage, narrow_index };
     let heaps = cx.workspace(spec.workspace_bytes());
-    let args = vec![cx.operand(x)?, heaps, cx.operand(values)?, cx.operand(indices)?];
+    let rank = cx.ty(x).shape.len();
+    let mut from = cx.operand(x)?;
+    if extent(cx, x)?.is_some_and(|(axis, _)| axis + 1 == rank) {
+        check_at_least(cx, x, k)?;
+        let along: Vec<bool> = (0..rank).map(|d| d + 1 == rank).collect();
+        from = with_neutral_tail(cx, x, &along, lowest(ty.dtype))?;
+    }
+    let args = vec![from, heaps, cx.operand(values)?, cx.operand(indices)?];
     let units = spec.units();
     let unit_ns = n as f64 + k as f64 * 20.0 * (k as f64 + 2.0).log2();
     cx.call(format!("{spec:?}"), move || spec.build(), args, units, grain(units, unit_ns));
+    Ok(())
+}
+
+fn projection(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let spec = projection_of(&cx.as_call()?)?;
+    let (seeds, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, _) = result(cx, node, 0)?;
+    let seeds = cx.operand(seeds)?;
+    // Without weights nothing reads them.
+    let weights = cx.optional_input(node, 2).map_or(Ok(seeds), |t| cx.operand(t))?;
+    let args = vec![seeds, cx.operand(x)?, weights, cx.operand(y)?];
+    cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
     Ok(())
 }
 

@@ -1,13 +1,17 @@
 //! SLICE, STRIDED_SLICE, REVERSE_V2 and DYNAMIC_UPDATE_SLICE: parts of a tensor by start and stride.
 
 use super::constants::{axis, element_bytes, operand_ints};
-use super::context::Cx;
+use super::context::{Cx, Operand};
+use super::gather::wide_index;
 use super::grain::grain;
-use super::movement::{Part, copy, copy_strided, result};
-use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Node, OpKind, TensorId};
-use tflc_templates::cpu::pointwise::{Strides, row_major};
+use super::movement::{Part, copy, copy_strided, fill, result};
+use super::pointwise::emit;
+use crate::error::CompileError;
+use crate::ir::{Node, OpKind};
+use crate::ops::strided_slice::{Pick, picks};
+use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
 use tflc_templates::cpu::window_copy::WindowCopySpec;
+use tflc_templates::expr::{Compare, ExprBuilder, Storage};
 
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -50,7 +54,9 @@ fn slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let shape = &cx.ty(x).shape;
     if cx.constant(start).is_none() {
         let (y, ty) = result(cx, node, 0)?;
-        return window_copy(cx, shape, &ty.shape, [x, start, y], Window::Read);
+        let (bytes, wide) = (element_bytes(cx, ty)?, wide_index(cx, start)?);
+        let args = [cx.operand(x)?, cx.operand(start)?, cx.operand(y)?];
+        return window_copy(cx, shape, &ty.shape, args, (bytes, wide), Window::Read);
     }
     let begin = operand_ints(cx, node, 1, "begin")?;
     let strides = row_major(shape);
@@ -67,9 +73,16 @@ enum Window {
     Write,
 }
 
-/// Copies the first of `tensors` to the last, one of them a window (of shape `part`) that starts at the second.
-fn window_copy(cx: &mut Cx<'_, '_>, shape: &[usize], part: &[usize], tensors: [TensorId; 3], window: Window) -> Result<(), CompileError> {
-    let [from, start, to] = tensors;
+/// Copies the first of `args` to the last, one of them a window (of shape `part`) that starts at the second. Elements have so many bytes, and starts are
+/// 64 bits wide or 32.
+fn window_copy(
+    cx: &mut Cx<'_, '_>,
+    shape: &[usize],
+    part: &[usize],
+    args: [Operand; 3],
+    (element_bytes, wide_index): (usize, bool),
+    window: Window,
+) -> Result<(), CompileError> {
     let fits = shape.len() == part.len() && !shape.is_empty() && part.iter().zip(shape).all(|(w, n)| w <= n);
     if !fits {
         return Err(cx.internal(format!("window {part:?} of {shape:?}")));
@@ -77,19 +90,12 @@ fn window_copy(cx: &mut Cx<'_, '_>, shape: &[usize], part: &[usize], tensors: [T
     if part.contains(&0) {
         return Ok(());
     }
-    let wide_index = match cx.ty(start).dtype {
-        DType::Int32 => false,
-        DType::Int64 => true,
-        other => return Err(cx.unsupported(Unsupported::Types(format!("{other} indices")))),
-    };
     let write = window == Window::Write;
-    let element_bytes = element_bytes(cx, cx.ty(to))?;
     let spec = WindowCopySpec { shape: shape.to_vec(), window: part.to_vec(), element_bytes, write, clamp: write, wide_index };
-    let args = vec![cx.operand(from)?, cx.operand(start)?, cx.operand(to)?];
     let caps = cx.caps().clone();
     let units = spec.units();
     let unit_ns = 5.0 + part[1..].iter().product::<usize>() as f64 * element_bytes as f64 * 0.1;
-    cx.call(format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns));
+    cx.call(format!("{spec:?}"), move || spec.build(&caps), args.to_vec(), units, grain(units, unit_ns));
     Ok(())
 }
 
@@ -97,6 +103,9 @@ fn window_copy(cx: &mut Cx<'_, '_>, shape: &[usize], part: &[usize], tensors: [T
 /// Source: TFLite, `kernels/internal/strided_slice_logic.h` and `kernels/strided_slice.cc`.
 fn strided_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
+    if [1, 2].iter().any(|i| cx.input(node, *i).is_ok_and(|t| cx.constant(t).is_none())) {
+        return picked(cx, node);
+    }
     let shape = &cx.ty(x).shape;
     let own = row_major(shape);
     let begin = operand_ints(cx, node, 1, "begin")?;
@@ -145,6 +154,38 @@ fn strided_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     take(cx, node, offset, strides)
 }
 
+/// A slice of indices known only at run time, which drop their axes, and of other axes as they are.
+fn picked(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, begin) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, _) = result(cx, node, 0)?;
+    let shape = cx.ty(x).shape.clone();
+    let wide = wide_index(cx, begin)?;
+    let (storage, bytes) = if wide { (Storage::I64, 8) } else { (Storage::I32, 4) };
+    let starts = cx.workspace(shape.len() * bytes);
+    fill(cx, &[shape.len()], Part::dense(starts, &[shape.len()]), bytes, 0);
+    let begin = cx.operand(begin)?;
+    let mut part = shape.clone();
+    for pick in picks(&cx.as_call()?)? {
+        let Pick::Index { axis, entry } = pick else { continue };
+        part[axis] = 1;
+        // Negative indices count from the end.
+        let mut b = ExprBuilder::new([storage]);
+        let v = b.input(0);
+        let (zero, n) = match wide {
+            true => (b.i64(0), b.i64(shape[axis] as i64)),
+            false => (b.i32(0), b.i32(i32::try_from(shape[axis]).unwrap_or(i32::MAX))),
+        };
+        let below = b.compare(Compare::Lt, v, zero);
+        let wrapped = b.add(v, n);
+        let v = b.select(below, wrapped, v);
+        let spec = PointwiseSpec::new(&[1], vec![vec![0]], vec![1], b.finish(v, storage));
+        emit(cx, spec, vec![begin.offset(entry * bytes), starts.offset(axis * bytes)]);
+    }
+    let (from, to) = (cx.operand(x)?, cx.operand(y)?);
+    let bytes = element_bytes(cx, cx.ty(y))?;
+    window_copy(cx, &shape, &part, [from, starts, to], (bytes, wide), Window::Read)
+}
+
 fn reverse(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let shape = &cx.ty(cx.input(node, 0)?).shape;
     let mut strides = row_major(shape);
@@ -165,7 +206,9 @@ fn update_slice(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         let (y, ty) = result(cx, node, 0)?;
         let (from, to) = (cx.operand(x)?, cx.operand(y)?);
         copy(cx, from, to, ty.bytes());
-        return window_copy(cx, &ty.shape, &cx.ty(update).shape, [update, start_at, y], Window::Write);
+        let (bytes, wide) = (element_bytes(cx, ty)?, wide_index(cx, start_at)?);
+        let args = [cx.operand(update)?, cx.operand(start_at)?, to];
+        return window_copy(cx, &ty.shape, &cx.ty(update).shape, args, (bytes, wide), Window::Write);
     }
     let start = operand_ints(cx, node, 2, "start_indices")?;
     let (y, ty) = result(cx, node, 0)?;

@@ -1,17 +1,26 @@
 //! SOFTMAX and LOG_SOFTMAX along the last axis: f32, 8 bits by a table of exponentials, 16 bits by two interpolated tables (see
 //! [`crate::ops::softmax`]).
 
-use super::context::Cx;
+use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::result;
+use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::fixed_point::Rounding;
 use crate::ops::softmax::Table;
 use crate::ops::softmax_int16::SoftmaxInt16;
+use tflc_templates::cpu::pointwise::PointwiseSpec;
 use tflc_templates::cpu::softmax::{SoftmaxSpec, SoftmaxTableSpec, TableKind};
 use tflc_templates::cpu::softmax_i16::SoftmaxI16Spec;
 use tflc_templates::expr::{ExprBuilder, Storage};
+
+/// Appends a conversion between types of floats.
+fn convert(cx: &mut Cx<'_, '_>, [from, to]: [Storage; 2], elements: usize, source: Operand, target: Operand) {
+    let mut b = ExprBuilder::new([from]);
+    let v = b.input(0);
+    emit(cx, PointwiseSpec::new(&[elements], vec![vec![1]], vec![1], b.finish(v, to)), vec![source, target]);
+}
 
 /// Lowers a softmax.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -24,12 +33,22 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let caps = cx.caps().clone();
     let dtype = cx.ty(x).dtype;
     match dtype {
-        DType::Float32 => {
+        DType::Float32 | DType::Float16 => {
+            let half = dtype == DType::Float16;
+            let elements = ty.elements();
+            let mut ends = [from, to];
+            if half {
+                ends = [cx.workspace(elements * 4), cx.workspace(elements * 4)];
+                convert(cx, [Storage::F16, Storage::F32], elements, from, ends[0]);
+            }
             let beta = if log { 1.0 } else { node.attrs.float("beta", 1.0) };
             let spec = SoftmaxSpec { rows, n, beta_bits: beta.to_bits(), log };
             let unit_ns = 30.0 + n as f64 * 16.0 / f64::from(caps.vector_bytes);
             let units = spec.units();
-            cx.call(format!("{spec:?}"), move || spec.build(&caps), vec![from, to], units, grain(units, unit_ns));
+            cx.call(format!("{spec:?}"), move || spec.build(&caps), ends.to_vec(), units, grain(units, unit_ns));
+            if half {
+                convert(cx, [Storage::F32, Storage::F16], elements, ends[1], to);
+            }
         }
         DType::Int8 | DType::UInt8 => {
             let table = Table::new(&cx.as_call()?)?;

@@ -59,6 +59,14 @@ impl BatchMatMul {
             (DType::Int16, DType::Int16 | DType::Int8) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with {b}")))),
         };
+        let fits = match arithmetic {
+            Arithmetic::Float | Arithmetic::Hybrid => call.output(0)?.dtype == DType::Float32,
+            Arithmetic::Quantized => matches!(call.output(0)?.dtype, DType::Int8 | DType::Int32),
+            Arithmetic::Quantized16 => call.output(0)?.dtype == DType::Int16,
+        };
+        if !fits {
+            return Err(call.unsupported(Unsupported::Types(format!("{} with {} to {}", x.dtype, y.dtype, call.output(0)?.dtype))));
+        }
         let zero = |t, on: bool| if on { Ok::<_, CompileError>(call.quant(t)?.1) } else { Ok(0) };
         // Products of bytes may be the result as they are, and then without zero points.
         let raw = raw_products(call, arithmetic)?;

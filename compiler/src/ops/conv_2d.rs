@@ -80,6 +80,8 @@ impl Conv {
             (DType::Float32, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int8) => Arithmetic::Quantized16,
+            // LiteRT's depthwise kernel takes packed weights for bytes.
+            (DType::Int16, DType::Int4) if !depthwise => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let input_zero_point = match arithmetic {

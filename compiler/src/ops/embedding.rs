@@ -3,7 +3,7 @@
 //! Quantised tables give floats by their scales where the result is float.
 
 use crate::error::Unsupported;
-use crate::ir::DType::{Float32, Int4, Int8, Int32, String, UInt8};
+use crate::ir::DType::{Float32, Int2, Int4, Int8, Int32, String, UInt8};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::gather::check_indices;
 use crate::ops::operator::{Args, Eval, Operator, Results};
@@ -21,14 +21,14 @@ fn infer_lookup(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
     call.dtype_among(0, &[Int32])?;
     let [n] = call.dims::<1>(0)?;
-    let dtype = call.dtype_among(1, &[Float32, Int8, UInt8, Int4, Int32])?;
     let table = call.input(1)?;
+    let dtype = table.dtype;
     if table.shape.len() < 2 {
         return Err(call.invalid(format!("a table of shape {:?}", table.shape)));
     }
     let out = call.output(0)?.dtype;
-    if out != dtype || dtype == Int4 {
-        if out != Float32 {
+    if out != dtype || dtype.bits() < 8 {
+        if out != Float32 || !matches!(dtype, Int8 | UInt8 | Int4 | Int2) {
             return Err(call.unsupported(Unsupported::Types(format!("{dtype} to {out}"))));
         }
         call.weight_quant(table, 0, table.shape[0])?;
@@ -64,7 +64,10 @@ fn infer_hashtable(call: &Call<'_>) -> Inferred {
     call.arity(3, 3, 2)?;
     call.dtype_among(0, &[Int32])?;
     call.dtype_among(1, &[Int32])?;
-    let dtype = call.dtype_among(2, &[Float32, Int8, UInt8, Int32, String])?;
+    let dtype = call.input(2)?.dtype;
+    if dtype.bits() < 8 && dtype != String {
+        return Err(call.unsupported(Unsupported::Types(dtype.to_string())));
+    }
     let ([n], [keys]) = (call.dims::<1>(0)?, call.dims::<1>(1)?);
     let values = call.input(2)?;
     if values.shape.first() != Some(&keys) {

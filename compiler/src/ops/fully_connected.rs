@@ -51,7 +51,7 @@ impl FullyConnected {
             (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4 | DType::Int2) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
-            (DType::Int16, DType::Int8 | DType::Int4) => Arithmetic::Quantized16,
+            (DType::Int16, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let blocks = Blocks::of(call, w, outputs, inputs)?;

@@ -83,6 +83,11 @@ impl Site<'_> {
         infer(self.call).ok()
     }
 
+    /// Results that are not open.
+    fn closed(&self) -> Option<Opened> {
+        Some(self.bounds()?.into_iter().map(|ty| (ty, Opening::Closed)).collect())
+    }
+
     /// One result that is open along `axis` as an operand is.
     fn same(&self, axis: usize, extent: TensorId) -> Option<Opened> {
         Some(self.bounds()?.into_iter().map(|ty| (ty, Opening::Same(axis, extent))).collect())
@@ -93,7 +98,7 @@ impl Site<'_> {
 fn source(site: &Site<'_>) -> Option<Opened> {
     let x = site.call.optional(0)?.ty;
     let any_open = (0..site.node.inputs.len()).any(|i| site.is_open(i));
-    if any_open {
+    if any_open && !(site.node.op == OpKind::Where && site.along(0).is_some()) {
         return None;
     }
     match site.node.op {
@@ -246,6 +251,9 @@ fn follow(site: &Site<'_>) -> Option<Opened> {
                 (Some((axis, extent)), None) if !site.is_open(1) && axis != at => {
                     site.same(if axis < at { axis } else { axis + rank(1)? - 1 }, extent)
                 }
+                // Indices into the open axis are compared with its extent.
+                (Some((axis, _)), None) if !site.is_open(1) && axis == at => site.closed(),
+                (Some((axis, _)), Some((along, extent))) if axis == at => site.same(at + along, extent),
                 _ => None,
             }
         }
@@ -276,8 +284,17 @@ fn follow(site: &Site<'_>) -> Option<Opened> {
         OpKind::StridedSlice if only_first() => cut(site),
         OpKind::Concatenation => {
             let at = axis_attr("axis", 0, rank(0)?)?;
+            let along = |i: usize| if site.is_open(i) { site.along(i).is_some_and(|(axis, _)| axis == at) } else { true };
+            if (0..site.node.inputs.len()).all(along) {
+                return Some(site.bounds()?.into_iter().map(|ty| (ty, Opening::New(at))).collect());
+            }
             let (axis, extent) = all_alike(site)?;
             if at == axis { None } else { site.same(axis, extent) }
+        }
+        // Boxes behind the extent get a score that is never chosen.
+        OpKind::NonMaxSuppressionV4 | OpKind::NonMaxSuppressionV5 if (2..site.node.inputs.len()).all(|i| !site.is_open(i)) => {
+            let (boxes, scores) = (site.along(0)?, site.along(1)?);
+            if boxes == scores && boxes.0 == 0 { site.closed() } else { None }
         }
         OpKind::Pack => {
             let at = axis_attr("axis", 0, rank(0)? + 1)?;
@@ -315,7 +332,15 @@ fn follow(site: &Site<'_>) -> Option<Opened> {
                 _ => site.call.axis(site.call.int(1).ok()?, rank(0)?).ok()?,
             };
             let dropped = matches!(site.node.op, OpKind::ArgMax | OpKind::ArgMin) && at < axis;
-            if at == axis { None } else { site.same(axis - usize::from(dropped), extent) }
+            if at == axis {
+                return match site.node.op {
+                    OpKind::Cumsum if !site.call.attrs.bool("reverse", false) => site.same(axis, extent),
+                    OpKind::ArgMax | OpKind::ArgMin => site.closed(),
+                    OpKind::TopkV2 if site.known(1) => site.closed(),
+                    _ => None,
+                };
+            }
+            site.same(axis - usize::from(dropped), extent)
         }
         OpKind::Sum | OpKind::Mean | OpKind::ReduceProd | OpKind::ReduceMax | OpKind::ReduceMin | OpKind::ReduceAny | OpKind::ReduceAll
             if only_first() =>
@@ -323,10 +348,12 @@ fn follow(site: &Site<'_>) -> Option<Opened> {
             let (axis, extent) = site.along(0)?;
             let reduced = reduce::reduced(site.call).ok()?;
             if reduced[axis] {
-                // A mean would have to divide by a length that is not known.
-                let exact = matches!(site.call.input(0).ok()?.dtype, DType::Float32 | DType::Int32 | DType::Int64 | DType::Bool);
-                let types = site.bounds()?;
-                return (site.node.op != OpKind::Mean && exact).then(|| types.into_iter().map(|ty| (ty, Opening::Closed)).collect());
+                // Means of integers would have to divide by a length that is not known.
+                let exact = match site.node.op {
+                    OpKind::Mean => &[DType::Float32][..],
+                    _ => &[DType::Float32, DType::Int32, DType::Int64, DType::Bool],
+                };
+                return if exact.contains(&site.call.input(0).ok()?.dtype) { site.closed() } else { None };
             }
             let gone = if site.call.attrs.bool("keep_dims", false) { 0 } else { reduced[..axis].iter().filter(|r| **r).count() };
             site.same(axis - gone, extent)

@@ -3,8 +3,8 @@
 //! Bilinear floats and 8-bit integers are XNNPACK's (11-bit weights for integers), 16-bit integers TFLite's (10-bit). Quantisation
 //! is ignored: stored values are interpolated. Sources: XNNPACK `src/indirection.c`, TFLite `reference/resize_*.h`.
 
-use crate::error::CompileError;
-use crate::ir::DType::{Float32, Int8, Int16, Int32, Int64, UInt8};
+use crate::error::{CompileError, Unsupported};
+use crate::ir::DType::{Float32, Int8, Int16, Int32, UInt8};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use rayon::prelude::*;
@@ -93,8 +93,12 @@ pub fn target(call: &Call<'_>) -> Result<(usize, usize), CompileError> {
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
-    let types = [Float32, Int8, UInt8, Int16, Int32, Int64];
-    let dtype = call.dtype_among(0, if call.op == crate::ir::OpKind::ResizeBilinear { &types[..4] } else { &types })?;
+    let dtype = call.input(0)?.dtype;
+    if call.op == crate::ir::OpKind::ResizeBilinear {
+        call.dtype_among(0, &[Float32, Int8, UInt8, Int16])?;
+    } else if !matches!(dtype.bits(), 8 | 16 | 32 | 64) {
+        return Err(call.unsupported(Unsupported::Types(dtype.to_string())));
+    }
     call.dtype_among(1, &[Int32])?;
     Mode::parse(call)?;
     let [n, ih, iw, c] = call.dims::<4>(0)?;

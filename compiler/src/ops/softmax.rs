@@ -79,7 +79,7 @@ impl Table {
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
-    let dtype = call.dtype_among(0, &[DType::Float32, DType::Int8, DType::UInt8, DType::Int16])?;
+    let dtype = call.dtype_among(0, &[DType::Float32, DType::Float16, DType::Int8, DType::UInt8, DType::Int16])?;
     let x = call.input(0)?;
     if x.shape.is_empty() {
         return Err(call.invalid("a scalar has no axis"));
@@ -94,7 +94,7 @@ fn infer(call: &Call<'_>) -> Inferred {
         SoftmaxInt16::new(call)?;
     }
     // 8-bit operands may have 16-bit results.
-    let wide = call.op == OpKind::Softmax && dtype != DType::Float32 && call.output(0)?.dtype == DType::Int16;
+    let wide = call.op == OpKind::Softmax && !dtype.is_float() && call.output(0)?.dtype == DType::Int16;
     Ok(vec![call.result(0, if wide { DType::Int16 } else { dtype }, x.shape.clone())?])
 }
 
@@ -103,7 +103,7 @@ fn eval(args: &Args<'_>) -> Results {
     let x = args.value(0)?;
     let n = x.ty.shape.last().copied().unwrap_or(1).max(1);
     let log = call.op == OpKind::LogSoftmax;
-    if x.ty.dtype == DType::Float32 {
+    if x.ty.dtype.is_float() {
         let beta = if log { 1.0 } else { call.attrs.float("beta", 1.0) };
         let mut out = args.floats(0)?.into_owned();
         for row in out.chunks_mut(n) {
@@ -113,6 +113,9 @@ fn eval(args: &Args<'_>) -> Results {
             for v in row {
                 *v = if log { (f64::from(*v) - sum.ln()) as f32 } else { (f64::from(*v).exp() / sum) as f32 };
             }
+        }
+        if x.ty.dtype == DType::Float16 {
+            return args.result(out.into_iter().map(half::f16::from_f32).collect());
         }
         return args.result(out);
     }

@@ -3,7 +3,7 @@
 //! Operands of elementwise ones have one shape. Sources: the StableHLO specification; TFLite `kernels/stablehlo_*.cc`.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
+use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
 use crate::ir::{AttrValue, DType, Node, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::control::target;
@@ -11,7 +11,7 @@ use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::infer_binary;
 use crate::ops::shapes::{Walk, strides};
 use crate::ops::storage::{over_operands, storage_of};
-use tflc_templates::expr::{Binary, Expr, Id, Node as ExprNode};
+use tflc_templates::expr::{Binary, Compare, Expr, Id, Node as ExprNode};
 
 /// The elementwise ones.
 pub(super) const BINARY: Operator = Operator::new(infer, Eval::Pointwise(build));
@@ -20,12 +20,12 @@ pub(super) const PAD: Operator = Operator::new(infer_pad, Eval::Direct(pad));
 /// STABLEHLO_REDUCE_WINDOW, with one of the operators of [`reducer`] as its body.
 pub(super) const REDUCE_WINDOW: Operator = Operator::new(infer_window, Eval::Direct(window));
 
-const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64];
+const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool];
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
     let types: &[DType] = match call.op {
-        OpKind::StablehloAnd => &[Bool, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64],
+        OpKind::StablehloAnd => &[Bool, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64],
         OpKind::StablehloShiftLeft => &[Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64],
         _ => NUMBERS,
     };
@@ -39,7 +39,19 @@ fn infer(call: &Call<'_>) -> Inferred {
 fn build(call: &Call<'_>) -> Result<Expr, CompileError> {
     let mut b = over_operands(call)?;
     let (x, y) = (b.input(0), b.input(1));
+    let truth = call.input(0)?.dtype == Bool;
+    if call.input(0)?.dtype == UInt64 && matches!(call.op, OpKind::StablehloMaximum | OpKind::StablehloMinimum) {
+        // The order of unsigned integers is that of signed ones with the top bit turned over.
+        let top = b.i64(i64::MIN);
+        let (u, v) = (b.binary(Binary::Xor, x, top), b.binary(Binary::Xor, y, top));
+        let op = if call.op == OpKind::StablehloMaximum { Compare::Gt } else { Compare::Lt };
+        let first = b.compare(op, u, v);
+        let r = b.select(first, x, y);
+        return Ok(b.finish(r, storage_of(call, call.input(0)?)?));
+    }
     let op = match call.op {
+        OpKind::StablehloMultiply | OpKind::StablehloMinimum if truth => Binary::And,
+        OpKind::StablehloAdd | OpKind::StablehloMaximum if truth => Binary::Or,
         OpKind::StablehloMultiply => Binary::Mul,
         OpKind::StablehloMaximum => Binary::Max,
         OpKind::StablehloMinimum => Binary::Min,
@@ -136,7 +148,7 @@ fn both_inputs(node: &Node) -> Option<Binary> {
     let Some(AttrValue::Expr(expr)) = node.attrs.get("expr") else { return None };
     let at = |id: Id| &expr.nodes[id.0 as usize];
     match at(expr.result) {
-        ExprNode::Binary(op @ (Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::And), a, b) => {
+        ExprNode::Binary(op @ (Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::And | Binary::Or), a, b) => {
             let inputs = [at(*a), at(*b)];
             let both = inputs.contains(&&ExprNode::Input(0)) && inputs.contains(&&ExprNode::Input(1)) && node.inputs.len() == 2;
             both.then_some(*op)
@@ -245,6 +257,7 @@ fn window(args: &Args<'_>) -> Results {
         Binary::Mul => a.wrapping_mul(b),
         Binary::Max => a.max(b),
         Binary::And => a & b,
+        Binary::Or => a | b,
         _ => a.min(b),
     };
     let out = (0..args.ty().elements()).map(|o| covered(o).into_iter().fold(start, |a, i| f(a, v[i])));

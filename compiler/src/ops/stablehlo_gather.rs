@@ -5,7 +5,7 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::AttrValue;
-use crate::ir::DType::{Float32, Int32, Int64};
+use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::shapes::{count, strides};
@@ -34,17 +34,17 @@ fn axes(call: &Call<'_>, name: &str, rank: usize) -> Result<Vec<usize>, CompileE
 }
 
 /// How indices, boxes and the blown-up tensor relate; "full" is the operand, "small" the gathered or scattered tensor.
-struct Boxes {
+pub(crate) struct Boxes {
     /// Axes of the small tensor that run through a box.
-    offset: Vec<usize>,
+    pub(crate) offset: Vec<usize>,
     /// Axes of the full tensor that boxes lack.
-    collapsed: Vec<usize>,
+    pub(crate) collapsed: Vec<usize>,
     /// Axis of the full tensor of each index component.
-    map: Vec<usize>,
+    pub(crate) map: Vec<usize>,
     /// Axis of the indices that holds components; their rank where they are scalars.
-    vector: usize,
+    pub(crate) vector: usize,
     /// Size of boxes along each axis of the full tensor.
-    sizes: Vec<usize>,
+    pub(crate) sizes: Vec<usize>,
 }
 
 impl Boxes {
@@ -110,7 +110,8 @@ impl Boxes {
     }
 }
 
-fn gather_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
+/// The boxes of a STABLEHLO_GATHER.
+pub(crate) fn gather_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
     let (full, indices) = (&call.input(0)?.shape, &call.input(1)?.shape);
     let sizes = match call.attrs.get("slice_sizes") {
         Some(AttrValue::Ints(v)) => {
@@ -154,7 +155,8 @@ fn gather(args: &Args<'_>) -> Results {
     args.result(out)
 }
 
-fn scatter_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
+/// The boxes of a STABLEHLO_SCATTER.
+pub(crate) fn scatter_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
     let (full, indices, updates) = (&call.input(0)?.shape, &call.input(1)?.shape, &call.input(2)?.shape);
     let offset = axes(call, "update_window_dims", updates.len())?;
     let collapsed = axes(call, "inserted_window_dims", full.len())?;
@@ -170,7 +172,7 @@ fn scatter_boxes(call: &Call<'_>) -> Result<Boxes, CompileError> {
 }
 
 /// How updates meet the operand: `None` replaces it.
-fn update(call: &Call<'_>) -> Result<Option<Binary>, CompileError> {
+pub(crate) fn update(call: &Call<'_>) -> Result<Option<Binary>, CompileError> {
     let graph = super::control::target(call, "update_computation_subgraph_index")?;
     if graph.nodes.is_empty() && graph.inputs.len() == 2 && graph.outputs.first() == graph.inputs.get(1) {
         return Ok(None);
@@ -181,10 +183,12 @@ fn update(call: &Call<'_>) -> Result<Option<Binary>, CompileError> {
 fn infer_scatter(call: &Call<'_>) -> Inferred {
     call.arity(3, 3, 1)?;
     call.dtype_among(1, &[Int32, Int64])?;
-    let dtype = call.dtype_among(0, &[Float32, Int32, Int64])?;
+    let dtype = call.dtype_among(0, &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool])?;
     call.same_dtype(0, 2)?;
     scatter_boxes(call)?;
-    update(call)?;
+    if matches!(update(call)?, Some(Binary::Max | Binary::Min)) && dtype == UInt64 {
+        return Err(call.unsupported(Unsupported::Types("uint64 compared".into())));
+    }
     Ok(vec![call.result(0, dtype, call.input(0)?.shape.clone())?])
 }
 
@@ -194,38 +198,66 @@ fn scatter(args: &Args<'_>) -> Results {
     let (full, small, indices) = (&args.ty().shape, &args.value(2)?.ty.shape, &args.value(1)?.ty.shape);
     let at = args.ints(1)?;
     macro_rules! combine {
-        ($t:ty, $add:expr, $mul:expr) => {{
+        ($t:ty, $meet:expr) => {{
             let mut out = args.elements::<$t>(0)?.into_owned();
             let updates = args.elements::<$t>(2)?;
             boxes.places(full, small, indices, &at, false, |e, to| {
-                let Some(to) = to else { return };
-                let (a, b) = (out[to], updates[e]);
-                out[to] = match op {
-                    None => b,
-                    Some(Binary::Add) => $add(a, b),
-                    Some(Binary::Mul) => $mul(a, b),
-                    Some(Binary::Max) => {
-                        if a > b {
-                            a
-                        } else {
-                            b
-                        }
-                    }
-                    Some(_) => {
-                        if a < b {
-                            a
-                        } else {
-                            b
-                        }
-                    }
-                };
+                if let Some(to) = to {
+                    out[to] = $meet(out[to], updates[e]);
+                }
             });
             args.result(out)
         }};
     }
+    macro_rules! floats {
+        ($t:ty, $wide:expr, $narrow:expr) => {
+            combine!($t, |a: $t, b: $t| match op {
+                None => b,
+                Some(Binary::Add) => $narrow($wide(a) + $wide(b)),
+                Some(Binary::Mul) => $narrow($wide(a) * $wide(b)),
+                Some(Binary::Max) =>
+                    if a > b {
+                        a
+                    } else {
+                        b
+                    },
+                Some(_) =>
+                    if a < b {
+                        a
+                    } else {
+                        b
+                    },
+            })
+        };
+    }
+    macro_rules! integers {
+        ($t:ty) => {
+            combine!($t, |a: $t, b: $t| match op {
+                None => b,
+                Some(Binary::Add) => a.wrapping_add(b),
+                Some(Binary::Mul) => a.wrapping_mul(b),
+                Some(Binary::Max) => a.max(b),
+                Some(Binary::And) => a & b,
+                Some(_) => a.min(b),
+            })
+        };
+    }
     match args.ty().dtype {
-        Float32 => combine!(f32, |a: f32, b: f32| a + b, |a: f32, b: f32| a * b),
-        Int32 => combine!(i32, i32::wrapping_add, i32::wrapping_mul),
-        _ => combine!(i64, i64::wrapping_add, i64::wrapping_mul),
+        Float32 => floats!(f32, |v: f32| v, |v: f32| v),
+        Float16 => floats!(half::f16, half::f16::to_f32, half::f16::from_f32),
+        BFloat16 => floats!(half::bf16, half::bf16::to_f32, half::bf16::from_f32),
+        Int8 => integers!(i8),
+        UInt8 => integers!(u8),
+        Int16 => integers!(i16),
+        UInt16 => integers!(u16),
+        Int32 => integers!(i32),
+        UInt32 => integers!(u32),
+        // Truth values are 0 or 1: a sum is their disjunction.
+        Bool => combine!(u8, |a: u8, b: u8| match op {
+            None => b,
+            Some(Binary::Add | Binary::Max | Binary::Or) => a | b,
+            Some(_) => a & b,
+        }),
+        _ => integers!(i64),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Source: TFLite `kernels/strided_slice.cc` and `internal/strided_slice_logic.h`.
 
-use crate::error::CompileError;
+use crate::error::{CompileError, Unsupported};
+use crate::ir::DType::{Int32, Int64};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::shapes::Walk;
@@ -102,11 +103,67 @@ pub fn cuts(call: &Call<'_>) -> Result<Vec<Cut>, CompileError> {
     Ok(cuts)
 }
 
+/// A dimension of the full result where begins or ends are known only at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pick {
+    /// An axis of the operand as it is.
+    Whole(usize),
+    /// A new axis.
+    New,
+    /// One index of an axis, which is dropped: the entry of the begins that says which.
+    Index { axis: usize, entry: usize },
+}
+
+/// The dimensions of a slice whose shape does not depend on its begins and ends: each of those drops its axis or is masked.
+pub(crate) fn picks(call: &Call<'_>) -> Result<Vec<Pick>, CompileError> {
+    let shape = &call.input(0)?.shape;
+    let entries = call.input(1)?.elements();
+    let stride = call.ints(3, 2 * MAX_RANK)?;
+    let mask = |name: &str, i: usize| call.attrs.int(name, 0) >> i & 1 == 1;
+    let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
+    let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
+    if call.input(2)?.elements() != entries || stride.len() != entries || entries > 2 * MAX_RANK || taken > shape.len() {
+        return Err(call.invalid(format!("{entries} begins, {} strides of {} dimensions", stride.len(), shape.len())));
+    }
+    let (mut out, mut axis) = (vec![], 0);
+    for (i, stride) in stride.into_iter().enumerate() {
+        if mask("ellipsis_mask", i) {
+            let rest = shape.len() - taken;
+            out.extend((axis..axis + rest).map(Pick::Whole));
+            axis += rest;
+        } else if mask("new_axis_mask", i) {
+            out.push(Pick::New);
+        } else {
+            let all = mask("begin_mask", i) && mask("end_mask", i) && stride == 1;
+            out.push(match (mask("shrink_axis_mask", i), mask("begin_mask", i)) {
+                (true, false) => Pick::Index { axis, entry: i },
+                (false, _) if all => Pick::Whole(axis),
+                _ => return Err(call.unsupported(Unsupported::DynamicShape)),
+            });
+            axis += 1;
+        }
+    }
+    if axis > shape.len() {
+        return Err(call.invalid("more than one ellipsis"));
+    }
+    out.extend((axis..shape.len()).map(Pick::Whole));
+    Ok(out)
+}
+
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(4, 4, 1)?;
     let x = call.input(0)?;
     if x.dtype.bits() < 8 {
-        return Err(call.unsupported(crate::error::Unsupported::Types(x.dtype.to_string())));
+        return Err(call.unsupported(Unsupported::Types(x.dtype.to_string())));
+    }
+    if call.operand(1)?.data.is_none() || call.operand(2)?.data.is_none() {
+        call.dtype_among(1, &[Int32, Int64])?;
+        let size = |p| match p {
+            Pick::Whole(axis) => Some(x.shape[axis]),
+            Pick::New => Some(1),
+            Pick::Index { .. } => None,
+        };
+        return Ok(vec![call.result(0, x.dtype, picks(call)?.into_iter().filter_map(size).collect::<Vec<_>>())?]);
     }
     let shape: Vec<usize> = cuts(call)?.iter().filter(|c| !c.dropped).map(|c| c.size).collect();
     Ok(vec![call.result(0, x.dtype, shape)?])

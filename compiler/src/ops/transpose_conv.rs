@@ -93,7 +93,7 @@ impl TransposeConv {
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;
                 let scaling = match self.arithmetic {
-                    Arithmetic::Quantized if is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
+                    Arithmetic::Quantized if is_refused(call) || !call.operand(1)?.constant => Scaling::Fixed(Rounding::HalfUp),
                     Arithmetic::Quantized => Scaling::Float,
                     _ => Scaling::Fixed64,
                 };

@@ -20,6 +20,8 @@ const WORTH_BYTES: usize = 384 << 10;
 const BAND_BYTES: usize = 256 << 10;
 /// Work done twice is at most this part of a chain's.
 const MOST_TWICE: f64 = 0.05;
+/// The most convolutions that are computed band by band together.
+const MOST_LINKS: usize = 8;
 /// Filters up to this size may be packed for each kind of band.
 const FILTER_BYTES: usize = 64 << 10;
 
@@ -59,9 +61,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     let mut cuts = vec![];
     for at in 0..readers.nodes {
         for chain in chains(model, id, at, &readers, &mut seen) {
-            if let Some(rows) = band(&model.graphs[id.index()], &chain) {
-                cuts.push((chain, rows));
-            }
+            cuts.extend(segments(&model.graphs[id.index()], chain));
         }
     }
     let mut patch = Patch::new(&mut model.graphs[id.index()]);
@@ -147,8 +147,39 @@ fn is_image(ty: &TensorType, out: &TensorType) -> bool {
     ty.shape.len() == 4 && ty.shape[..3] == out.shape[..3] && ty.dtype.bits() >= 8
 }
 
-/// Rows of the result in a band: the most whose tensors in between are small, as far as little is computed twice. `None` where no number will do.
-fn band(graph: &Graph, chain: &[Link]) -> Option<usize> {
+/// The parts of a chain that are computed in bands, each with the rows of its result in a band: those that leave the least memory at the place where
+/// most is needed, and as few as will do.
+fn segments(graph: &Graph, mut chain: Vec<Link>) -> Vec<(Vec<Link>, usize)> {
+    // What the caller owns is not in the arena.
+    let size = |t: TensorId| if graph.inputs.contains(&t) || graph.outputs.contains(&t) { 0 } else { graph.ty(t).bytes() };
+    let input = |i: usize| graph.nodes[chain[i].at].inputs[0].map_or(0, size);
+    let output = |i: usize| size(graph.nodes[chain[i].at].outputs[0]);
+    // For the first i links: the most memory, where the last part begins, and its rows.
+    let mut best: Vec<(usize, usize, Option<usize>)> = vec![(0, 0, None)];
+    for i in 1..=chain.len() {
+        let mut choice = (best[i - 1].0.max(input(i - 1) + output(i - 1)), i - 1, None);
+        for j in (i.saturating_sub(MOST_LINKS)..i - 1).rev() {
+            if let Some((rows, between)) = band(graph, &chain[j..i]) {
+                let most = best[j].0.max(input(j) + output(i - 1) + between);
+                if most < choice.0 {
+                    choice = (most, j, Some(rows));
+                }
+            }
+        }
+        best.push(choice);
+    }
+    let mut parts = vec![];
+    while !chain.is_empty() {
+        let (_, from, rows) = best[chain.len()];
+        let part = chain.split_off(from);
+        parts.extend(rows.map(|rows| (part, rows)));
+    }
+    parts
+}
+
+/// Rows of the result in a band, and the most memory between the convolutions of one: as many rows as keep that small, as far as little is computed
+/// twice. `None` where no number will do.
+fn band(graph: &Graph, chain: &[Link]) -> Option<(usize, usize)> {
     let height = chain.last()?.conv.window.output[0];
     let whole: f64 = chain.iter().map(|l| l.row_work() * l.conv.window.output[0] as f64).sum();
     let mut best = None;
@@ -156,24 +187,24 @@ fn band(graph: &Graph, chain: &[Link]) -> Option<usize> {
         let (mut most, mut work) = (0, 0.0);
         for first in (0..height).step_by(rows) {
             let mut needed = (first, first + rows);
-            let mut between = 0;
+            // What a convolution gives to the next one, which is there together with what it reads.
+            let mut given = 0;
             for (i, l) in chain.iter().enumerate().rev() {
                 work += l.row_work() * (needed.1 - needed.0) as f64;
                 needed = l.needs(needed).0;
-                if i > 0 {
-                    let ty = graph.ty(graph.nodes[l.at].inputs[0]?);
-                    between += ty.bytes() / l.conv.window.input[0] * (needed.1 - needed.0);
-                }
                 if needed.0 >= needed.1 {
                     return best;
                 }
+                let row = graph.ty(graph.nodes[l.at].inputs[0]?).bytes() / l.conv.window.input[0];
+                let read = if i > 0 { row * (needed.1 - needed.0) } else { 0 };
+                most = most.max(read + given);
+                given = read;
             }
-            most = most.max(between);
         }
         if work > whole * (1.0 + MOST_TWICE) {
             break;
         }
-        best = Some(rows);
+        best = Some((rows, most));
         if most <= BAND_BYTES {
             break;
         }

@@ -6,6 +6,7 @@
 
 pub mod arg;
 pub mod arg_pool;
+pub mod boxes;
 pub mod bucketize;
 pub mod conv;
 pub mod depthwise;
@@ -14,7 +15,9 @@ mod depthwise_tap;
 pub mod detection;
 pub mod dynamic;
 pub mod epilogue;
+pub mod extent;
 pub mod fft;
+pub mod fingerprint;
 pub mod fold;
 pub mod gather;
 pub mod gemm;

@@ -21,30 +21,36 @@ const MASK: i64 = 0xffff_ffff;
 impl Seeds {
     /// Emits: the four words of block `number`, each in an `I64` below 2^32.
     fn block(self, b: &mut Builder, number: Value) -> [Value; 4] {
-        let mask = b.i64(MASK);
-        let s32 = b.i64(32);
-        let low = b.bin(BinOp::And, number, mask);
-        let high = b.bin(BinOp::ShrU, number, s32);
-        let mut c = [low, high, b.i64(self.stream as i64 & MASK), b.i64((self.stream >> 32) as i64)];
-        let mut k = [self.key as u32, (self.key >> 32) as u32];
-        for _ in 0..10 {
-            let halves = |b: &mut Builder, m: i64, v: Value| {
-                let m = b.i64(m);
-                let p = b.mul(m, v);
-                (b.bin(BinOp::ShrU, p, s32), b.bin(BinOp::And, p, mask))
-            };
-            let (a_high, a_low) = halves(b, 0xD251_1F53, c[0]);
-            let (b_high, b_low) = halves(b, 0xCD9E_8D57, c[2]);
-            let mix = |b: &mut Builder, high: Value, v: Value, k: u32| {
-                let k = b.i64(i64::from(k));
-                let v = b.bin(BinOp::Xor, high, v);
-                b.bin(BinOp::Xor, v, k)
-            };
-            c = [mix(b, b_high, c[1], k[0]), b_low, mix(b, a_high, c[3], k[1]), a_low];
-            k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
-        }
-        c
+        let [low, high] = halves(b, number);
+        let word = |b: &mut Builder, v: u64| b.i64(v as i64 & MASK);
+        let counter = [low, high, word(b, self.stream), word(b, self.stream >> 32)];
+        let key = [word(b, self.key), word(b, self.key >> 32)];
+        philox(b, key, counter)
     }
+}
+
+/// Emits: a block of Philox 4x32-10, words in `I64` below 2^32.
+fn philox(b: &mut Builder, mut k: [Value; 2], mut c: [Value; 4]) -> [Value; 4] {
+    let mask = b.i64(MASK);
+    for _ in 0..10 {
+        let product = |b: &mut Builder, m: i64, v: Value| {
+            let m = b.i64(m);
+            let p = b.mul(m, v);
+            halves(b, p)
+        };
+        let [a_low, a_high] = product(b, 0xD251_1F53, c[0]);
+        let [b_low, b_high] = product(b, 0xCD9E_8D57, c[2]);
+        let mix = |b: &mut Builder, high: Value, v: Value, k: Value| {
+            let v = b.bin(BinOp::Xor, high, v);
+            b.bin(BinOp::Xor, v, k)
+        };
+        c = [mix(b, b_high, c[1], k[0]), b_low, mix(b, a_high, c[3], k[1]), a_low];
+        for (k, step) in k.iter_mut().zip([0x9E37_79B9, 0xBB67_AE85]) {
+            let next = b.add_const(*k, step);
+            *k = b.bin(BinOp::And, next, mask);
+        }
+    }
+    c
 }
 
 /// Emits: the block number that the counter in memory holds, which moves on by `blocks`.
@@ -88,6 +94,85 @@ impl UniformSpec {
         });
         b.finish()
     }
+}
+
+/// Specification of random words for a state that is an operand.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct BitsSpec {
+    /// Words of 32 bits.
+    pub words: usize,
+    /// Words of 64 bits of the state: key, counter and, of Philox, the counter's upper half, which is the key where there is none.
+    pub state: usize,
+    /// Whether blocks are Threefry 2x32-20; else Philox 4x32-10.
+    pub threefry: bool,
+}
+
+impl BitsSpec {
+    /// Words of a block.
+    fn block_words(&self) -> usize {
+        if self.threefry { 2 } else { 4 }
+    }
+
+    /// Words that are written: whole blocks.
+    pub fn written(&self) -> usize {
+        self.words.next_multiple_of(self.block_words())
+    }
+
+    /// Builds the kernel: parameters are the state, the next state and the words, which are written in whole blocks.
+    pub fn build(&self) -> Kernel {
+        let mut b = Builder::new("random_bits");
+        let [state, next, y] = ["state", "next", "y"].map(|n| b.ptr_param(n));
+        let word = |b: &mut Builder, i: usize| b.load(Type::I64, Mem::I64, Addr::new(state).offset(8 * i as i64));
+        let (key, counter) = (word(&mut b, 0), word(&mut b, 1));
+        let upper = if self.state > 2 { word(&mut b, 2) } else { key };
+        let blocks = self.written() / self.block_words();
+        let (k, u) = (halves(&mut b, key), halves(&mut b, upper));
+        b.for_const(0, blocks as i64, 1, &[], |b, i, _| {
+            let c = b.add(counter, i);
+            let c = halves(b, c);
+            let words = if self.threefry { threefry(b, k, c).to_vec() } else { philox(b, k, [c[0], c[1], u[0], u[1]]).to_vec() };
+            let n = words.len();
+            for (j, w) in words.into_iter().enumerate() {
+                let at = s!(b, (i * { n }) + { j });
+                put_int(b, false, y, at, w);
+            }
+            vec![]
+        });
+        let after = b.add_const(counter, blocks as i64);
+        for (i, v) in [key, after, upper].into_iter().take(self.state).enumerate() {
+            b.store(Mem::I64, Narrow::Wrap, Addr::new(next).offset(8 * i as i64), v);
+        }
+        b.finish()
+    }
+}
+
+/// Emits: the lower and the upper 32 bits.
+fn halves(b: &mut Builder, v: Value) -> [Value; 2] {
+    let (mask, s32) = (b.i64(MASK), b.i64(32));
+    [b.bin(BinOp::And, v, mask), b.bin(BinOp::ShrU, v, s32)]
+}
+
+/// Emits: a block of Threefry 2x32-20, words in `I64` below 2^32.
+fn threefry(b: &mut Builder, [k0, k1]: [Value; 2], [x, y]: [Value; 2]) -> [Value; 2] {
+    let mask = b.i64(MASK);
+    let parity = b.i64(0x1BD1_1BDA);
+    let both = b.bin(BinOp::Xor, k0, k1);
+    let keys = [k0, k1, b.bin(BinOp::Xor, both, parity)];
+    let sum = |b: &mut Builder, x: Value, y: Value| s!(b, (x + y) & mask);
+    let (mut x, mut y) = (sum(b, x, k0), sum(b, y, k1));
+    for round in 0..5 {
+        for turn in [[13, 15, 26, 6], [17, 29, 16, 24]][round % 2] {
+            x = sum(b, x, y);
+            let (left, right) = (b.i64(turn), b.i64(32 - turn));
+            let (high, low) = (b.bin(BinOp::Shl, y, left), b.bin(BinOp::ShrU, y, right));
+            let turned = s!(b, (high | low) & mask);
+            y = b.bin(BinOp::Xor, turned, x);
+        }
+        x = sum(b, x, keys[(round + 1) % 3]);
+        let key = b.add_const(keys[(round + 2) % 3], round as i64 + 1);
+        y = sum(b, y, key);
+    }
+    [x, y]
 }
 
 /// Specification of draws from rows of unnormalised log-probabilities.

@@ -14,9 +14,9 @@ use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Elem, Kernel, Narrow, Type, Va
 pub enum Meet {
     /// The slice replaces what is there.
     Replace,
-    /// Sum, wrapping; of truth values, disjunction.
+    /// Sum, wrapping; of truth values, disjunction, as the greater one.
     Add,
-    /// Product, wrapping.
+    /// Product, wrapping; of truth values, conjunction, as the smaller one.
     Multiply,
     /// The smaller one.
     Min,
@@ -90,43 +90,65 @@ impl ScatterSpec {
     }
 
     fn slice(&self, b: &mut Builder, caps: &Caps, from: Value, to: Value) {
-        let lanes = match self.storage {
-            Storage::F32 | Storage::I32 if self.inner > 1 && !self.one_value => caps.lanes(Elem::F32),
-            _ => 1,
-        };
-        let whole = self.inner - self.inner % usize::from(lanes);
-        b.for_const(0, whole as i64, i64::from(lanes), &[], |b, i, _| {
-            self.elements(b, from, to, i, lanes, lanes);
-            vec![]
-        });
-        if whole < self.inner {
-            let i = b.i64(whole as i64);
-            self.elements(b, from, to, i, lanes, (self.inner - whole) as u16);
+        if self.one_value {
+            b.for_const(0, self.inner as i64, 1, &[], |b, i, _| {
+                element(b, self.storage, self.meet, from, to, i, Lanes { all: 1, active: 1, splat: true });
+                vec![]
+            });
+            return;
         }
+        combine(b, caps, self.storage, self.meet, self.inner, from, to);
     }
+}
 
-    fn elements(&self, b: &mut Builder, from: Value, to: Value, i: Value, lanes: u16, active: u16) {
-        let scale = self.storage.bytes() as u8;
-        let v = if self.one_value {
-            load_storage_splat(b, self.storage, lanes, Addr::new(from))
-        } else {
-            load_storage(b, self.storage, lanes, Addr::new(from).index(i, scale), active)
-        };
-        let op = match self.meet {
-            Meet::Replace => None,
-            Meet::Add if self.storage.ty() == Ty::Bool => Some(BinOp::Or),
-            Meet::Add => Some(BinOp::Add),
-            Meet::Multiply => Some(BinOp::Mul),
-            Meet::Min => Some(BinOp::Min),
-            Meet::Max => Some(BinOp::Max),
-        };
-        let v = match op {
-            None => v,
-            Some(op) => {
-                let old = load_storage(b, self.storage, lanes, Addr::new(to).index(i, scale), active);
-                b.bin(op, old, v)
-            }
-        };
-        store_storage(b, self.storage, Narrow::Wrap, Addr::new(to).index(i, scale), v, active);
+/// Emits: `length` elements at `from` combined into those at `to`.
+pub(super) fn combine(b: &mut Builder, caps: &Caps, storage: Storage, meet: Meet, length: usize, from: Value, to: Value) {
+    let lanes = match storage {
+        Storage::F32 | Storage::I32 if length > 1 => caps.lanes(Elem::F32),
+        _ => 1,
+    };
+    let whole = length - length % usize::from(lanes);
+    b.for_const(0, whole as i64, i64::from(lanes), &[], |b, i, _| {
+        element(b, storage, meet, from, to, i, Lanes { all: lanes, active: lanes, splat: false });
+        vec![]
+    });
+    if whole < length {
+        let i = b.i64(whole as i64);
+        element(b, storage, meet, from, to, i, Lanes { all: lanes, active: (length - whole) as u16, splat: false });
     }
+}
+
+/// How many elements are combined at once, and whether they all take the first one.
+#[derive(Clone, Copy)]
+struct Lanes {
+    all: u16,
+    active: u16,
+    splat: bool,
+}
+
+fn element(b: &mut Builder, storage: Storage, meet: Meet, from: Value, to: Value, i: Value, lanes: Lanes) {
+    let scale = storage.bytes() as u8;
+    let v = if lanes.splat {
+        load_storage_splat(b, storage, lanes.all, Addr::new(from))
+    } else {
+        load_storage(b, storage, lanes.all, Addr::new(from).index(i, scale), lanes.active)
+    };
+    let truth = storage.ty() == Ty::Bool;
+    let op = match meet {
+        Meet::Replace => None,
+        Meet::Add | Meet::Max if truth => Some(BinOp::Or),
+        Meet::Multiply | Meet::Min if truth => Some(BinOp::And),
+        Meet::Add => Some(BinOp::Add),
+        Meet::Multiply => Some(BinOp::Mul),
+        Meet::Min => Some(BinOp::Min),
+        Meet::Max => Some(BinOp::Max),
+    };
+    let v = match op {
+        None => v,
+        Some(op) => {
+            let old = load_storage(b, storage, lanes.all, Addr::new(to).index(i, scale), lanes.active);
+            b.bin(op, old, v)
+        }
+    };
+    store_storage(b, storage, Narrow::Wrap, Addr::new(to).index(i, scale), v, lanes.active);
 }

@@ -156,6 +156,11 @@ impl Emitter<'_> {
             }
             Node::Compare(op, x, y) => {
                 let (x, y) = (at(x), at(y));
+                if self.b.ty(x).elem == Elem::Bool {
+                    // Truth values differ where exactly one holds.
+                    let differ = self.b.bin(BinOp::Xor, x, y);
+                    return if op == Compare::Ne { differ } else { self.b.un(UnOp::Not, differ) };
+                }
                 self.b.cmp(compare(op), x, y)
             }
             Node::Select(c, x, y) => {

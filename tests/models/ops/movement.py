@@ -104,9 +104,22 @@ def resize(code, shape, size, dtype="f32", **mode):
     return move(code, shape, (size,), dtype, options, **mode)
 
 
+def picked(shrink, begin, end, entries):
+    """STRIDED_SLICE by indices known only at run time, of axes that are dropped."""
+    def make(net):
+        index = net.op("FLOOR_MOD", [net.input("i32", (entries,)), net.const(3, "i32")], ("i32", None), "FloorModOptions")
+        after = net.op("ADD", [index, net.const(1, "i32")], ("i32", None), "AddOptions")
+        parts = [x(net, (5, 4, 3)), index, after, net.const([1] * entries, "i32")]
+        net.outputs(net.op("STRIDED_SLICE", parts, ("f32", None), "StridedSliceOptions", shrinkAxisMask=shrink, beginMask=begin, endMask=end))
+    return make
+
+
 def models():
     """Pairs of name and maker."""
     pads = [[0, 0], [1, 2], [2, 0], [0, 1]]
+    yield "strided_slice_computed_row", picked(1, 0, 0, 1)
+    yield "strided_slice_computed_column", picked(2, 1, 1, 2)
+    yield "strided_slice_computed_outer_and_last", picked(5, 2, 2, 3)
     yield "pad_f32", move("PAD", (1, 4, 5, 3), (pads,), options="PadOptions")
     yield "pad_i8", move("PAD", (1, 4, 5, 3), (pads,), "i8", "PadOptions")
     yield "pad_v2_f32", pad_v2("f32", -1.5)

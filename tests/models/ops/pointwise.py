@@ -124,6 +124,8 @@ def models():
     yield "logical_not", unary("LOGICAL_NOT", (4, 9), "bool")
     yield "select_f32", select("SELECT", (3, 17), (3, 17), (3, 17))
     yield "select_v2_f32_broadcast", select("SELECT_V2", (3, 1), (3, 17), (17,))
+    yield "select_v2_f64_broadcast", select("SELECT_V2", (3, 1), (3, 17), (17,), "f64")
+    yield "select_f64_rows", select("SELECT", (3,), (3, 7), (3, 7), "f64")
     yield "select_v2_i8", select("SELECT_V2", (3, 17), (3, 17), (3, 17), "i8")
 
     yield "add_i8", binary("ADD", shape, shape, "i8", q=fit("i8", -4, 4))

@@ -20,7 +20,8 @@ def small_weights(bits, shape, source="f32", result=None, layer="FULLY_CONNECTED
         if source == "f32":
             b = net.const(net.rng.normal(0, 0.5, channels), "f32")
         else:
-            b = net.const(net.rng.integers(-900, 900, channels), "i32", (scales * INPUTS[source][0][0], [0] * channels, 0))
+            wide = "i64" if (source, layer) == ("i16", "CONV_2D") else "i32"
+            b = net.const(net.rng.integers(-900, 900, channels), wide, (scales * INPUTS[source][0][0], [0] * channels, 0))
         net.outputs(net.op(layer, inputs + [b], (source, result), options, **fields))
     return make
 
@@ -64,6 +65,39 @@ def conv_computed(dtype, shape, cout, **fields):
             result = (product * 74 * 74 * (6 * cin) ** 0.5 / 50, quant(dtype)[1])
         options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1} | fields
         net.outputs(net.op("CONV_2D", [x(net, shape, dtype), w, b], (dtype, result), "Conv2DOptions", **options))
+    return make
+
+
+def computed(scheme, layer, groups=1, weights_computed=True):
+    """A layer whose weights, and bias if it is the only one, are inputs. Layers are CONV_2D, DEPTHWISE_CONV_2D and TRANSPOSE_CONV."""
+    def make(net):
+        cin, cout = 8, 8 if layer == "DEPTHWISE_CONV_2D" else 6
+        a = act(scheme)
+        shape = {"DEPTHWISE_CONV_2D": (1, 3, 3, cout), "CONV_2D": (cout, 3, 2, cin // groups), "TRANSPOSE_CONV": (cout, 3, 3, cin)}[layer]
+        kind = "f32" if scheme == "f32" else "u8" if scheme == "u8" else "i8"
+        axis = 3 if layer == "DEPTHWISE_CONV_2D" else 0
+        channels = scheme in ("i8c", "hybridc")
+        scales = net.rng.uniform(0.005, 0.02, cout) if channels else np.float64(0.011)
+        q = None if kind == "f32" else (scales, [0] * cout, axis) if channels else (0.011, 127 if kind == "u8" else 0)
+        values = net.rng.integers(0, 256, shape) if kind == "u8" else net.rng.integers(-127, 128, shape)
+        w = net.input(kind, shape, q) if weights_computed else net.const(values, kind, q)
+        result = None
+        if a == "f32":
+            b = net.const(net.rng.normal(0, 1, cout), "f32")
+        else:
+            product = INPUTS[a][0][0] * scales
+            bq = (product, [0] * cout, 0) if channels else (product, 0)
+            wide = "i64" if a == "i16" else "i32"
+            b = net.const(net.rng.integers(-4000, 4000, cout), wide, bq) if weights_computed else net.input(wide, (cout,), bq)
+            result = (float(np.mean(product)) * 74 * (74 if a != "i16" else 19000) * 60 ** 0.5 / (50 if a != "i16" else 12000), quant(a)[1])
+        source = x(net, (2, 6, 5, cin), a)
+        if layer == "TRANSPOSE_CONV":
+            parts = [net.const([2, 12, 10, cout], "i32"), w, source, b]
+            return net.outputs(net.op(layer, parts, (a, result), "TransposeConvOptions", strideH=2, strideW=2))
+        fields = {"strideH": 1, "strideW": 2, "dilationHFactor": 1, "dilationWFactor": 1}
+        if layer == "DEPTHWISE_CONV_2D":
+            return net.outputs(net.op(layer, [source, w, b], (a, result), "DepthwiseConv2DOptions", depthMultiplier=1, **fields | {"strideW": 1}))
+        net.outputs(net.op(layer, [source, w, b], (a, result), "Conv2DOptions", **fields))
     return make
 
 
@@ -139,6 +173,14 @@ def models():
     yield "conv_f32_computed_weights", conv_computed("f32", (2, 6, 7, 5), 9)
     yield "conv_f32_computed_weights_s2_valid", conv_computed("f32", (1, 8, 7, 3), 18, strideH=2, strideW=2, padding=VALID, fusedActivationFunction=1)
     yield "conv_i8_computed_weights", conv_computed("i8", (2, 6, 7, 5), 9, dilationHFactor=2)
+    for scheme in ("f32", "i8c", "u8", "i16", "hybridc"):
+        yield f"depthwise_{scheme}_computed_weights", computed(scheme, "DEPTHWISE_CONV_2D")
+    for scheme in ("f32", "i8", "hybridc"):
+        yield f"conv_{scheme}_groups2_computed_weights", computed(scheme, "CONV_2D", 2)
+    for scheme in ("f32", "i8", "i16"):
+        yield f"transpose_conv_{scheme}_computed_weights", computed(scheme, "TRANSPOSE_CONV")
+    yield "conv_i8c_computed_bias", computed("i8c", "CONV_2D", weights_computed=False)
+    yield "conv_i16_i4", small_weights(4, ((2, 6, 5, 8), (10, 3, 3, 8)), "i16", (0.002, 0), "CONV_2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
     yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
     yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)
     yield "batch_matmul_i8_odd", matmul((2, 3, 4, 37), (2, 1, 37, 35), "i8")

@@ -170,6 +170,44 @@ def unique(dtype, shape, index):
     return make
 
 
+def chosen(net, rows, by, above):
+    """The rows of a tensor, and those of what they are chosen by, where that is above a number."""
+    mask = net.op("GREATER", [by, net.const(above, "f32")], ("bool", None), "GreaterOptions")
+    places = net.op("WHERE", [mask], ("i64", None, (8, 1)), "WhereOptions")
+    places = net.op("SQUEEZE", [places], ("i64", None), "SqueezeOptions", squeezeDims=[1])
+    return [net.op("GATHER", [t, places], ("f32", None), "GatherOptions", axis=0) for t in (rows, by)]
+
+
+def chosen_twice(net):
+    """WHERE of a tensor of open size."""
+    net.outputs(*chosen(net, *chosen(net, x(net, (12, 4)), net.input("f32", (12,)), -0.3), 0.1))
+
+
+def chosen_joined(net):
+    """CONCATENATION of parts of open and of known size."""
+    parts = [chosen(net, x(net, (12, 4)), net.input("f32", (12,)), -0.2)[0], x(net, (3, 4)), chosen(net, x(net, (9, 4)), net.input("f32", (9,)), 0.2)[0]]
+    net.outputs(net.op("CONCATENATION", parts, ("f32", None), "ConcatenationOptions", axis=0))
+
+
+def chosen_boxes(net):
+    """NON_MAX_SUPPRESSION_V4 of boxes of open number."""
+    corners = net.op("ADD", [x(net, (20, 4)), net.const([0, 0, 2.5, 2.5], "f32")], ("f32", None), "AddOptions")
+    boxes, scores = chosen(net, corners, net.input("f32", (20,)), -0.7)
+    parts = [boxes, scores, net.const(5, "i32"), net.const(0.5, "f32"), net.const(-0.1, "f32")]
+    net.outputs(*net.op("NON_MAX_SUPPRESSION_V4", parts, [("i32", None), ("i32", None, ())], "NonMaxSuppressionV4Options"))
+
+
+def chosen_reduced(net):
+    """Reductions and searches along an axis of open size."""
+    rows, by = chosen(net, x(net, (20, 3)), net.input("f32", (20,)), -0.3)
+    axis = net.const(0, "i32")
+    values, places = net.op("TOPK_V2", [by, net.const(3, "i32")], [("f32", None), ("i32", None)], "TopKV2Options")
+    net.outputs(net.op("MEAN", [rows, net.const([0], "i32")], ("f32", None), "ReducerOptions"),
+                net.op("ARG_MAX", [rows, axis], ("i32", None), "ArgMaxOptions", outputType=DTYPES["i32"][0]),
+                net.op("ARG_MIN", [rows, axis], ("i32", None), "ArgMinOptions", outputType=DTYPES["i32"][0]),
+                net.op("CUMSUM", [by, axis], ("f32", None), "CumsumOptions"), values, places)
+
+
 def first_places(net):
     """The first places that WHERE found, as many as an input says: a slice of computed size, and rows gathered by it."""
     source = x(net, (24, 4))
@@ -216,8 +254,115 @@ def detections(regular, classes_each, dtype="f32"):
     return make
 
 
+def boxes(shape, starts, result, offset, collapsed, along, vector, sizes, dtype="f32", index="i32"):
+    """STABLEHLO_GATHER by computed starts, in [0, 10): some boxes are moved back inside."""
+    def make(net):
+        parts = [x(net, shape, dtype), net.input(index, starts)]
+        net.outputs(net.op("STABLEHLO_GATHER", parts, (dtype, quant(dtype), result), "StablehloGatherOptions", offsetDims=offset,
+                           collapsedSliceDims=collapsed, startIndexMap=along, indexVectorDim=vector, sliceSizes=sizes, indicesAreSorted=False))
+    return make
+
+
+def updates(shape, starts, update, window, inserted, along, body, dtype="f32", index="i32"):
+    """STABLEHLO_SCATTER with ADD or the like as its body, or none; starts in [0, 10), some of them outside."""
+    def make(net):
+        parts = [net.input(dtype, shape), net.input(index, starts), net.input(dtype, update)]
+        graph, number = net.graph("body")
+        pair = [graph.input(dtype, (), name="a"), graph.input(dtype, (), name="b")]
+        if body:
+            graph.outputs(*graph.op(f"STABLEHLO_{body}", pair, [graph.tensor(dtype, (), name="r")]))
+        else:
+            graph.outputs(pair[1])
+        net.outputs(net.op("STABLEHLO_SCATTER", parts, (dtype, None, shape), "StablehloScatterOptions", updateWindowDims=window,
+                           insertedWindowDims=inserted, scatterDimsToOperandDims=along, indexVectorDim=len(starts) - 1,
+                           updateComputationSubgraphIndex=number))
+    return make
+
+
+def random_bits(algorithm, words, dtype, shape):
+    """STABLEHLO_RNG_BIT_GENERATOR: 0 and 1 are Philox, 2 is Threefry."""
+    def make(net):
+        net.outputs(*net.op("STABLEHLO_RNG_BIT_GENERATOR", [net.input("u64", (words,))], [("u64", None, (words,)), (dtype, None, shape)],
+                            "StablehloRngBitGeneratorOptions", algorithm=algorithm))
+    return make
+
+
+def pair(code, shapes, dtype, result=None):
+    """An operator of two inputs of one type."""
+    def make(net):
+        net.outputs(net.op(code, [net.input(dtype, s) for s in shapes], (result or dtype, None)))
+    return make
+
+
+def broadcast_of_shapes(net):
+    """BROADCAST_ARGS of a computed shape and ones."""
+    net.outputs(net.op("BROADCAST_ARGS", [net.const([1, 1], "i64"), net.input("i64", (4,))], ("i64", None)))
+
+
+def by_short_index(code, options):
+    """GATHER or GATHER_ND by computed indices of 16 bits: remainders of what the input holds."""
+    def make(net):
+        wide = net.op("FLOOR_MOD", [net.input("i32", (5, 1)), net.const(4, "i32")], ("i32", None), "FloorModOptions")
+        index = net.op("CAST", [wide], ("i16", None), "CastOptions", inDataType=DTYPES["i32"][0], outDataType=DTYPES["i16"][0])
+        net.outputs(net.op(code, [x(net, (4, 6)), index], ("f32", None), options))
+    return make
+
+
+def embedding_of(dtype):
+    """EMBEDDING_LOOKUP in a table that is an input."""
+    def make(net):
+        net.outputs(net.op("EMBEDDING_LOOKUP", [net.const([3, 0, 7], "i32"), net.input(dtype, (9, 5))], (dtype, None)))
+    return make
+
+
+def hashed(dtype, shape, kind, weighted=False):
+    """LSH_PROJECTION, sparse (1) or dense (2)."""
+    def make(net):
+        parts = [net.const(net.rng.normal(0, 1, (3, 5)), "f32"), net.input(dtype, shape)] + ([net.input("f32", shape[:1])] if weighted else [])
+        net.outputs(net.op("LSH_PROJECTION", parts, ("i32", None), "LSHProjectionOptions", type=kind))
+    return make
+
+
+def counted(dtype, first, limit, step):
+    """RANGE of constants, which is the output itself."""
+    def make(net):
+        net.outputs(net.op("RANGE", [net.const(v, dtype) for v in (first, limit, step)], (dtype, None), "RangeOptions"))
+    return make
+
+
 def models():
     """Pairs of name and maker."""
+    yield "stablehlo_gather_rows", boxes((8, 6), (5, 1), (5, 6), [1], [0], [0], 1, [1, 6])
+    yield "stablehlo_gather_rows_i8", boxes((8, 37), (2, 3, 1), (2, 3, 37), [2], [0], [0], 2, [1, 37], "i8", "i64")
+    yield "stablehlo_gather_boxes", boxes((5, 12, 7), (2, 3, 2), (2, 3, 4, 4), [2, 3], [0], [1, 2], 2, [1, 4, 4])
+    yield "stablehlo_gather_offsets_first", boxes((9, 6, 7), (4, 2), (2, 4, 3), [0, 2], [1], [0, 2], 1, [2, 1, 3], "i16")
+    yield "stablehlo_gather_single", boxes((10, 6), (2,), (3, 2), [0, 1], [], [1, 0], 0, [3, 2])
+    for body in (None, "ADD", "MULTIPLY", "MAXIMUM", "MINIMUM"):
+        yield f"stablehlo_scatter_{(body or 'update').lower()}_f32", updates((8, 21), (4, 1), (4, 21), [1], [0], [0], body)
+    yield "stablehlo_scatter_boxes", updates((5, 9, 9), (3, 2), (3, 2, 4), [1, 2], [0], [1, 2], None, index="i64")
+    yield "stablehlo_scatter_boxes_add_i8", updates((5, 9, 9), (3, 2), (3, 2, 4), [1, 2], [0], [1, 2], "ADD", "i8")
+    yield "stablehlo_scatter_bool", updates((8, 6), (4, 1), (4, 6), [1], [0], [0], "ADD", "bool")
+    yield "stablehlo_scatter_f16", updates((8, 6), (4, 1), (4, 6), [1], [0], [0], "MULTIPLY", "f16")
+    yield "stablehlo_rng_philox", random_bits(1, 3, "u32", (3, 5))
+    yield "stablehlo_rng_default_i64", random_bits(0, 2, "i64", (7,))
+    yield "stablehlo_rng_threefry", random_bits(2, 2, "u64", (5,))
+    yield "stablehlo_maximum_u64", pair("STABLEHLO_MAXIMUM", [(5, 7), (5, 7)], "u64")
+    yield "stablehlo_add_bool", pair("STABLEHLO_ADD", [(5, 7), (5, 7)], "bool")
+    yield "equal_bool", pair("EQUAL", [(5, 7), (7,)], "bool", "bool")
+    yield "not_equal_bool", pair("NOT_EQUAL", [(5, 7), (5, 7)], "bool", "bool")
+    yield "broadcast_args_i64", broadcast_of_shapes
+    yield "gather_i16_indices", by_short_index("GATHER", "GatherOptions")
+    yield "gather_nd_i16_indices", by_short_index("GATHER_ND", "GatherNdOptions")
+    yield "embedding_lookup_i64", embedding_of("i64")
+    yield "embedding_lookup_f16", embedding_of("f16")
+    yield "lsh_projection_i32", hashed("i32", (6,), 2)
+    yield "lsh_projection_i8_sparse", hashed("i8", (6, 2), 1)
+    yield "lsh_projection_i32_pairs_weighted", hashed("i32", (6, 2), 1, True)
+    yield "lsh_projection_f32_rows_weighted", hashed("f32", (5, 6), 2, True)
+    yield "lsh_projection_i64_rows", hashed("i64", (4, 7), 1)
+    yield "range_i64", counted("i64", 3, 20, 4)
+    yield "resize_nearest_neighbor_f16", one("RESIZE_NEAREST_NEIGHBOR", (1, 4, 5, 3), "ResizeNearestNeighborOptions", "f16", consts=([7, 9],))
+    yield "softmax_f16", one("SOFTMAX", (3, 37), "SoftmaxOptions", "f16", beta=1.0)
     yield "custom_audio_spectrogram", spectrogram(150, 2, True)
     yield "custom_audio_spectrogram_magnitude", spectrogram(120, 1, False)
     yield "custom_mfcc", cepstrum
@@ -227,6 +372,10 @@ def models():
     yield "where_bool", where("bool", (3, 5))
     yield "where_f32_gathered", where("f32", (4, 6), gathered)
     yield "where_f32_rows", where("f32", (9, 5), rows)
+    yield "where_chosen_twice", chosen_twice
+    yield "where_chosen_joined", chosen_joined
+    yield "where_chosen_boxes", chosen_boxes
+    yield "where_chosen_reduced", chosen_reduced
     yield "unique_i32", unique("i32", (40,), "i32")
     yield "unique_i64", unique("i64", (20,), "i64")
     yield "unique_i8", unique("i8", (300,), "i32")

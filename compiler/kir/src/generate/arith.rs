@@ -184,11 +184,7 @@ impl Generator<'_> {
                 Dot4::UnsignedSigned => DotSigns::UnsignedSigned,
                 _ => self.rng.of(DotSigns::ALL),
             };
-            if self.allows(Group::Mmla) && self.rng.chance(50) {
-                b.mmla(signs, c.v, x.v, y.v)
-            } else {
-                b.dot4(signs, c.v, x.v, y.v)
-            }
+            if self.allows(Group::Mmla) && self.rng.chance(50) { b.mmla(signs, c.v, x.v, y.v) } else { b.dot4(signs, c.v, x.v, y.v) }
         } else {
             self.group(Group::Dot2)?;
             b.dot2(c.v, x.v, y.v)

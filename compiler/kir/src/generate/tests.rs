@@ -5,12 +5,7 @@ use crate::{parse, print, verify};
 use std::collections::HashSet;
 
 fn targets() -> Vec<(&'static str, Caps)> {
-    vec![
-        ("x86_64", Caps::x86_64_baseline()),
-        ("v3", Caps::x86_64_v3()),
-        ("v4", Caps::x86_64_v4_vnni()),
-        ("aarch64", Caps::aarch64_i8mm()),
-    ]
+    vec![("x86_64", Caps::x86_64_baseline()), ("v3", Caps::x86_64_v3()), ("v4", Caps::x86_64_v4_vnni()), ("aarch64", Caps::aarch64_i8mm())]
 }
 
 #[test]

@@ -144,7 +144,11 @@ fn shuffle_pattern(dfg: &DataFlowGraph, inst: Inst) -> Option<&[u8]> {
 ///
 /// # Errors
 /// Where a stand-in is not the instruction that it ought to be: a bug.
-pub(super) fn replace(code: &mut [u8], ranges: &[MachSrcLoc<Final>], all: &[&'static StandIn]) -> Result<Vec<(usize, &'static StandIn)>, String> {
+pub(super) fn replace(
+    code: &mut [u8],
+    ranges: &[MachSrcLoc<Final>],
+    all: &[&'static StandIn],
+) -> Result<Vec<(usize, &'static StandIn)>, String> {
     let mut done = vec![];
     for range in ranges.iter().filter(|r| !r.loc.is_default()) {
         let what = *all.get(range.loc.bits() as usize - 1).ok_or("an unknown source location")?;
@@ -164,7 +168,8 @@ pub(super) fn replace(code: &mut [u8], ranges: &[MachSrcLoc<Final>], all: &[&'st
 /// Renames the stand-ins in Cranelift's listing of `code`, which is as it was before [`replace`]; operands keep Cranelift's notation.
 pub(super) fn rename(listing: &str, code: &[u8], replaced: &[(usize, &'static StandIn)]) -> String {
     let words = code.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).enumerate();
-    let mut multiply_adds = words.filter(|(_, w)| [Form::Element, Form::Vectors].iter().any(|f| w & f.multiply_add().1 == f.multiply_add().0));
+    let mut multiply_adds =
+        words.filter(|(_, w)| [Form::Element, Form::Vectors].iter().any(|f| w & f.multiply_add().1 == f.multiply_add().0));
     let line = |line: &str| {
         let body = line.trim_start();
         let is_f32 = body.starts_with("fmla ") && body.contains(".4s");

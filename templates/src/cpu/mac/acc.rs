@@ -83,8 +83,7 @@ impl Acc {
 
     /// Starts every row from `values[v]` instead of zero.
     pub(crate) fn fill(&mut self, b: &mut Builder, values: &[Value]) {
-        let values: Vec<Value> =
-            if self.paired { values.iter().flat_map(|&v| halves(b, v, v)).collect() } else { values.to_vec() };
+        let values: Vec<Value> = if self.paired { values.iter().flat_map(|&v| halves(b, v, v)).collect() } else { values.to_vec() };
         let size = self.set_size();
         self.vals[..size].chunks_mut(values.len()).for_each(|row| row.copy_from_slice(&values));
     }
