@@ -67,7 +67,7 @@ fn load_text(path: &Path) -> Result<Model, CompileError> {
 /// Where an input is unknown, or the operators do not take the shapes.
 pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>)]) -> Result<(), CompileError> {
     for (t, shape) in shapes {
-        model.graphs[graph.index()].tensors[t.index()].ty.shape.clone_from(shape);
+        model.graphs[graph.index()].tensors[t.index()].set_shape(shape);
     }
     ops::propagate_types(model)?.supported()
 }

@@ -73,6 +73,15 @@ pub struct Tensor {
     pub signature: Option<Vec<i64>>,
 }
 
+impl Tensor {
+    /// Gives the tensor another shape. What was declared about another number of dimensions says nothing any more.
+    pub fn set_shape(&mut self, shape: &[usize]) {
+        self.signature.take_if(|s| s.len() != shape.len());
+        self.ty.shape.clear();
+        self.ty.shape.extend_from_slice(shape);
+    }
+}
+
 /// Where a node came from, for messages and profiles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Location {

@@ -88,8 +88,7 @@ impl Pass {
                             ty = TensorType { dtype: declared.dtype, shape: ty.shape, quant: declared.quant.clone() };
                         }
                         let tensor = &mut graph.tensors[tensor.index()];
-                        // What was declared about another number of dimensions says nothing.
-                        tensor.signature.take_if(|s| s.len() != ty.shape.len());
+                        tensor.set_shape(&ty.shape);
                         tensor.ty = ty;
                     }
                 }
@@ -126,8 +125,7 @@ impl Pass {
                     continue;
                 }
                 let shape = model.graphs[id.index()].ty(*operand).shape.clone();
-                let ty = &mut model.graphs[target.index()].tensors[input.index()].ty;
-                ty.shape = shape;
+                model.graphs[target.index()].tensors[input.index()].set_shape(&shape);
             }
             self.graph(model, target, depth + 1)?;
         }
@@ -237,6 +235,7 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
             graph.open.insert(t, Open::Unknown);
             continue;
         };
+        graph.tensors[t.index()].set_shape(&ty.shape);
         graph.tensors[t.index()].ty = ty.clone();
         let (axis, extent) = match opening {
             Opening::Closed => continue,

@@ -32,7 +32,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
             let outputs = graph.nodes[i].outputs.clone();
             for (t, v) in outputs.into_iter().zip(values) {
                 let tensor = &mut graph.tensors[t.index()];
-                tensor.ty.shape = v.ty.shape.clone();
+                tensor.set_shape(&v.ty.shape);
                 tensor.data = Some(v.data);
             }
         } else {
