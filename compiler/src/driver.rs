@@ -57,8 +57,8 @@ fn load_text(path: &Path) -> Result<Model, CompileError> {
     let text = std::fs::read_to_string(path).map_err(|e| invalid(e.to_string()))?;
     let mut model = parse(&text).map_err(|e| invalid(e.to_string()))?;
     verify(&model).map_err(|e| invalid(e.to_string()))?;
-    let propagated = ops::propagate_types(&mut model)?;
-    if propagated.unsupported.is_empty() { Ok(model) } else { Err(CompileError::Unsupported(propagated.unsupported)) }
+    ops::propagate_types(&mut model)?.supported()?;
+    Ok(model)
 }
 
 /// Sets the shapes of some inputs and infers all others anew.
@@ -69,8 +69,7 @@ pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>
     for (t, shape) in shapes {
         model.graphs[graph.index()].tensors[t.index()].ty.shape.clone_from(shape);
     }
-    let propagated = ops::propagate_types(model)?;
-    if propagated.unsupported.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(propagated.unsupported)) }
+    ops::propagate_types(model)?.supported()
 }
 
 /// Runs all passes over the graph `entry` and those that it calls.

@@ -1,6 +1,7 @@
 //! Compares outputs of two ways to run a model.
 
 use anyhow::{Result, bail, ensure};
+use tflc::ir::DType;
 use tflc::ops::Value;
 
 /// How far floats may be apart; integers must be equal.
@@ -36,15 +37,24 @@ pub fn compare(expected: &[Value], got: &[Value], tolerance: Tolerance) -> Resul
             e.ty.dtype,
             e.ty.shape
         );
-        let apart = match (e.to_f32(), g.to_f32()) {
-            (Some(a), Some(b)) if e.ty.dtype.is_float() => first_apart(&a, &b, tolerance),
+        let apart = match (floats(e), floats(g)) {
+            (Some(a), Some(b)) => first_apart(&a, &b, tolerance),
             _ => first_byte_apart(e, g),
         };
         if let Some((element, what)) = apart {
-            bail!("output {output}, element {element} of shape {:?}: {what}", e.ty.shape);
+            bail!("output {output}, element {element} of {}{:?}: {what}", e.ty.dtype, e.ty.shape);
         }
     }
     Ok(())
+}
+
+/// Elements of a float type, of complex numbers their parts.
+pub fn floats(value: &Value) -> Option<Vec<f32>> {
+    match value.ty.dtype {
+        DType::Complex64 => Some(value.elements::<f32>().into_owned()),
+        dtype if dtype.is_float() => value.to_f32(),
+        _ => None,
+    }
 }
 
 fn first_apart(expected: &[f32], got: &[f32], tolerance: Tolerance) -> Option<(usize, String)> {

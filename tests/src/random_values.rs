@@ -48,6 +48,7 @@ impl Rng {
 }
 
 /// A value of a type: floats in [-4, 4) with some exact zeros and halves, quantised and narrow integers over their range, wide integers up to 1000.
+/// A complex number is two floats; of packed integers the bits behind the last are zero.
 ///
 /// # Panics
 /// For types without numbers.
@@ -59,8 +60,17 @@ pub fn random_value(rng: &mut Rng, ty: &TensorType) -> Value {
         1 => rng.between(-8, 8) as f32 * 0.5,
         _ => rng.signed_unit() * 4.0,
     };
+    if matches!(ty.dtype, DType::Int4 | DType::Int2) {
+        data.extend((0..ty.bytes()).map(|_| rng.bits() as u8));
+        let used = n * ty.dtype.bits() % 8;
+        if let (Some(last), true) = (data.last_mut(), used != 0) {
+            *last &= (1 << used) - 1;
+        }
+        return Value { ty: ty.clone(), data: data.into() };
+    }
     for _ in 0..n {
         match ty.dtype {
+            DType::Complex64 => data.extend([float(rng), float(rng)].iter().flat_map(|v| v.to_le_bytes())),
             DType::Float32 => data.extend(float(rng).to_le_bytes()),
             DType::Float16 => data.extend(half::f16::from_f32(float(rng)).to_le_bytes()),
             DType::BFloat16 => data.extend(half::bf16::from_f32(float(rng)).to_le_bytes()),

@@ -14,6 +14,7 @@ use tflc::error::CompileError;
 use tflc::ir::{GraphId, parse};
 use tflc::jit::{JitError, Options, host_target};
 use tflc::target::{Arch, Cpu, Os, Platform, Target, X86Level};
+use tflc_tests::host::levels;
 use tflc_tests::model_runner::{Folder, Machine, Runner, run};
 
 fn root() -> PathBuf {
@@ -22,15 +23,6 @@ fn root() -> PathBuf {
 
 fn digits() -> PathBuf {
     root().join("tests/models/digits/digits_int8.tflite")
-}
-
-/// CPU levels of this machine.
-fn levels() -> Vec<Cpu> {
-    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
-    match host_target().cpu {
-        Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
-        cpu => vec![cpu],
-    }
 }
 
 fn library(path: &Path, targets: &[Target], weights: Weights) -> Result<Library, CompileError> {

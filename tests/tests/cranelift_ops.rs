@@ -3,43 +3,13 @@
 
 use tflc::backend::cranelift::Compiler;
 use tflc::target::{ArmLevel, Cpu, Target, X86Level};
-use tflc_tests::kernel_runner::{Case, Entry, Machine, Runner, Slot};
-use tflc_tests::op_cases::{self, OpCase};
+use tflc_tests::kernel_checks::every_operator;
+use tflc_tests::kernel_runner::Machine;
 
 fn check(cpu: Cpu, machine: Machine) {
     let target = Target::new(cpu);
     let mut compiler = Compiler::new(&target).expect("target");
-    let cases = op_cases::all(&target.caps());
-    let mut failures = vec![];
-    let mut compiled: Vec<(&OpCase, Case)> = vec![];
-    for c in &cases {
-        match compiler.compile(&c.kernel) {
-            Ok(code) => {
-                let slots = (0..c.buffers.len()).map(|i| Slot::Buffer(i, 0)).collect();
-                compiled.push((c, Case { code: code.bytes, buffers: c.buffers.clone(), slots, entry: Entry::Kernel(0..1) }));
-            }
-            Err(e) => failures.push(e.to_string()),
-        }
-    }
-    let Some(runner) = Runner::find(machine) else {
-        assert!(failures.is_empty(), "{}", failures.join("\n"));
-        return;
-    };
-    for part in compiled.chunks(100) {
-        let calls: Vec<Case> = part.iter().map(|p| p.1.clone()).collect();
-        match runner.run(&calls) {
-            Ok(outcomes) => {
-                for ((c, _), o) in part.iter().zip(outcomes) {
-                    if o.status != 0 {
-                        failures.push(format!("@{}: status {}", c.kernel.name, o.status));
-                    }
-                    failures.extend(c.difference(&o.buffers[0], &c.expected()));
-                }
-            }
-            Err(e) => failures.push(format!("{e:#} (cases from @{})", part[0].0.kernel.name)),
-        }
-    }
-    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    every_operator(&target, machine, |k| compiler.compile(k).map(|code| code.bytes));
 }
 
 #[test]

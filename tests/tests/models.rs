@@ -13,21 +13,13 @@ use tflc::jit::{JitError, Options, host_target};
 use tflc::ops::{Evaluator, Value};
 use tflc::target::{ArmLevel, Cpu, X86Level};
 use tflc_tests::golden::{Golden, models, root};
+use tflc_tests::host::levels;
 
 /// What came of one model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Right,
     Refused,
-}
-
-/// The CPU levels that this machine runs, the baseline first.
-fn levels() -> Vec<Cpu> {
-    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
-    match host_target().cpu {
-        Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
-        cpu => vec![cpu],
-    }
 }
 
 fn refused(e: &CompileError) -> bool {

@@ -5,25 +5,18 @@
 
 use tflc::driver;
 use tflc::ir::{GraphId, Model, parse};
-use tflc::jit::{JitError, Options, host_target};
+use tflc::jit::{JitError, Options};
 use tflc::lower::interpret::{InterpretError, Interpreter};
 use tflc::lower::lower;
 use tflc::ops::{Evaluator, Value};
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::{Cpu, Target};
 use tflc_runtime::Status;
+use tflc_tests::host::levels;
 
 fn model(text: &str) -> Model {
     let mut model = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     tflc::ops::propagate_types(&mut model).unwrap_or_else(|e| panic!("{e}\n{text}"));
     model
-}
-
-fn levels() -> Vec<Cpu> {
-    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
-    match host_target().cpu {
-        Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
-        cpu => vec![cpu],
-    }
 }
 
 /// The outputs of a model at every level, or the status.

@@ -53,7 +53,7 @@ fn outputs(model: &Model) -> Result<Option<(Vec<Value>, Vec<Value>)>> {
     match Evaluator::new(model).run(&inputs) {
         Ok(outputs) => Ok(Some((inputs, outputs))),
         // Sizes may come from the inputs: some are refused.
-        Err(EvalError::Operand { .. } | EvalError::Compile(CompileError::Unsupported(_) | CompileError::InvalidModel { .. })) => Ok(None),
+        Err(EvalError::Operand { .. } | EvalError::Compile(CompileError::Unsupported(_))) => Ok(None),
         Err(e) => Err(e.into()),
     }
 }

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use tflc::backend::wasm::{Memory, Options, compile_program, describe};
 use tflc::cli::HostTensor;
 use tflc::driver;
-use tflc::error::CompileError;
-use tflc::ir::GraphId;
-use tflc::lower::lower;
 use tflc::lower::program::Program;
 use tflc::target::{Cpu, Target};
+use tflc_tests::compiled::{lowered, supported};
 use tflc_tests::golden::{Golden, models, root};
 use tflc_tests::module_runner::{Host, Job};
 
@@ -33,21 +31,10 @@ struct Kind {
 
 /// Compiles a model; `None` where the compiler refuses it, as it does for every target.
 fn compile(path: &Path, kind: Kind) -> Result<Option<Model>> {
-    let refused = |e: &CompileError| matches!(e, CompileError::Unsupported(_));
-    let mut model = match driver::load(path) {
-        Ok(m) => m,
-        Err(e) if refused(&e) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(mut model) = supported(driver::load(path))? else { return Ok(None) };
     let golden = Golden::read(path, &model)?;
     let target = Target::new(Cpu::Wasm32 { relaxed: kind.relaxed });
-    let entry = GraphId(0);
-    let lowered = driver::optimize(&mut model, entry, &target, &mut |_, _| {}).and_then(|()| lower(&model, entry, &target));
-    let program = match lowered {
-        Ok(p) => p,
-        Err(e) if refused(&e) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(program) = lowered(&mut model, &target)? else { return Ok(None) };
     let module = compile_program(&program, kind.relaxed, kind.options)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let description = describe(&name, &program, &module, kind.options, &[]);

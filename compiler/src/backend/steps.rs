@@ -16,12 +16,9 @@ pub(super) fn is_split(call: &Call) -> bool {
 /// Cuts the top-level steps into runs of bounded length.
 pub(super) fn parts(steps: &[Step]) -> Vec<&[Step]> {
     fn size(s: &Step) -> usize {
-        let sum = |steps: &[Step]| steps.iter().map(size).sum::<usize>();
         match s {
             Step::Call(_) | Step::External(_) => 1,
-            Step::If { then, otherwise, .. } => sum(then) + sum(otherwise),
-            Step::Repeat { body, .. } => sum(body),
-            Step::While { test, body, .. } => sum(test) + sum(body),
+            _ => s.parts().into_iter().flatten().map(size).sum(),
         }
     }
     let mut parts = vec![];

@@ -9,7 +9,7 @@ use super::{ModelFile, mediapipe, reflect, sparse};
 use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{
     Affine, AttrValue, Attrs, Bytes, DType, Graph, GraphId, Location, Model, Node, OpKind, Quantization, Signature, Tensor, TensorId,
-    TensorType,
+    TensorType, verify,
 };
 use crate::ops::{Call, delegate, propagate_types, support};
 
@@ -37,12 +37,10 @@ pub fn import(file: &ModelFile) -> Result<Model, CompileError> {
             model.metadata.push((entry.name().to_string(), bytes));
         }
     }
+    verify::verify(&model).map_err(|e| CompileError::invalid(Place::default(), e.to_string()))?;
     check_support(&model)?;
     delegate::mark(&mut model);
-    let propagated = propagate_types(&mut model)?;
-    if !propagated.unsupported.is_empty() {
-        return Err(CompileError::Unsupported(propagated.unsupported));
-    }
+    propagate_types(&mut model)?.supported()?;
     Ok(model)
 }
 

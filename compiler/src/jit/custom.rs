@@ -81,10 +81,7 @@ impl Customs {
             if !changed {
                 break;
             }
-            let propagated = propagate_types(model)?;
-            if !propagated.unsupported.is_empty() {
-                return Err(CompileError::Unsupported(propagated.unsupported));
-            }
+            propagate_types(model)?.supported()?;
         }
         Ok(())
     }

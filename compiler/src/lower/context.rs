@@ -330,6 +330,11 @@ impl<'a> Cx<'a, '_> {
         CompileError::unsupported(self.place(), what)
     }
 
+    /// An error of the model at the current node.
+    pub fn invalid(&self, reason: impl Into<String>) -> CompileError {
+        CompileError::invalid(self.place(), reason)
+    }
+
     /// An `Internal` error at the current node.
     pub fn internal(&self, what: impl std::fmt::Display) -> CompileError {
         CompileError::Internal(format!("{}: {what}", self.place()))

@@ -41,7 +41,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 fn target(cx: &Cx<'_, '_>, node: &Node, name: &str) -> Result<GraphId, CompileError> {
     match node.attrs.get(name) {
         Some(AttrValue::Graph(g)) if g.index() < cx.shared.model.graphs.len() => Ok(*g),
-        _ => Err(cx.internal(format!("{} without {name}", node.op))),
+        _ => Err(cx.invalid(format!("no graph {name}"))),
     }
 }
 

@@ -82,35 +82,18 @@ fn joins(cx: &Cx<'_, '_>, node: &Node) -> bool {
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (y, _) = result(cx, node, 0)?;
     let own = extent(cx, y)?.map(|(_, at)| at);
-    let number = |cx: &Cx<'_, '_>| own.ok_or_else(|| cx.unsupported(Unsupported::DynamicShape));
-    match node.op {
-        OpKind::Where => {
-            let number = number(cx)?;
-            places(cx, node, number)
-        }
-        OpKind::Unique => {
-            let number = number(cx)?;
-            unique(cx, node, number)
-        }
-        OpKind::TopkV2 => {
-            let number = number(cx)?;
-            top_k(cx, node, number)
-        }
-        OpKind::SegmentSum => {
-            let number = number(cx)?;
-            segments(cx, node, number)
-        }
-        OpKind::Slice => {
-            let number = number(cx)?;
-            slice(cx, node, number)
-        }
-        OpKind::Concatenation => {
-            let number = number(cx)?;
-            join(cx, node, number)
-        }
-        OpKind::Shape => shape(cx, node),
-        _ => range(cx, node),
-    }
+    let source: fn(&mut Cx<'_, '_>, &Node, Operand) -> Result<(), CompileError> = match node.op {
+        OpKind::Where => places,
+        OpKind::Unique => unique,
+        OpKind::TopkV2 => top_k,
+        OpKind::SegmentSum => segments,
+        OpKind::Slice => slice,
+        OpKind::Concatenation => join,
+        OpKind::Shape => return shape(cx, node),
+        _ => return range(cx, node),
+    };
+    let number = own.ok_or_else(|| cx.unsupported(Unsupported::DynamicShape))?;
+    source(cx, node, number)
 }
 
 fn places(cx: &mut Cx<'_, '_>, node: &Node, number: Operand) -> Result<(), CompileError> {

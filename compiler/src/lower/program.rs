@@ -116,6 +116,34 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The lists of steps inside this one, in program order.
+    pub fn parts(&self) -> [&[Step]; 2] {
+        match self {
+            Step::Call(_) | Step::External(_) => [&[], &[]],
+            Step::If { then, otherwise, .. } => [then, otherwise],
+            Step::Repeat { body, .. } => [body, &[]],
+            Step::While { test, body, .. } => [test, body],
+        }
+    }
+
+    /// The same, to change them.
+    fn parts_mut(&mut self) -> [&mut [Step]; 2] {
+        match self {
+            Step::Call(_) | Step::External(_) => [&mut [], &mut []],
+            Step::If { then, otherwise, .. } => [then, otherwise],
+            Step::Repeat { body, .. } => [body, &mut []],
+            Step::While { test, body, .. } => [test, body],
+        }
+    }
+
+    /// Calls `f` with this step and all inside it, in program order.
+    pub fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Step)) {
+        f(self);
+        self.parts().into_iter().flatten().for_each(|s| s.visit(f));
+    }
+}
+
 /// Status of `invoke` where a WHILE ran longer than its limit.
 pub const STATUS_ITERATION_LIMIT: i32 = 3;
 /// Status of `invoke` where a function of the caller's failed.
@@ -242,52 +270,30 @@ pub const ARENA_ALIGN: usize = 64;
 impl Program {
     /// All calls, in program order, inner steps and all entry points included.
     pub fn calls(&self) -> Vec<&Call> {
-        fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a Call>) {
-            for s in steps {
-                match s {
-                    Step::Call(c) => out.push(c),
-                    Step::External(_) => {}
-                    Step::If { then, otherwise, .. } => {
-                        walk(then, out);
-                        walk(otherwise, out);
-                    }
-                    Step::Repeat { body, .. } => walk(body, out),
-                    Step::While { test, body, .. } => {
-                        walk(test, out);
-                        walk(body, out);
-                    }
-                }
-            }
-        }
         let mut out = vec![];
-        walk(&self.steps, &mut out);
-        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
+        self.visit(&mut |s| {
+            if let Step::Call(c) = s {
+                out.push(c)
+            }
+        });
         out
     }
 
     /// Calls of functions that are not part of the program, in program order, all entry points included.
     pub fn externals(&self) -> Vec<&External> {
-        fn walk<'a>(steps: &'a [Step], out: &mut Vec<&'a External>) {
-            for s in steps {
-                match s {
-                    Step::External(e) => out.push(e),
-                    Step::Call(_) => {}
-                    Step::If { then, otherwise, .. } => {
-                        walk(then, out);
-                        walk(otherwise, out);
-                    }
-                    Step::Repeat { body, .. } => walk(body, out),
-                    Step::While { test, body, .. } => {
-                        walk(test, out);
-                        walk(body, out);
-                    }
-                }
-            }
-        }
         let mut out = vec![];
-        walk(&self.steps, &mut out);
-        self.others.iter().for_each(|e| walk(&e.steps, &mut out));
+        self.visit(&mut |s| {
+            if let Step::External(e) = s {
+                out.push(e)
+            }
+        });
         out
+    }
+
+    /// Calls `f` with all steps, in program order, inner steps and all entry points included.
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Step)) {
+        let entries = std::iter::once(&self.steps).chain(self.others.iter().map(|e| &e.steps));
+        entries.flatten().for_each(|s| s.visit(f));
     }
 
     /// Symbols of functions that a linker has to find, each once, in order.
@@ -310,25 +316,14 @@ impl Program {
 
     /// Bounds the iterations of every loop.
     pub fn limit_loops(&mut self, most: u64) {
-        fn walk(steps: &mut [Step], most: u64) {
-            for s in steps {
-                match s {
-                    Step::Call(_) | Step::External(_) => {}
-                    Step::If { then, otherwise, .. } => {
-                        walk(then, most);
-                        walk(otherwise, most);
-                    }
-                    Step::Repeat { body, .. } => walk(body, most),
-                    Step::While { test, body, limit, .. } => {
-                        *limit = most;
-                        walk(test, most);
-                        walk(body, most);
-                    }
-                }
+        fn walk(step: &mut Step, most: u64) {
+            if let Step::While { limit, .. } = step {
+                *limit = most;
             }
+            step.parts_mut().into_iter().flatten().for_each(|s| walk(s, most));
         }
-        walk(&mut self.steps, most);
-        self.others.iter_mut().for_each(|e| walk(&mut e.steps, most));
+        let entries = std::iter::once(&mut self.steps).chain(self.others.iter_mut().map(|e| &mut e.steps));
+        entries.flatten().for_each(|s| walk(s, most));
     }
 
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.

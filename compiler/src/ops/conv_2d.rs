@@ -11,7 +11,7 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling, bias_storage, check_bias};
+use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling, bias_storage, bias_types, check_bias};
 use crate::ops::window::Window;
 use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
 
@@ -99,7 +99,7 @@ impl Conv {
                 q.zero_point[0] as i32
             }
         };
-        check_bias(call, 2, out_channels, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
+        check_bias(call, 2, out_channels, bias_types(arithmetic))?;
         Ok(Conv { window, in_channels, out_channels, groups, depthwise, arithmetic, input_zero_point, weight_zero_point })
     }
 

@@ -4,6 +4,7 @@
 //! tables live in a [`State`]; graphs called by IF, WHILE, CALL_ONCE, composites and cases share it. Limits bound the number of
 //! operators, the depth of calls and the bytes alive. It never calls a kernel and has no speed to speak of.
 
+use crate::error::CompileError;
 use crate::ir::{AttrValue, DType, Graph, GraphId, Model, Node, OpKind, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::operator::EvalError;
@@ -198,7 +199,7 @@ impl<'m> Evaluator<'m> {
         if is_control(node.op) {
             return self.control(&call, &operands, depth);
         }
-        let types = infer(&call)?;
+        let types = infer(&call).map_err(|e| blame_values(graph, node, &call, e))?;
         let mut results = evaluate(&call, &operands, &types, &mut self.state)?;
         for (operand, value) in self.state.updates.drain(..) {
             if let Some(tensor) = node.inputs.get(operand).copied().flatten() {
@@ -263,6 +264,21 @@ impl<'m> Evaluator<'m> {
             OpKind::Call => self.graph(target("subgraph")?, &given(0).ok_or_else(absent)?, depth + 1),
             _ => self.graph(target("decomposition_subgraph_index")?, &given(0).ok_or_else(absent)?, depth + 1),
         }
+    }
+}
+
+/// An error of inference at run time: the model's, or that of values from which sizes come, where operands of the declared shapes and unknown values pass.
+fn blame_values(graph: &Graph, node: &Node, call: &Call<'_>, error: CompileError) -> EvalError {
+    let CompileError::InvalidModel { place, reason } = error else { return EvalError::Compile(error) };
+    let mut declared = call.clone();
+    for (operand, t) in declared.inputs.iter_mut().zip(&node.inputs) {
+        if let (Some(o), Some(t)) = (operand, t) {
+            (o.ty, o.data) = (graph.ty(*t), o.data.filter(|_| o.constant));
+        }
+    }
+    match infer(&declared) {
+        Err(CompileError::InvalidModel { .. }) => EvalError::Compile(CompileError::InvalidModel { place, reason }),
+        _ => EvalError::Operand { place, reason },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, check_bias};
+use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
 use tflc_templates::expr::Storage;
 
 /// FULLY_CONNECTED.
@@ -73,7 +73,7 @@ impl FullyConnected {
             Arithmetic::Quantized | Arithmetic::Quantized16 => call.quant(x)?.1,
             _ => 0,
         };
-        check_bias(call, 2, outputs, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
+        check_bias(call, 2, outputs, bias_types(arithmetic))?;
         Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, input_zero_point, weight_zero_point, blocks })
     }
 

@@ -27,6 +27,16 @@ pub struct Propagated {
     pub unsupported: Vec<(Place, Unsupported)>,
 }
 
+impl Propagated {
+    /// Nothing, where nothing is missing.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are operators, types or options that do not exist here.
+    pub fn supported(self) -> Result<(), CompileError> {
+        if self.unsupported.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(self.unsupported)) }
+    }
+}
+
 /// Bytes up to which values are evaluated.
 const FOLD_BYTES: usize = 1 << 12;
 /// Depth of calls up to which graphs are visited.
@@ -77,7 +87,10 @@ impl Pass {
                             tail.result.shape.clone_from(&ty.shape);
                             ty = TensorType { dtype: declared.dtype, shape: ty.shape, quant: declared.quant.clone() };
                         }
-                        graph.tensors[tensor.index()].ty = ty;
+                        let tensor = &mut graph.tensors[tensor.index()];
+                        // What was declared about another number of dimensions says nothing.
+                        tensor.signature.take_if(|s| s.len() != ty.shape.len());
+                        tensor.ty = ty;
                     }
                 }
                 Err(CompileError::Unsupported(items)) => {

@@ -169,7 +169,8 @@ fn eval(args: &Args<'_>) -> Results {
             });
         });
     }
-    let (lo, hi) = x.ty.dtype.int_range().unwrap_or((i64::MIN, i64::MAX));
+    // Plain integers wrap.
+    let (lo, hi) = x.ty.dtype.int_range().filter(|_| is_quantized(&x.ty)).unwrap_or((i64::MIN, i64::MAX));
     match x.ty.dtype {
         Int64 => args.result(out),
         Int32 => args.result(out.into_iter().map(|v| v as i32).collect()),

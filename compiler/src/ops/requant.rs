@@ -4,10 +4,11 @@
 //! [`Epilogue`]: a pointwise expression over the accumulator and some vectors along the output channels. The evaluator interprets
 //! it, kernels emit it.
 
-use crate::error::CompileError;
+use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, TensorType};
 use crate::ops::activation::{Activation, Bounds, emit_clamp};
 use crate::ops::call::Call;
+use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::{Fixed, Rounding, emit_by};
 use crate::ops::storage::storage_of;
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
@@ -79,6 +80,9 @@ impl Requant {
         activation: Activation,
         scaling: Scaling,
     ) -> Result<Requant, CompileError> {
+        if output.dtype.int_range().is_none() {
+            return Err(call.unsupported(Unsupported::Types(format!("{} of integers", output.dtype))));
+        }
         let (so, zo) = call.quant(output)?;
         let scales: Vec<f32> = weight_scales.iter().map(|sw| input_scale * sw / so).collect();
         let fixed = weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect();
@@ -191,6 +195,9 @@ pub fn float_epilogue(
     bias: Option<Storage>,
     activation: Activation,
 ) -> Result<Epilogue, CompileError> {
+    if !output.dtype.is_float() {
+        return Err(call.unsupported(Unsupported::Types(format!("{} of floats", output.dtype))));
+    }
     let mut inputs = vec![Storage::F32];
     inputs.extend(bias);
     let mut b = ExprBuilder::new(inputs);
@@ -236,6 +243,14 @@ pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation:
 /// Memory type of a bias operand; `None` where there is none.
 pub fn bias_storage(call: &Call<'_>, operand: usize) -> Result<Option<Storage>, CompileError> {
     call.optional(operand).map(|o| storage_of(call, o.ty)).transpose()
+}
+
+/// Element types of a bias beside an arithmetic: floats where the accumulators become floats, else integers.
+pub fn bias_types(arithmetic: Arithmetic) -> &'static [DType] {
+    match arithmetic {
+        Arithmetic::Float | Arithmetic::Hybrid => &[DType::Float32, DType::Float16],
+        Arithmetic::Quantized | Arithmetic::Quantized16 => &[DType::Int32, DType::Int64],
+    }
 }
 
 /// Checks that a bias has one element for each channel and one of these element types.

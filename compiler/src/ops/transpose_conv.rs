@@ -11,7 +11,7 @@ use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, check_bias};
+use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
 
 /// TRANSPOSE_CONV.
 pub const TRANSPOSE_CONV: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -75,7 +75,7 @@ impl TransposeConv {
         let quantized = matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16);
         let input_zero_point = if quantized { call.quant(x)?.1 } else { 0 };
         let weight_zero_point = if arithmetic == Arithmetic::Float { 0 } else { call.weight_quant(w, 0, out_c)?.zero_point[0] as i32 };
-        check_bias(call, 3, out_c, &[DType::Float32, DType::Float16, DType::Int32, DType::Int64])?;
+        check_bias(call, 3, out_c, bias_types(arithmetic))?;
         let (input, output) = ([ih, iw, in_c], [oh, ow, out_c]);
         Ok(TransposeConv { batch, input, output, kernel: [kh, kw], stride, pad, arithmetic, input_zero_point, weight_zero_point })
     }

@@ -1,7 +1,7 @@
 //! Evaluates nodes whose operands are all constants, and shapes that are known.
 //!
 //! Weights that are only widened (DEQUANTIZE of float16) stay as they are where a convolution or matrix product reads them:
-//! packing widens them anyway. Results much larger than their operands are left to run time.
+//! packing widens them anyway. Results much larger than their operands are left to run time. Outputs may be constants: lowering copies them.
 
 use crate::error::CompileError;
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, TensorId};
@@ -78,7 +78,7 @@ fn widened_weights(graph: &Graph, node: &Node) -> Option<TensorId> {
 fn evaluate(model: &Model, id: GraphId, index: usize) -> Option<Vec<Value>> {
     let graph = &model.graphs[id.index()];
     let node = &graph.nodes[index];
-    if !is_pure(node) || node.tail.is_some() || node.outputs.iter().any(|t| graph.outputs.contains(t)) {
+    if !is_pure(node) || node.tail.is_some() || node.outputs.iter().any(|t| graph.open.contains_key(t)) {
         return None;
     }
     let call = Call::of(model, id, node, index);

@@ -40,9 +40,15 @@ pub(super) fn expr_of(node: &Node) -> Option<&Expr> {
     }
 }
 
-/// Whether values of the compute type pass through memory of this type unchanged.
+/// Whether values of the compute type pass through memory of this type unchanged, integers out of its range aside.
 pub(super) fn is_exact(storage: Storage) -> bool {
     !matches!(storage, Storage::F16 | Storage::BF16)
+}
+
+/// What a reader sees of the result of `inner` over `inputs`: where its integers may be out of their memory type's range, their low bits.
+pub(super) fn inline_stored(b: &mut ExprBuilder, inner: &Expr, inputs: &[Id]) -> Id {
+    let value = b.inline(inner, inputs);
+    if inner.fits_output() { value } else { b.wrap(value, inner.output) }
 }
 
 /// The pointwise producer to merge into the node `at`, and the merged node.
@@ -81,7 +87,7 @@ fn merge(graph: &Graph, outer: &Node, expr: &Expr, t: TensorId, inner_node: &Nod
     }
     let mut b = ExprBuilder::new(storages);
     let inner_ids: Vec<Id> = (0..inner.inputs.len()).map(|i| b.input(i)).collect();
-    let value = b.inline(inner, &inner_ids);
+    let value = inline_stored(&mut b, inner, &inner_ids);
     let ids: Vec<Id> = place.into_iter().map(|p| p.map_or(value, |i| b.input(i))).collect();
     let result = b.inline(expr, &ids);
     let (expr, inputs) = put_in_scalars(graph, &b.finish(result, expr.output), &operands);

@@ -3,7 +3,7 @@
 //! The tail's other inputs must be addressable from inside a kernel's tile: of the output's shape, along its innermost dimension, one for
 //! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready.
 
-use super::fuse_pointwise::{expr_of, is_exact};
+use super::fuse_pointwise::{expr_of, inline_stored, is_exact};
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model, Node, NodeId, OpKind, Patch, Tail, TensorId};
 use crate::target::Target;
@@ -119,7 +119,7 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
             storages.extend(operands.iter().zip(&expr.inputs).filter(|(u, _)| **u != t).map(|(_, s)| *s));
             let mut b = ExprBuilder::new(storages);
             let inner: Vec<Id> = (0..tail.expr.inputs.len()).map(|i| b.input(i)).collect();
-            let value = b.inline(&tail.expr, &inner);
+            let value = inline_stored(&mut b, &tail.expr, &inner);
             let mut next = tail.expr.inputs.len();
             let ids: Vec<Id> = operands
                 .iter()

@@ -1,7 +1,7 @@
 //! Turns elementwise operators into `POINTWISE` nodes: their expression over their operands, with scalar constants put in.
 
 use crate::error::CompileError;
-use crate::ir::{AttrValue, Attrs, DType, Graph, GraphId, Model, Node, OpKind, TensorId};
+use crate::ir::{AttrValue, Attrs, DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::{Call, pointwise};
 use crate::target::Target;
 use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
@@ -14,7 +14,9 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     let graph = &model.graphs[id.index()];
     let mut lowered = vec![];
     for (i, node) in graph.nodes.iter().enumerate() {
-        if node.op == OpKind::Pointwise {
+        // A shape that is a guess is no shape to compute with: lowering says what is wrong with it.
+        let guessed = node.outputs.iter().any(|t| graph.open.get(t) == Some(&Open::Unknown));
+        if node.op == OpKind::Pointwise || guessed {
             continue;
         }
         if let Some(expr) = pointwise(&Call::of(model, id, node, i)) {

@@ -306,8 +306,14 @@ impl Scheme {
             for s in row.len()..steps {
                 let start = self.step_start(s, k);
                 for (j, to) in (start..start + kr).zip(groups[s * nr + n].chunks_exact_mut(bytes)) {
-                    if let Some(i) = if j < k && j >= s * kr { index(n, j) } else { None } {
-                        to.iter_mut().zip(&weights[i * bytes..]).for_each(|(t, w)| *t = w ^ flip);
+                    // Steps may overlap, and the last may be incomplete.
+                    if j >= k || j < s * kr {
+                        continue;
+                    }
+                    match index(n, j) {
+                        Some(i) => to.iter_mut().zip(&weights[i * bytes..]).for_each(|(t, w)| *t = w ^ flip),
+                        // A weight of zero, which the zero point stands for.
+                        None => to.fill(self.weights.signed_zero_point() as u8),
                     }
                 }
             }

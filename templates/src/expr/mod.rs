@@ -11,6 +11,7 @@ pub mod math;
 pub(crate) mod math_f64;
 pub mod parse;
 pub mod print;
+mod range;
 pub mod verify;
 
 use std::sync::Arc;

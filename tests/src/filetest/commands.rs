@@ -2,6 +2,7 @@
 
 use super::{Case, Command};
 use crate::differential::{Tolerance, compare};
+use crate::host::levels;
 use crate::random_values::{Rng, random_value};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tflc::driver::PASSES;
@@ -9,9 +10,9 @@ use tflc::error::CompileError;
 use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
 use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
-use tflc::jit::{JitError, Options, host_target};
+use tflc::jit::{JitError, Options};
 use tflc::ops::{EvalError, Evaluator, Value};
-use tflc::target::{Cpu, Target, X86Level};
+use tflc::target::Target;
 use tflc_kir::interp::{self, Arg, Memory};
 use tflc_kir::{Elem, Type};
 use tflc_templates::text::{Cursor, Token};
@@ -191,13 +192,4 @@ fn run_compiled(case: &Case<'_>) -> Result<String> {
         }
     }
     Ok(format!("{runs} run{} at every level; state {state_bytes} bytes", if runs == 1 { "" } else { "s" }))
-}
-
-/// The CPU levels that this machine runs.
-fn levels() -> Vec<Cpu> {
-    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
-    match host_target().cpu {
-        Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
-        cpu => vec![cpu],
-    }
 }

@@ -1,8 +1,9 @@
 /* Runs compiled kernels from a file and writes what they left in their buffers.
  *
- * Usage: loader IN OUT. IN holds cases of little-endian 64-bit words and padded bytes, as kernel_runner/mod.rs writes them.
+ * Usage: loader IN OUT [SECONDS]. IN holds cases of little-endian 64-bit words and padded bytes, as kernel_runner/mod.rs writes them.
  * Every buffer ends at an unmapped page, and in a second run starts after one, so a stray access of a single byte
- * kills the loader, which then names the case. */
+ * kills the loader, which then names the case. What is mapped beside a buffer must stay as it was. A case that runs for longer
+ * than SECONDS is killed likewise. */
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -62,10 +63,21 @@ static uint64_t word(const uint8_t **p) {
     return v;
 }
 
+/* Whether the mapped bytes beside a buffer are as they were. */
+static int untouched(const uint8_t *data, size_t n, const uint8_t *map) {
+    const uint8_t *from = map + PAGE, *to = from + pages(n ? n : 1);
+    for (const uint8_t *p = from; p < data; p++)
+        if (*p != 0x5A) return 0;
+    for (const uint8_t *p = data + n; p < to; p++)
+        if (*p != 0x5A) return 0;
+    return 1;
+}
+
 static size_t padded(size_t n) { return (n + 7) / 8 * 8; }
 
 int main(int argc, char **argv) {
-    if (argc != 3) return 2;
+    if (argc != 3 && argc != 4) return 2;
+    unsigned seconds = argc == 4 ? (unsigned)atoi(argv[3]) : 0;
     FILE *f = fopen(argv[1], "rb");
     if (!f) die(argv[1]);
     fseek(f, 0, SEEK_END);
@@ -76,8 +88,8 @@ int main(int argc, char **argv) {
     fclose(f);
     FILE *out = fopen(argv[2], "wb");
     if (!out) die(argv[2]);
-    int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
-    for (int i = 0; i < 5; i++) signal(signals[i], on_signal);
+    int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
+    for (int i = 0; i < 6; i++) signal(signals[i], on_signal);
 
     const uint8_t *p = all;
     uint64_t cases = word(&p);
@@ -110,6 +122,7 @@ int main(int argc, char **argv) {
                 args[i] = is_address ? (uint64_t)(uintptr_t)data[value] + offset : value;
             }
             phase = at_end ? "buffers before a guard page" : "buffers after a guard page";
+            alarm(seconds);
             if (kind == 0) {
                 status[at_end] = ((kernel_fn *)(code + entry))(args, begin, end);
             } else {
@@ -118,7 +131,13 @@ int main(int argc, char **argv) {
                 status[at_end] = ((invoke_fn *)(code + entry))((const uint8_t *)args[0], (uint8_t *)args[1], (uint8_t *)args[2], ins, outs,
                                                                kind == 2 ? &BACKWARDS : 0);
             }
+            alarm(0);
             phase = "checks";
+            for (uint64_t i = 0; i < buffers; i++)
+                if (!untouched(data[i], lens[i], maps[i])) {
+                    fprintf(stderr, "case %llu wrote beside buffer %llu\n", (unsigned long long)current, (unsigned long long)i);
+                    return 3;
+                }
             if (at_end) {
                 int64_t s = status[0] == status[1] ? status[1] : -1000;
                 fwrite(&s, 8, 1, out);

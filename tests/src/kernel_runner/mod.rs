@@ -95,6 +95,10 @@ pub struct Runner {
     machine: Machine,
     loader: PathBuf,
     folder: PathBuf,
+    /// A program, with its arguments, that runs the loader on this processor.
+    wrapper: Option<Vec<String>>,
+    /// Seconds that a case may take.
+    seconds: Option<u32>,
 }
 
 impl Runner {
@@ -112,7 +116,7 @@ impl Runner {
         let loader = Self::loader(machine)?;
         let folder = unique("tflc-kernels");
         std::fs::create_dir_all(&folder)?;
-        Ok(Runner { machine, loader, folder })
+        Ok(Runner { machine, loader, folder, wrapper: None, seconds: None })
     }
 
     /// A runner where there is one here; says so where not, and fails where `TFLC_REQUIRE_ALL` is set, as CI does.
@@ -128,6 +132,20 @@ impl Runner {
                 None
             }
         }
+    }
+
+    /// The same on this processor with the loader run by a program, as words: `valgrind --error-exitcode=9`.
+    #[must_use]
+    pub fn wrapped(mut self, program: &str) -> Runner {
+        self.wrapper = Some(program.split_whitespace().map(str::to_string).collect());
+        self
+    }
+
+    /// The same with a limit on the seconds that a case takes; native and emulated machines only.
+    #[must_use]
+    pub fn limited(mut self, seconds: u32) -> Runner {
+        self.seconds = Some(seconds);
+        self
     }
 
     /// Compiles the loader, once per version of its source.
@@ -216,7 +234,14 @@ impl Runner {
                 c.args(["--experimental-wasm-relaxed-simd"]).arg(loader);
                 c
             }
-            None => Command::new(loader),
+            None => match &self.wrapper {
+                Some(words) => {
+                    let mut c = Command::new(&words[0]);
+                    c.args(&words[1..]).arg(loader);
+                    c
+                }
+                None => Command::new(loader),
+            },
             Some((emulator, cpu)) => {
                 let mut c = Command::new(emulator);
                 if let Some(plugin) = plugin {
@@ -226,7 +251,11 @@ impl Runner {
                 c
             }
         };
-        let ran = command.arg(&input).arg(&output).output()?;
+        command.arg(&input).arg(&output);
+        if let Some(seconds) = self.seconds {
+            command.arg(seconds.to_string());
+        }
+        let ran = command.output()?;
         let text = String::from_utf8_lossy(&ran.stderr).into_owned();
         if !ran.status.success() {
             bail!("loader: {} {text}", ran.status);

@@ -1,29 +1,40 @@
-//! Recipes of convolutions, matrix products, pooling, softmax, reductions and resizing.
+//! Recipes of convolutions, matrix products, pooling, softmax, normalisation, reductions, running sums and resizing.
 
-use super::recipes::{activation, is_number, is_real, name, plan, plan_like, size};
-use super::{Generator, Planned, Steps};
-use tflc::ir::{Affine, AttrValue, Attrs, DType, OpKind, Quantization, TensorId, TensorType};
+use super::recipes::{REAL, activation, is_quantized, name, plan, plan_like, plan_new, size};
+use super::{Generator, Planned};
+use tflc::ir::OpKind::*;
+use tflc::ir::{Affine, AttrValue, Attrs, DType, Quantization, TensorId, TensorType};
 use tflc::ops::Value;
 
-/// Weights for activations `x`: small floats, or quantised along `axis` for signed integers and as a whole for uint8. Inputs of the model may be floats that
-/// meet integers: of other floats, small differences would become steps.
-fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: usize) -> TensorId {
-    let activations = g.ty(x).dtype;
-    let dtype = match activations {
-        DType::Float32 if g.is_input(x) && g.rng.one_in(2) => DType::Int8,
-        DType::Int16 => DType::Int8,
-        other => other,
+/// Weights for activations `x`: small floats, or quantised along `axis` for signed integers and as a whole for uint8. Activations that are the same in every
+/// way to run the model may be floats that meet integers: of others, small differences would become steps.
+pub(super) fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: usize, narrow: &[DType]) -> TensorId {
+    let kinds: Vec<DType> = match g.ty(x).dtype {
+        DType::Float32 if g.is_exact(x) => [&[DType::Float32, DType::Float16, DType::Int8], narrow].concat(),
+        DType::Float32 => vec![DType::Float32, DType::Float16],
+        DType::Int8 => [&[DType::Int8, DType::Int8], narrow].concat(),
+        DType::Int16 => vec![DType::Int8],
+        other => vec![other],
     };
+    let dtype = g.dtype(&kinds);
     let ty = TensorType { dtype, shape, quant: Quantization::None };
     match dtype {
         DType::Float32 => {
             let elements: Vec<f32> = (0..ty.elements()).map(|_| g.rng.signed_unit()).collect();
             g.constant(Value::new(ty, elements))
         }
-        DType::Int8 => {
+        DType::Float16 => {
+            let elements: Vec<half::f16> = (0..ty.elements()).map(|_| half::f16::from_f32(g.rng.signed_unit())).collect();
+            g.constant(Value::new(ty, elements))
+        }
+        DType::Int8 | DType::Int4 | DType::Int2 => {
             let n = if g.rng.one_in(4) { 1 } else { ty.shape[axis] };
-            let scale = (0..n).map(|_| 0.001 * (1 + g.rng.below(9)) as f32).collect();
+            let step = if dtype == DType::Int8 { 0.001 } else { 0.02 };
+            let scale = (0..n).map(|_| step * (1 + g.rng.below(9)) as f32).collect();
             let quant = Quantization::Affine(Affine { scale, zero_point: vec![0; n], axis: if n == 1 { 0 } else { axis } });
+            if dtype != DType::Int8 {
+                return g.random_constant(TensorType { quant, ..ty });
+            }
             let elements: Vec<i8> = (0..ty.elements()).map(|_| g.rng.between(-127, 127) as i8).collect();
             g.constant(Value::new(TensorType { quant, ..ty }, elements))
         }
@@ -35,7 +46,7 @@ fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: usize) -> Te
 }
 
 /// A bias for weights, in the scale of the accumulators; at times none.
-fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize) -> Option<TensorId> {
+pub(super) fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize) -> Option<TensorId> {
     if g.rng.one_in(5) {
         return None;
     }
@@ -55,7 +66,7 @@ fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize) -> Option<
     }
 }
 
-fn window(g: &mut Generator, attrs: Attrs) -> Attrs {
+pub(super) fn window(g: &mut Generator, attrs: Attrs) -> Attrs {
     let attrs = attrs.with("padding", name(g.rng.choose::<&str>(&["SAME", "VALID"])));
     attrs.with("stride_h", size(1 + g.rng.below(3))).with("stride_w", size(1 + g.rng.below(3)))
 }
@@ -66,69 +77,108 @@ fn dilation(g: &mut Generator, attrs: Attrs) -> Attrs {
     attrs.with("dilation_h_factor", h).with("dilation_w_factor", w)
 }
 
-fn image(g: &mut Generator) -> Option<TensorId> {
-    g.pick(|t| is_real(t) && t.shape.len() == 4)
+pub(super) fn image(g: &mut Generator, dtypes: &[DType]) -> Option<TensorId> {
+    g.operand(dtypes, |s| s.len() == 4, |g| g.shape_of(4))
 }
 
 pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
-    let x = image(g)?;
+    let x = image(g, REAL)?;
     let ty = g.ty(x).clone();
     let groups = if ty.shape[3].is_multiple_of(2) && g.rng.one_in(6) { 2 } else { 1 };
     let (kh, kw, out) = (1 + g.rng.below(3), 1 + g.rng.below(3), groups * (1 + g.rng.below(10)));
-    let w = weights(g, x, vec![out, kh, kw, ty.shape[3] / groups], 0);
+    let w = weights(g, x, vec![out, kh, kw, ty.shape[3] / groups], 0, &[DType::Int4]);
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new());
     let attrs = dilation(g, attrs);
     let attrs = activation(g, attrs);
     let quant = g.quantization(ty.dtype);
-    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(OpKind::Conv2d, [], attrs, ty.dtype, quant)? })
+    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(Conv2d, [], attrs, ty.dtype, quant)? })
 }
 
 pub(super) fn depthwise_conv_2d(g: &mut Generator) -> Option<Planned> {
-    let x = image(g)?;
+    let x = image(g, REAL)?;
     let ty = g.ty(x).clone();
     let multiplier = if g.rng.one_in(3) { 2 } else { 1 };
     let out = ty.shape[3] * multiplier;
     let (kh, kw) = (1 + g.rng.below(4), 1 + g.rng.below(4));
-    let w = weights(g, x, vec![1, kh, kw, out], 3);
+    let w = weights(g, x, vec![1, kh, kw, out], 3, &[DType::Int4]);
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new().with("depth_multiplier", size(multiplier)));
     let attrs = dilation(g, attrs);
     let attrs = activation(g, attrs);
     let quant = g.quantization(ty.dtype);
-    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(OpKind::DepthwiseConv2d, [], attrs, ty.dtype, quant)? })
+    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(DepthwiseConv2d, [], attrs, ty.dtype, quant)? })
 }
 
 pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
-    let x = g.pick(|t| is_real(t) && t.shape.len() >= 2)?;
+    let x = g.operand(REAL, |s| s.len() >= 2, |g| g.shape_of(2))?;
     let ty = g.ty(x).clone();
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
-    let w = weights(g, x, vec![out, k], 0);
+    let w = weights(g, x, vec![out, k], 0, &[DType::Int4, DType::Int2]);
     let b = bias(g, x, w, out);
     let attrs = Attrs::new().with("keep_num_dims", AttrValue::Bool(g.rng.one_in(2))).with("weights_format", name("DEFAULT"));
     let attrs = activation(g, attrs);
     let quant = g.quantization(ty.dtype);
-    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(OpKind::FullyConnected, [], attrs, ty.dtype, quant)? })
+    Some(Planned { inputs: vec![Some(x), Some(w), b], ..plan(FullyConnected, [], attrs, ty.dtype, quant)? })
 }
 
 pub(super) fn pool_2d(g: &mut Generator) -> Option<Planned> {
-    let x = image(g)?;
-    let op = *g.rng.choose(&[OpKind::AveragePool2d, OpKind::MaxPool2d]);
+    let op = g.op(&[AveragePool2d, MaxPool2d, L2Pool2d]);
+    let dtypes = g.dtypes(op);
+    let x = image(g, &dtypes)?;
     let attrs = window(g, Attrs::new()).with("filter_height", size(1 + g.rng.below(4))).with("filter_width", size(1 + g.rng.below(4)));
     let attrs = activation(g, attrs);
     plan_like(g, op, [x], attrs, x)
 }
 
-pub(super) fn softmax(g: &mut Generator) -> Option<Planned> {
-    let x = g.pick(|t| is_real(t) && !t.shape.is_empty())?;
-    let dtype = g.ty(x).dtype;
-    let quant = match dtype {
-        DType::Float32 => Quantization::None,
+/// Probabilities of 8 and 16 bits have a scale by definition.
+fn probability(dtype: DType) -> Quantization {
+    match dtype {
         DType::Int8 => Quantization::Affine(Affine::per_tensor(1.0 / 256.0, -128)),
         DType::Int16 => Quantization::Affine(Affine::per_tensor(1.0 / 32768.0, 0)),
-        _ => Quantization::Affine(Affine::per_tensor(1.0 / 256.0, 0)),
-    };
-    plan(OpKind::Softmax, [x], Attrs::new().with("beta", AttrValue::Float(1.0)), dtype, quant)
+        DType::UInt8 => Quantization::Affine(Affine::per_tensor(1.0 / 256.0, 0)),
+        _ => Quantization::None,
+    }
+}
+
+pub(super) fn softmax(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[Softmax, LogSoftmax]);
+    let dtypes = g.dtypes(op);
+    let x = g.operand(&dtypes, |s| !s.is_empty(), Generator::shape)?;
+    let dtype = g.ty(x).dtype;
+    if op == LogSoftmax {
+        let quant = match dtype {
+            DType::Int8 => Quantization::Affine(Affine::per_tensor(16.0 / 256.0, 127)),
+            DType::UInt8 => Quantization::Affine(Affine::per_tensor(16.0 / 256.0, 255)),
+            _ => Quantization::None,
+        };
+        return plan(op, [x], Attrs::new(), dtype, quant);
+    }
+    let beta = *g.rng.choose(&[1.0, 1.0, 0.5]);
+    plan(op, [x], Attrs::new().with("beta", AttrValue::Float(beta)), dtype, probability(dtype))
+}
+
+pub(super) fn normalize(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[L2Normalization, LocalResponseNormalization]);
+    let dtypes = g.dtypes(op);
+    if op == L2Normalization {
+        let x = g.operand(&dtypes, |s| !s.is_empty(), Generator::shape)?;
+        let dtype = g.ty(x).dtype;
+        let quant = match dtype {
+            DType::Int8 => Quantization::Affine(Affine::per_tensor(1.0 / 128.0, 0)),
+            DType::UInt8 => Quantization::Affine(Affine::per_tensor(1.0 / 128.0, 128)),
+            _ => Quantization::None,
+        };
+        let attrs = Attrs::new().with("fused_activation_function", name("NONE"));
+        return plan(op, [x], attrs, dtype, quant);
+    }
+    let x = image(g, &dtypes)?;
+    let attrs = Attrs::new()
+        .with("radius", size(g.rng.below(4)))
+        .with("bias", AttrValue::Float(1.0 + g.rng.below(3) as f32 * 0.5))
+        .with("alpha", AttrValue::Float(0.1))
+        .with("beta", AttrValue::Float(*g.rng.choose(&[0.5, 0.75, 1.0])));
+    plan_like(g, op, [x], attrs, x)
 }
 
 /// Whether both types are quantised, or neither.
@@ -137,15 +187,20 @@ fn quantised_alike(a: &TensorType, b: &TensorType) -> bool {
 }
 
 pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
-    let a = g.pick(|t| matches!(t.dtype, DType::Float32 | DType::Int8 | DType::Int16) && t.shape.len() >= 2)?;
+    let a = g.operand(&[DType::Float32, DType::Int8, DType::Int16], |s| s.len() >= 2, |g| g.shape_of(3))?;
     let ty = g.ty(a).clone();
-    let k = *ty.shape.last()?;
+    let rank = ty.shape.len();
+    let adjoint = g.rng.one_in(4);
+    let k = if adjoint { ty.shape[rank - 2] } else { ty.shape[rank - 1] };
     let n = 1 + g.rng.below(9);
     let transposed = g.rng.one_in(2);
     let mut shape = ty.shape.clone();
-    let rank = shape.len();
     (shape[rank - 2], shape[rank - 1]) = if transposed { (n, k) } else { (k, n) };
-    let right = if ty.dtype == DType::Float32 && g.is_input(a) && g.rng.one_in(2) { DType::Int8 } else { ty.dtype };
+    // The batches of the right side may be one for all.
+    if rank > 2 && g.rng.one_in(4) {
+        shape[0] = 1;
+    }
+    let right = if ty.dtype == DType::Float32 && g.is_exact(a) && !adjoint && g.rng.one_in(2) { DType::Int8 } else { ty.dtype };
     let quant = match right {
         DType::Int8 => Quantization::Affine(Affine::per_tensor(0.01, if g.rng.one_in(3) { 5 } else { 0 })),
         DType::Int16 => Quantization::Affine(Affine::per_tensor(1e-4, 0)),
@@ -158,37 +213,41 @@ pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
         Some(t) if right == ty.dtype => t,
         _ => g.random_constant(wanted),
     };
-    let attrs = Attrs::new().with("adj_x", AttrValue::Bool(false)).with("adj_y", AttrValue::Bool(transposed));
-    let quant = g.quantization(ty.dtype);
-    plan(OpKind::BatchMatmul, [a, b], attrs, ty.dtype, quant)
+    let attrs = Attrs::new().with("adj_x", AttrValue::Bool(adjoint)).with("adj_y", AttrValue::Bool(transposed));
+    if g.dtype(&[ty.dtype, DType::Int32]) == DType::Int32 && ty.dtype == DType::Int8 {
+        return plan(BatchMatmul, [a, b], attrs, DType::Int32, Quantization::None);
+    }
+    plan_new(g, BatchMatmul, [a, b], attrs, a)
 }
 
 pub(super) fn reduce(g: &mut Generator) -> Option<Planned> {
-    use OpKind::*;
-    let x = g.pick(|t| is_number(t) && !t.shape.is_empty())?;
+    let op = g.op(&[Mean, Mean, Sum, ReduceMax, ReduceMin, ReduceProd, ReduceAny, ReduceAll]);
+    let dtypes = g.dtypes(op);
+    let x = g.operand(&dtypes, |s| !s.is_empty(), Generator::shape)?;
     let rank = g.ty(x).shape.len();
     let axes: Vec<usize> = (0..rank).filter(|_| g.rng.one_in(2)).collect();
     let axes = if rank == 4 && g.rng.one_in(3) { vec![1, 2] } else { axes };
-    let op = *g.rng.choose(&[Mean, Mean, Sum, ReduceMax, ReduceMin]);
     let attrs = Attrs::new().with("keep_dims", AttrValue::Bool(g.rng.one_in(2)));
     let axes = g.ints(&axes);
-    plan_like(g, op, [x, axes], attrs, x)
+    let arithmetic = matches!(op, Mean | Sum | ReduceProd) && is_quantized(g.ty(x).dtype);
+    if arithmetic && g.rng.one_in(2) { plan_new(g, op, [x, axes], attrs, x) } else { plan_like(g, op, [x, axes], attrs, x) }
 }
 
-pub(super) fn arg_extreme(g: &mut Generator) -> Option<Planned> {
-    let steps = g.steps;
-    let x = g.pick(|t| is_number(t) && !t.shape.is_empty() && (steps == Steps::Any || t.dtype != DType::Float32))?;
+pub(super) fn cumsum(g: &mut Generator) -> Option<Planned> {
+    let dtypes = g.dtypes(Cumsum);
+    let x = g.operand(&dtypes, |s| !s.is_empty(), Generator::shape)?;
     let axis = g.rng.below(g.ty(x).shape.len());
     let axis = g.int(axis);
-    let op = *g.rng.choose(&[OpKind::ArgMax, OpKind::ArgMin]);
-    plan(op, [x, axis], Attrs::new().with("output_type", name("INT32")), DType::Int32, Quantization::None)
+    let attrs = Attrs::new().with("exclusive", AttrValue::Bool(g.rng.one_in(2))).with("reverse", AttrValue::Bool(g.rng.one_in(2)));
+    plan_like(g, Cumsum, [x, axis], attrs, x)
 }
 
 pub(super) fn resize(g: &mut Generator) -> Option<Planned> {
-    let x = image(g)?;
+    let op = g.op(&[ResizeBilinear, ResizeNearestNeighbor]);
+    let dtypes = g.dtypes(op);
+    let x = image(g, &dtypes)?;
     let to = [1 + g.rng.below(12), 1 + g.rng.below(12)];
     let to = g.ints(&to);
-    let op = *g.rng.choose(&[OpKind::ResizeBilinear, OpKind::ResizeNearestNeighbor]);
     // Both at once are refused.
     let corners = g.rng.below(3);
     let attrs = Attrs::new().with("align_corners", AttrValue::Bool(corners == 1)).with("half_pixel_centers", AttrValue::Bool(corners == 2));

@@ -1,131 +1,287 @@
 //! Recipes of elementwise operators.
 
-use super::recipes::{activation, is_number, is_real, plan, plan_like};
-use super::{Generator, Planned, Steps};
-use tflc::ir::{Affine, AttrValue, Attrs, DType, OpKind, Quantization, TensorId, TensorType};
+use super::recipes::{activation, is_quantized, plan, plan_like, plan_new, raw};
+use super::{Generator, Planned};
+use tflc::ir::OpKind::*;
+use tflc::ir::{Affine, AttrValue, Attrs, DType, Quantization, TensorId, TensorType};
+use tflc::ops::Value;
 
 /// Whether two shapes broadcast together.
 fn broadcasts(a: &[usize], b: &[usize]) -> bool {
     a.iter().rev().zip(b.iter().rev()).all(|(a, b)| a == b || *a == 1 || *b == 1)
 }
 
-/// A second operand: a value so far, or a constant that broadcasts.
-fn partner(g: &mut Generator, of: TensorId) -> Option<TensorId> {
-    let ty = g.ty(of).clone();
-    if g.rng.one_in(2) {
-        return g.pick(|t| t.dtype == ty.dtype && broadcasts(&t.shape, &ty.shape));
-    }
-    let mut shape = ty.shape.clone();
+/// A shape that broadcasts with another.
+fn partner_shape(g: &mut Generator, of: &[usize]) -> Vec<usize> {
+    let mut shape = of.to_vec();
     for d in &mut shape {
         if g.rng.one_in(2) {
             *d = 1;
         }
     }
     let drop = g.rng.below(shape.len() + 1);
+    shape.split_off(drop)
+}
+
+/// A second operand: a value so far, or a constant that broadcasts; of floats one that `precise` operators take, if asked for.
+fn partner(g: &mut Generator, of: TensorId, exact: bool) -> Option<TensorId> {
+    let ty = g.ty(of).clone();
+    if g.rng.one_in(2) {
+        let found = g.pick(|t| t.dtype == ty.dtype && broadcasts(&t.shape, &ty.shape));
+        return found.filter(|t| !exact || g.is_exact(*t));
+    }
+    let shape = partner_shape(g, &ty.shape);
     let quant = if g.rng.one_in(2) { ty.quant } else { g.quantization(ty.dtype) };
-    Some(g.random_constant(TensorType { dtype: ty.dtype, shape: shape.split_off(drop), quant }))
+    Some(g.random_constant(TensorType { dtype: ty.dtype, shape, quant }))
+}
+
+fn any_shape(_: &[usize]) -> bool {
+    true
 }
 
 pub(super) fn binary(g: &mut Generator) -> Option<Planned> {
-    let a = g.pick(is_number)?;
-    let b = partner(g, a)?;
-    let dtype = g.ty(a).dtype;
-    let ops: &[OpKind] = match dtype {
-        DType::Float32 => &[OpKind::Add, OpKind::Sub, OpKind::Mul, OpKind::Maximum, OpKind::Minimum, OpKind::SquaredDifference],
-        DType::Int32 => &[OpKind::Add, OpKind::Sub, OpKind::Mul, OpKind::Maximum, OpKind::Minimum],
-        _ => &[OpKind::Add, OpKind::Sub, OpKind::Mul, OpKind::Maximum, OpKind::Minimum],
-    };
-    let op = *g.rng.choose(ops);
+    let op = g.op(&[Add, Sub, Mul, Maximum, Minimum, SquaredDifference]);
+    let dtypes = g.dtypes(op);
+    let a = g.operand(&dtypes, any_shape, Generator::shape)?;
+    let b = partner(g, a, false)?;
     let (a, b) = if g.rng.one_in(4) { (b, a) } else { (a, b) };
     match op {
         // These compare quantised values as they are.
-        OpKind::Maximum | OpKind::Minimum if g.ty(a).quant != g.ty(b).quant => None,
-        OpKind::Maximum | OpKind::Minimum => plan_like(g, op, [a, b], Attrs::new(), a),
-        OpKind::SquaredDifference => plan_like(g, op, [a, b], Attrs::new(), a),
+        Maximum | Minimum if g.ty(a).quant != g.ty(b).quant => None,
+        Maximum | Minimum => plan_like(g, op, [a, b], Attrs::new(), a),
+        SquaredDifference => plan_new(g, op, [a, b], Attrs::new(), a),
         _ => {
             let attrs = activation(g, Attrs::new());
-            let quant = g.quantization(dtype);
-            plan(op, [a, b], attrs, dtype, quant)
+            plan_new(g, op, [a, b], attrs, a)
         }
+    }
+}
+
+/// Elements from a function, as a constant or an input.
+fn elements(g: &mut Generator, ty: TensorType, mut f: impl FnMut(&mut Generator) -> f32) -> TensorId {
+    let list: Vec<f32> = (0..ty.elements()).map(|_| f(g)).collect();
+    let value = match ty.dtype {
+        DType::Float32 => Value::new(ty, list),
+        DType::Float16 => Value::new(ty, list.into_iter().map(half::f16::from_f32).collect()),
+        DType::BFloat16 => Value::new(ty, list.into_iter().map(half::bf16::from_f32).collect()),
+        DType::Int64 => Value::new(ty, list.into_iter().map(|v| v as i64).collect()),
+        DType::Int32 => Value::new(ty, list.into_iter().map(|v| v as i32).collect()),
+        DType::Int16 => Value::new(ty, list.into_iter().map(|v| v as i16).collect()),
+        DType::UInt8 => Value::new(ty, list.into_iter().map(|v| v as u8).collect()),
+        _ => Value::new(ty, list.into_iter().map(|v| v as i8).collect()),
+    };
+    g.given(value)
+}
+
+/// DIV, FLOOR_DIV, FLOOR_MOD, POW, ATAN2: operators with places where they jump or grow without bound.
+pub(super) fn quotient(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[Div, FloorDiv, FloorMod, Pow, Atan2]);
+    let dtypes = g.dtypes(op);
+    let dtype = g.dtype(&dtypes);
+    let shape = g.shape();
+    let other = partner_shape(g, &shape);
+    let float = dtype.is_float();
+    if op == Pow {
+        let base =
+            elements(g, raw(dtype, shape), |g| if float { 0.25 + g.rng.signed_unit().abs() * 2.0 } else { g.rng.between(-4, 4) as f32 });
+        let exponent = elements(g, raw(dtype, other), |g| if float { g.rng.signed_unit() * 3.0 } else { g.rng.below(6) as f32 });
+        return plan_like(g, op, [base, exponent], Attrs::new(), base);
+    }
+    let quant = if op == Div && is_quantized(dtype) { g.quantization(dtype) } else { Quantization::None };
+    let from = if dtype == DType::UInt8 { 0 } else { -100 };
+    let a = elements(g, TensorType { dtype, shape, quant: quant.clone() }, |g| {
+        if float { g.rng.signed_unit() * 9.0 } else { g.rng.between(from, 100) as f32 }
+    });
+    let lowest = if dtype == DType::UInt8 { 0 } else { -128 };
+    let quant = if quant == Quantization::None { quant } else { Quantization::Affine(Affine::per_tensor(0.05, lowest)) };
+    let b = elements(g, TensorType { dtype, shape: other, quant }, |g| {
+        let sign = if g.rng.one_in(2) && dtype != DType::UInt8 { -1.0 } else { 1.0 };
+        if float { sign * (0.5 + g.rng.signed_unit().abs() * 4.0) } else { sign * g.rng.between(1, 100) as f32 }
+    });
+    let attrs = if op == Div { activation(g, Attrs::new()) } else { Attrs::new() };
+    if op == Div { plan_new(g, op, [a, b], attrs, a) } else { plan_like(g, op, [a, b], attrs, a) }
+}
+
+/// The quantisation that the result of an operator has by its definition, or any.
+fn unary_quant(g: &mut Generator, op: tflc::ir::OpKind, x: TensorId) -> Quantization {
+    let dtype = g.ty(x).dtype;
+    let fixed = |scale, int8, uint8| Quantization::Affine(Affine::per_tensor(scale, if dtype == DType::UInt8 { uint8 } else { int8 }));
+    match op {
+        Logistic | Tanh if dtype == DType::Int16 => fixed(1.0 / 32768.0, 0, 0),
+        _ if !is_quantized(dtype) => Quantization::None,
+        Logistic => fixed(1.0 / 256.0, -128, 0),
+        Tanh => fixed(1.0 / 128.0, 0, 128),
+        Abs | Neg | ZerosLike => g.ty(x).quant.clone(),
+        _ => g.quantization(dtype),
     }
 }
 
 pub(super) fn unary(g: &mut Generator) -> Option<Planned> {
-    use OpKind::*;
-    let x = g.pick(is_number)?;
-    let dtype = g.ty(x).dtype;
-    let smooth = &[Relu, Relu6, ReluN1To1, Abs, Neg, Logistic, Tanh, HardSwish, Elu, Exp, Square, Sin, Cos, LeakyRelu, Gelu];
-    // These have jumps, or no bounded slope at zero.
-    let steps = &[Floor, Ceil, Round, Sign, Sqrt, Rsqrt, Log];
-    let op = if g.steps == Steps::Any && g.rng.one_in(5) { *g.rng.choose(steps) } else { *g.rng.choose(smooth) };
+    let smooth =
+        [Relu, Relu6, ReluN1To1, Relu0To1, Abs, Neg, Logistic, Tanh, HardSwish, Elu, Exp, Square, Sin, Cos, LeakyRelu, Gelu, ZerosLike];
+    let op = g.op(&smooth);
+    let dtypes = g.dtypes(op);
+    let x = g.operand(&dtypes, any_shape, Generator::shape)?;
     let attrs = match op {
-        LeakyRelu => Attrs::new().with("alpha", AttrValue::Float(0.1)),
+        LeakyRelu => Attrs::new().with("alpha", AttrValue::Float(*g.rng.choose(&[0.1, 0.3, -0.5, 1.5]))),
         Gelu => Attrs::new().with("approximate", AttrValue::Bool(g.rng.one_in(2))),
         _ => Attrs::new(),
     };
-    let fixed = |scale, int8, uint8| Quantization::Affine(Affine::per_tensor(scale, if dtype == DType::UInt8 { uint8 } else { int8 }));
-    let quant = match op {
-        Logistic | Tanh if dtype == DType::Int16 => fixed(1.0 / 32768.0, 0, 0),
-        _ if !matches!(dtype, DType::Int8 | DType::UInt8 | DType::Int16) => Quantization::None,
-        Logistic => fixed(1.0 / 256.0, -128, 0),
-        Tanh => fixed(1.0 / 128.0, 0, 128),
-        Abs | Neg => g.ty(x).quant.clone(),
-        _ => g.quantization(dtype),
+    let quant = unary_quant(g, op, x);
+    plan(op, [x], attrs, g.ty(x).dtype, quant)
+}
+
+/// Operators that jump.
+pub(super) fn jump(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[Floor, Ceil, Round, Sign]);
+    let dtypes = g.dtypes(op);
+    let x = g.precise(&dtypes, any_shape, Generator::shape)?;
+    plan_like(g, op, [x], Attrs::new(), x)
+}
+
+/// Operators of positive numbers, steep at zero.
+pub(super) fn positive(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[Sqrt, Rsqrt, Log]);
+    let dtypes = g.dtypes(op);
+    let dtype = g.dtype(&dtypes);
+    let shape = g.shape();
+    let quant = match dtype {
+        DType::Int8 => Quantization::Affine(Affine::per_tensor(0.03, -128)),
+        DType::Int16 => Quantization::Affine(Affine::per_tensor(3e-4, 0)),
+        _ => Quantization::None,
     };
-    plan(op, [x], attrs, dtype, quant)
+    let low = if dtype == DType::Int8 { -127 } else { 1 };
+    let x = elements(g, TensorType { dtype, shape, quant }, |g| {
+        if dtype.is_float() { 0.01 + g.rng.signed_unit().abs() * 8.0 } else { g.rng.between(low, if low < 0 { 127 } else { 32767 }) as f32 }
+    });
+    plan_new(g, op, [x], Attrs::new(), x)
 }
 
 /// QUANTIZE, DEQUANTIZE and CAST.
 pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
-    let x = g.pick(|t| is_number(t) || t.dtype == DType::Bool)?;
-    let from = g.ty(x).dtype;
-    let quantized = *g.rng.choose(&[DType::Int8, DType::UInt8]);
-    match from {
-        DType::Float32 if g.steps == Steps::Smooth => None,
-        DType::Float32 if g.rng.one_in(4) => plan(OpKind::Cast, [x], Attrs::new(), DType::Int32, Quantization::None),
-        DType::Float32 => {
-            let quant = g.quantization(quantized);
-            plan(OpKind::Quantize, [x], Attrs::new(), quantized, quant)
+    use DType::*;
+    match g.op(&[Quantize, Dequantize, Cast]) {
+        Quantize => {
+            let x = g.precise(&[Float32, Int8, UInt8, Int16, Int32], any_shape, Generator::shape)?;
+            let to = g.dtype(&[Int8, UInt8, Int16, Int32]);
+            let scale = Quantization::Affine(Affine::per_tensor(0.01 * (1 + g.rng.below(9)) as f32, 0));
+            let quant = if to == Int32 { scale.clone() } else { g.quantization(to) };
+            // Integers of 32 bits have a scale too.
+            let x = if g.ty(x).dtype == Int32 {
+                let ty = TensorType { quant: scale, ..g.ty(x).clone() };
+                let value = crate::random_values::random_value(&mut g.rng, &ty);
+                g.input_of(value)
+            } else {
+                x
+            };
+            plan(tflc::ir::OpKind::Quantize, [x], Attrs::new(), to, quant)
         }
-        DType::Int8 | DType::UInt8 if g.rng.one_in(2) => {
-            let quant = g.quantization(quantized);
-            plan(OpKind::Quantize, [x], Attrs::new(), quantized, quant)
+        Dequantize => {
+            let dtype = g.dtype(&[Int8, UInt8, Int16, Int32, Float16, BFloat16, Int4, Int2]);
+            let shape = g.shape();
+            let quant = match dtype {
+                Int32 | Int4 | Int2 => Quantization::Affine(Affine::per_tensor(0.25, 0)),
+                _ => g.quantization(dtype),
+            };
+            let ty = TensorType { dtype, shape, quant };
+            let value = crate::random_values::random_value(&mut g.rng, &ty);
+            let x = if matches!(dtype, Int4 | Int2) { g.constant(value) } else { g.given(value) };
+            plan(tflc::ir::OpKind::Dequantize, [x], Attrs::new(), Float32, Quantization::None)
         }
-        DType::Int8 | DType::UInt8 => plan(OpKind::Dequantize, [x], Attrs::new(), DType::Float32, Quantization::None),
-        _ => plan(OpKind::Cast, [x], Attrs::new(), DType::Float32, Quantization::None),
+        op => {
+            let all = [Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64, UInt32, Bool];
+            let x = g.precise(&all, any_shape, Generator::shape)?;
+            let to = g.dtype(&all);
+            plan(op, [x], Attrs::new(), to, Quantization::None)
+        }
     }
 }
 
+/// BITCAST; of floats as they are in every way to run the model.
+pub(super) fn bitcast(g: &mut Generator) -> Option<Planned> {
+    use DType::*;
+    let x = g.precise(&[Float32, Float16, Int8, UInt8, Int16, Int32, Int64, Bool], any_shape, Generator::shape)?;
+    // Bits of integers may be no small float and no truth value, so none of these are made.
+    let to = *g.rng.choose(&[Int8, UInt8, Int16, Int32, Int64]);
+    plan(Bitcast, [x], Attrs::new(), to, Quantization::None)
+}
+
+pub(super) fn fake_quant(g: &mut Generator) -> Option<Planned> {
+    let x = g.precise(&[DType::Float32], any_shape, Generator::shape)?;
+    let attrs = Attrs::new()
+        .with("min", AttrValue::Float(-1.0 - g.rng.below(20) as f32 * 0.1))
+        .with("max", AttrValue::Float(1.0 + g.rng.below(20) as f32 * 0.1))
+        .with("num_bits", AttrValue::Int(*g.rng.choose(&[4, 8, 16])))
+        .with("narrow_range", AttrValue::Bool(g.rng.one_in(2)));
+    plan_like(g, FakeQuant, [x], attrs, x)
+}
+
 pub(super) fn compare(g: &mut Generator) -> Option<Planned> {
-    use OpKind::*;
-    let steps = g.steps;
-    let a = g.pick(|t| is_number(t) && (steps == Steps::Any || t.dtype != DType::Float32))?;
-    let b = partner(g, a)?;
-    let op = *g.rng.choose(&[Less, LessEqual, Greater, GreaterEqual, Equal, NotEqual]);
+    let op = g.op(&[Less, LessEqual, Greater, GreaterEqual, Equal, NotEqual]);
+    let dtypes = g.dtypes(op);
+    let a = g.precise(&dtypes, any_shape, Generator::shape)?;
+    let b = partner(g, a, g.ty(a).dtype.is_float() && g.steps == super::Steps::Smooth)?;
     plan(op, [a, b], Attrs::new(), DType::Bool, Quantization::None)
 }
 
 pub(super) fn select(g: &mut Generator) -> Option<Planned> {
-    let c = g.pick(|t| t.dtype == DType::Bool)?;
-    let shape = g.ty(c).shape.clone();
-    let a = g.pick(|t| is_number(t) && broadcasts(&t.shape, &shape))?;
-    let b = partner(g, a)?;
-    let same = g.ty(a).quant == g.ty(b).quant && broadcasts(&g.ty(b).shape, &shape);
-    if same { plan_like(g, OpKind::SelectV2, [c, a, b], Attrs::new(), a) } else { None }
+    let op = g.op(&[Select, SelectV2]);
+    let dtypes = g.dtypes(op);
+    let a = g.operand(&dtypes, any_shape, Generator::shape)?;
+    let ty = g.ty(a).clone();
+    let other = partner_shape(g, &ty.shape);
+    let b = if op == Select || g.rng.one_in(2) { ty.shape.clone() } else { other };
+    let b = g.random_constant(TensorType { shape: b, ..ty.clone() });
+    // One condition for each row is what SELECT alone takes.
+    let shape = match op {
+        Select if g.rng.one_in(2) && !ty.shape.is_empty() => vec![ty.shape[0]],
+        Select => ty.shape.clone(),
+        _ => partner_shape(g, &ty.shape),
+    };
+    let c = g.pick(|t| t.dtype == DType::Bool && t.shape == shape);
+    let c = match c {
+        Some(c) => c,
+        None => g.input(DType::Bool, shape),
+    };
+    let (a, b) = if g.rng.one_in(2) { (a, b) } else { (b, a) };
+    plan_like(g, op, [c, a, b], Attrs::new(), a)
 }
 
 pub(super) fn logical(g: &mut Generator) -> Option<Planned> {
-    let a = g.pick(|t| t.dtype == DType::Bool)?;
-    if g.rng.one_in(3) {
-        return plan_like(g, OpKind::LogicalNot, [a], Attrs::new(), a);
+    let op = g.op(&[LogicalNot, LogicalAnd, LogicalOr]);
+    let a = g.operand(&[DType::Bool], any_shape, Generator::shape)?;
+    if op == LogicalNot {
+        return plan_like(g, op, [a], Attrs::new(), a);
     }
-    let b = partner(g, a)?;
-    let op = *g.rng.choose(&[OpKind::LogicalAnd, OpKind::LogicalOr]);
+    let b = partner(g, a, false)?;
     plan_like(g, op, [a, b], Attrs::new(), a)
 }
 
+pub(super) fn bitwise(g: &mut Generator) -> Option<Planned> {
+    let op = g.op(&[BitwiseXor, RightShift]);
+    let dtypes = g.dtypes(op);
+    let a = g.operand(&dtypes, any_shape, Generator::shape)?;
+    let b = partner(g, a, false)?;
+    plan(op, [a, b], Attrs::new(), g.ty(a).dtype, Quantization::None)
+}
+
+pub(super) fn add_n(g: &mut Generator) -> Option<Planned> {
+    let x = g.operand(&[DType::Float32, DType::Int32], any_shape, Generator::shape)?;
+    let ty = g.ty(x).clone();
+    let mut inputs = vec![x];
+    for _ in 0..g.rng.below(4) {
+        let found = g.pick(|t| *t == ty);
+        inputs.push(match found {
+            Some(t) => t,
+            None => g.random_constant(ty.clone()),
+        });
+    }
+    plan_like(g, AddN, inputs, Attrs::new(), x)
+}
+
 pub(super) fn prelu(g: &mut Generator) -> Option<Planned> {
-    let x = g.pick(|t| is_real(t) && t.shape.len() > 1)?;
+    let dtypes = g.dtypes(Prelu);
+    let x = g.operand(&dtypes, |s| s.len() > 1, |g| g.shape_of(3))?;
     let ty = g.ty(x).clone();
     let mut shape = ty.shape[1..].to_vec();
     if g.rng.one_in(2) {
@@ -134,6 +290,5 @@ pub(super) fn prelu(g: &mut Generator) -> Option<Planned> {
     }
     let quant = g.quantization(ty.dtype);
     let alpha = g.random_constant(TensorType { dtype: ty.dtype, shape, quant });
-    let quant = g.quantization(ty.dtype);
-    plan(OpKind::Prelu, [x, alpha], Attrs::new(), ty.dtype, quant)
+    plan_new(g, Prelu, [x, alpha], Attrs::new(), x)
 }
