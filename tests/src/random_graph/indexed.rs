@@ -155,7 +155,8 @@ pub(super) fn projection(g: &mut Generator) -> Option<Planned> {
     if g.rng.one_in(2) {
         inputs.push(g.random_constant(raw(DType::Float32, [items])));
     }
-    let attrs = Attrs::new().with("type", name(*g.rng.choose(&["SPARSE", "DENSE"])));
+    let chosen = *g.rng.choose(&["SPARSE", "DENSE"]);
+    let attrs = Attrs::new().with("type", name(chosen));
     plan(LshProjection, inputs, attrs, DType::Int32, Quantization::None)
 }
 
@@ -172,7 +173,8 @@ pub(super) fn embedding_sparse(g: &mut Generator) -> Option<Planned> {
     let shape = g.ints(&[rows, n]);
     let weights: Vec<f32> = (0..n).map(|_| 0.5 + g.rng.signed_unit().abs()).collect();
     let weights = g.given(Value::new(raw(DType::Float32, [n]), weights));
-    let attrs = Attrs::new().with("combiner", name(*g.rng.choose(&["SUM", "MEAN", "SQRTN"])));
+    let chosen = *g.rng.choose(&["SUM", "MEAN", "SQRTN"]);
+    let attrs = Attrs::new().with("combiner", name(chosen));
     plan(EmbeddingLookupSparse, [ids, at, shape, weights, table], attrs, DType::Float32, Quantization::None)
 }
 

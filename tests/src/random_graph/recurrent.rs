@@ -64,7 +64,8 @@ fn sequence(g: &mut Generator, op: OpKind, weights: Weights, batch: usize, time:
 }
 
 fn squash(g: &mut Generator, attrs: Attrs) -> Attrs {
-    attrs.with("fused_activation_function", name(*g.rng.choose(&["TANH", "RELU", "RELU6", "NONE"])))
+    let chosen = *g.rng.choose(&["TANH", "RELU", "RELU6", "NONE"]);
+    attrs.with("fused_activation_function", name(chosen))
 }
 
 pub(super) fn rnn(g: &mut Generator) -> Option<Planned> {
