@@ -55,7 +55,7 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         OpKind::ReduceAll => Combine::All,
         _ => return Err(cx.unsupported(Unsupported::Operator)),
     };
-    if node.op == OpKind::ReduceProd && ty.quant.per_tensor().is_some() {
+    if node.op == OpKind::ReduceProd && crate::ops::call::is_quantized(ty) {
         return super::product::lower(cx, (x, y), &reduced, n);
     }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
