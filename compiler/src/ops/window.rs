@@ -3,6 +3,9 @@
 use crate::error::{CompileError, Unsupported};
 use crate::ops::call::Call;
 
+/// A window may reach four times as far as the image, and this far in any case: no model needs more, and code addresses taps by 32-bit offsets.
+const FARTHEST: usize = 1 << 13;
+
 /// Geometry of a window that slides over the rows and columns of images. Pairs are (height, width).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
@@ -38,6 +41,10 @@ impl Window {
             let reach = reach
                 .filter(|_| kernel[d] > 0 && size > 0)
                 .ok_or_else(|| call.invalid(format!("a window of {kernel:?} over {height} x {width}")))?;
+            if reach > 4 * size + FARTHEST {
+                let value = format!("{} ({} taps over {size} elements)", dilation[d], kernel[d]);
+                return Err(call.unsupported(Unsupported::Option("dilation".into(), value)));
+            }
             (output[d], pad[d]) = match call.attrs.name("padding", "SAME") {
                 "SAME" => {
                     let out = size.div_ceil(stride[d]);
@@ -70,5 +77,29 @@ impl Window {
             (o * self.stride[d] + k * self.dilation[d]).checked_sub(self.pad[d]).filter(|i| *i < self.input[d])
         };
         Some((at(0, oy, ky)?, at(1, ox, kx)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::{AttrValue, Attrs, DType, OpKind, TensorType};
+    use crate::ops::table::tests::apply;
+    use crate::ops::value::Value;
+
+    /// A convolution of three taps with a dilation over a row of five.
+    fn row(dilation: i64) -> Result<Vec<f32>, String> {
+        let x = Value::new(TensorType::new(DType::Float32, [1, 1, 5, 1]), vec![1.0f32, 2.0, 3.0, 4.0, 5.0]);
+        let filter = Value::new(TensorType::new(DType::Float32, [1, 1, 3, 1]), vec![100.0f32, 1.0, 10.0]);
+        let int = AttrValue::Int;
+        let attrs = Attrs::new().with("stride_h", int(1)).with("stride_w", int(1)).with("dilation_w_factor", int(dilation));
+        let out = apply(OpKind::Conv2d, attrs, &[&x, &filter], &[TensorType::new(DType::Float32, [1, 1, 5, 1])]);
+        out.map(|v| v[0].to_f32().unwrap()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn taps_may_lie_outside_but_not_out_of_reach() {
+        assert_eq!(row(2).unwrap(), [31.0, 42.0, 153.0, 204.0, 305.0]);
+        assert_eq!(row(4000).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert!(row(1 << 28).unwrap_err().contains("option dilation = 268435456 (3 taps over 5 elements) is not supported"));
     }
 }

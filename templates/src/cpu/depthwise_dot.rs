@@ -27,7 +27,7 @@ pub(crate) struct DotPath<'a> {
     lanes: u16,
     vector_bytes: usize,
     pub(crate) mr: usize,
-    /// Key: which columns lie inside.
+    /// Key: which of the columns that are read lie inside.
     classes: Vec<Class<Vec<bool>>>,
     /// Rows of taps inside the image, each set once.
     variants: Vec<Range<usize>>,
@@ -56,8 +56,7 @@ impl<'a> DotPath<'a> {
         let split = RowSplit::new(spec.output[1], most);
         let x = spec.axis(1);
         let classes = classes(split, |at, mr| {
-            let columns = (mr - 1) * x.stride + (x.kernel - 1) * x.dilation + 1;
-            (0..columns).map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + c as i64))).collect()
+            x.readers(mr).keys().map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + *c as i64))).collect()
         });
         let mut variants = vec![];
         (0..spec.output[0]).map(|y| Self::rows_inside(spec, y)).for_each(|v| {
@@ -232,14 +231,7 @@ impl<'a> DotPath<'a> {
         let nv = vectors.len();
         // Each accumulator loads what it starts from itself: a shared value costs a copy.
         let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| self.start(b, weights, col, &vectors, output)).collect();
-        for (column, &inside) in class.key.iter().enumerate() {
-            let users: Vec<(usize, usize)> = (0..x.kernel)
-                .flat_map(|kx| (0..class.mr).map(move |r| (r, kx)))
-                .filter(|(r, kx)| r * x.stride + kx * x.dilation == column)
-                .collect();
-            if users.is_empty() {
-                continue;
-            }
+        for ((column, users), &inside) in x.readers(class.mr).into_iter().zip(&class.key) {
             for group in 0..self.groups() {
                 let d = if inside { self.interleave(b, rows, at, column, group, active) } else { self.outside(b) };
                 for &(r, kx) in &users {

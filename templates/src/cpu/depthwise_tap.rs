@@ -235,13 +235,11 @@ impl<'a> TapPath<'a> {
     fn row_by_columns(&self, b: &mut Builder, class: &Class<Vec<Range<usize>>>, a: Addr, weights: Value, block: &Block, acc: &mut [Value]) {
         let x = self.spec.axis(1);
         let w: Vec<Value> = (0..x.kernel).map(|kx| self.weight(b, weights, kx)).collect();
-        for column in 0..(class.mr - 1) * x.stride + (x.kernel - 1) * x.dilation + 1 {
+        for (column, readers) in x.readers(class.mr) {
             let mut input = None;
-            for (kx, rows) in class.key.iter().enumerate() {
-                for r in rows.clone().filter(|r| r * x.stride + kx * x.dilation == column) {
-                    let v = *input.get_or_insert_with(|| self.input(b, a, column, block));
-                    acc[r] = self.mul_add(b, v, w[kx], acc[r]);
-                }
+            for (r, kx) in readers.into_iter().filter(|(r, kx)| class.key[*kx].contains(r)) {
+                let v = *input.get_or_insert_with(|| self.input(b, a, column, block));
+                acc[r] = self.mul_add(b, v, w[kx], acc[r]);
             }
         }
     }

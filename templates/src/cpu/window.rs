@@ -2,6 +2,7 @@
 //!
 //! Tap k of output x reads input `x * stride - pad + k * dilation`. Taps outside `[0, input)` are padding.
 
+use std::collections::BTreeMap;
 use tflc_kir::{BinOp, Builder, Value};
 
 /// A window along one axis.
@@ -25,6 +26,16 @@ impl Axis {
     /// Input position of tap `k` of output `x`, which may lie outside.
     pub fn position(&self, x: usize, k: usize) -> i64 {
         (x * self.stride + k * self.dilation) as i64 - self.pad
+    }
+
+    /// The inputs that the windows of `outputs` neighbouring outputs read, counted from the start of the first window, in ascending order, each with the
+    /// outputs and taps that read it.
+    pub(crate) fn readers(&self, outputs: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+        let mut readers = BTreeMap::<_, Vec<_>>::new();
+        for (k, x) in (0..self.kernel).flat_map(|k| (0..outputs).map(move |x| (k, x))) {
+            readers.entry(x * self.stride + k * self.dilation).or_default().push((x, k));
+        }
+        readers
     }
 
     /// Whether tap `k` of output `x` lies inside the input.
