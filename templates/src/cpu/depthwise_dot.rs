@@ -55,9 +55,8 @@ impl<'a> DotPath<'a> {
         let most = (registers.saturating_sub(working) / group).min(MAX_DOTS / dots).clamp(1, 6);
         let split = RowSplit::new(spec.output[1], most);
         let x = spec.axis(1);
-        let classes = classes(split, |at, mr| {
-            x.readers(mr).keys().map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + *c as i64))).collect()
-        });
+        let classes =
+            classes(split, |at, mr| x.readers(mr).keys().map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + *c as i64))).collect());
         let mut variants = vec![];
         (0..spec.output[0]).map(|y| Self::rows_inside(spec, y)).for_each(|v| {
             if !variants.contains(&v) {
