@@ -80,7 +80,7 @@ impl Requant {
         activation: Activation,
         scaling: Scaling,
     ) -> Result<Requant, CompileError> {
-        if output.dtype.int_range().is_none() {
+        if !matches!(output.dtype, DType::Int8 | DType::UInt8 | DType::Int16) {
             return Err(call.unsupported(Unsupported::Types(format!("{} of integers", output.dtype))));
         }
         let (so, zo) = call.quant(output)?;
