@@ -231,7 +231,8 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
     let outputs = graph.nodes[index].outputs.clone();
     let mut own: HashMap<usize, TensorId> = HashMap::new();
     // Each extent has one producer.
-    let mut extents: HashSet<TensorId> = graph.open.values().flat_map(|o| if let Open::Along(axes) = o { &axes[..] } else { &[] }).map(|o| o.extent).collect();
+    let mut extents: HashSet<TensorId> =
+        graph.open.values().flat_map(|o| if let Open::Along(axes) = o { &axes[..] } else { &[] }).map(|o| o.extent).collect();
     for (i, t) in outputs.into_iter().enumerate() {
         let Some((ty, axes)) = opened.as_ref().and_then(|o| o.get(i)) else {
             graph.open.insert(t, Open::Unknown);

@@ -40,7 +40,15 @@ impl MoveSpec {
         b.finish()
     }
 
-    fn nest(&self, b: &mut Builder, caps: &Caps, d: usize, [x, y]: [Value; 2], [from, to]: [Value; 2], [counts, read, write]: [&[Value]; 3]) {
+    fn nest(
+        &self,
+        b: &mut Builder,
+        caps: &Caps,
+        d: usize,
+        [x, y]: [Value; 2],
+        [from, to]: [Value; 2],
+        [counts, read, write]: [&[Value]; 3],
+    ) {
         if d == self.rank {
             let (from, to) = (b.mul_const(from, self.block_bytes as i64), b.mul_const(to, self.block_bytes as i64));
             let (from, to) = (b.ptr_add(x, from), b.ptr_add(y, to));

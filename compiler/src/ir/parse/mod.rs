@@ -8,7 +8,9 @@
 mod types;
 
 use crate::ir::print::SPLAT_BYTES;
-use crate::ir::{Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Open, OpenAxis, Signature, Tail, Tensor, TensorId, TensorType};
+use crate::ir::{
+    Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Open, OpenAxis, Signature, Tail, Tensor, TensorId, TensorType,
+};
 use std::collections::{HashMap, HashSet};
 use tflc_templates::text::{Cursor, ParseErrorKind, Result, Token, shorten};
 

@@ -48,7 +48,13 @@ fn replaced(cx: &mut Cx<'_, '_>, index: TensorId, value: u64) -> Result<Operand,
 }
 
 /// Makes sure that indices into an open axis are below its extent; each is component `at` of so many.
-pub(in crate::lower) fn check_below(cx: &mut Cx<'_, '_>, x: TensorId, axis: usize, index: TensorId, part: [usize; 2]) -> Result<(), CompileError> {
+pub(in crate::lower) fn check_below(
+    cx: &mut Cx<'_, '_>,
+    x: TensorId,
+    axis: usize,
+    index: TensorId,
+    part: [usize; 2],
+) -> Result<(), CompileError> {
     match extent(cx, x, axis)? {
         Some(number) => below(cx, number, index, part),
         None => Ok(()),

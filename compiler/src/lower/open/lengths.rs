@@ -184,7 +184,11 @@ pub(super) fn walk(cx: &mut Cx<'_, '_>, mut l: Lengths, mut dims: Vec<Walk>, sta
         let Some(n) = l.known(last.count).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) else { break };
         let fits = |t: &Term| t.1.is_multiple_of(block * n);
         let rest = &dims[..dims.len() - 1];
-        if !dense(last.read) || !dense(last.write) || !rest.iter().all(|w| fits(&w.read) && fits(&w.write)) || !starts.iter().flatten().all(fits) {
+        if !dense(last.read)
+            || !dense(last.write)
+            || !rest.iter().all(|w| fits(&w.read) && fits(&w.write))
+            || !starts.iter().flatten().all(fits)
+        {
             break;
         }
         block *= n;

@@ -78,7 +78,8 @@ fn neutral_operands(cx: &Cx<'_, '_>, node: &Node) -> Vec<(usize, usize, u64)> {
     match node.op {
         OpKind::BatchMatmul => {
             // Counted from the end: the last axis of the first operand, the one in front of it of the second, unless they are turned.
-            let from_end = [("adj_x", 1, 2), ("adj_y", 2, 1)].map(|(name, as_is, turned)| if node.attrs.bool(name, false) { turned } else { as_is });
+            let from_end =
+                [("adj_x", 1, 2), ("adj_y", 2, 1)].map(|(name, as_is, turned)| if node.attrs.bool(name, false) { turned } else { as_is });
             (0..2).map(|i| (i, rank(i).saturating_sub(from_end[i]), 0)).collect()
         }
         OpKind::Softmax | OpKind::LogSoftmax => {

@@ -86,7 +86,9 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::StridedSlice if !passes_on(cx, node) => moves::strided_slice(cx, node)?,
         OpKind::Concatenation => return moves::concatenation(cx, node),
         OpKind::Pad | OpKind::Padv2 if brings(cx, node) => moves::pad(cx, node)?,
-        OpKind::Tile if !is_open(cx, out) || brings(cx, node) || node.inputs.get(1).copied().flatten().is_some_and(|t| cx.constant(t).is_none()) => {
+        OpKind::Tile
+            if !is_open(cx, out) || brings(cx, node) || node.inputs.get(1).copied().flatten().is_some_and(|t| cx.constant(t).is_none()) =>
+        {
             moves::tile(cx, node)?;
         }
         OpKind::ReverseV2 => moves::reverse(cx, node)?,
@@ -117,7 +119,12 @@ fn agree(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let Some(&out) = node.outputs.first() else { return Ok(()) };
     let elementwise = node.op == OpKind::Pointwise || category(node.op) == Some(Category::Elementwise);
     let shape = &cx.ty(out).shape;
-    let operands: Vec<TensorId> = node.tail.iter().flat_map(|t| t.inputs.iter().copied()).chain(node.inputs.iter().flatten().copied().filter(|_| elementwise)).collect();
+    let operands: Vec<TensorId> = node
+        .tail
+        .iter()
+        .flat_map(|t| t.inputs.iter().copied())
+        .chain(node.inputs.iter().flatten().copied().filter(|_| elementwise))
+        .collect();
     let mut l = Lengths::default();
     for at in 0..shape.len() {
         let own = l.axis(cx, out, at)?;

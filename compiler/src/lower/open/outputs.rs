@@ -28,7 +28,8 @@ pub(in crate::lower) fn finish(cx: &mut Cx<'_, '_>) -> Result<Vec<(usize, usize,
         };
         let ty = cx.ty(t);
         let now = cx.shared.now;
-        let mut slot = |bytes: usize, region: SlotRegion| Operand::Slot(cx.shared.add_slot(Slot { bytes, region, first: now, last: now }), 0);
+        let mut slot =
+            |bytes: usize, region: SlotRegion| Operand::Slot(cx.shared.add_slot(Slot { bytes, region, first: now, last: now }), 0);
         let lengths = slot((ty.shape.len() - first) * 8, SlotRegion::Arena);
         let to = packed[i].then(|| slot(ty.bytes(), SlotRegion::Output(i as u32)));
         let mut l = Lengths::default();

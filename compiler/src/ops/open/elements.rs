@@ -38,8 +38,12 @@ impl Element {
             (OpKind::Mul, e, Element::Known(1)) | (OpKind::Mul, Element::Known(1), e) => return e,
             (OpKind::Div | OpKind::FloorDiv, e, Element::Known(1)) => return e,
             (OpKind::Maximum | OpKind::Minimum, a, b) if a == b => return a,
-            (OpKind::Maximum, e @ Element::Extent(..), Element::Known(..=0)) | (OpKind::Maximum, Element::Known(..=0), e @ Element::Extent(..)) => return e,
-            (OpKind::Minimum, e @ Element::Extent(_, n), Element::Known(v)) | (OpKind::Minimum, Element::Known(v), e @ Element::Extent(_, n)) if v >= n as i64 => {
+            (OpKind::Maximum, e @ Element::Extent(..), Element::Known(..=0))
+            | (OpKind::Maximum, Element::Known(..=0), e @ Element::Extent(..)) => return e,
+            (OpKind::Minimum, e @ Element::Extent(_, n), Element::Known(v))
+            | (OpKind::Minimum, Element::Known(v), e @ Element::Extent(_, n))
+                if v >= n as i64 =>
+            {
                 return e;
             }
             // One side is enough for a bound.
@@ -49,7 +53,11 @@ impl Element {
             _ => {}
         }
         let (Some((a, b)), Some((c, d))) = (x.interval(), y.interval()) else { return Element::Unknown };
-        let all = |v: [Option<i64>; 4]| v.into_iter().collect::<Option<Vec<i64>>>().map(|v| (v.iter().copied().min().unwrap_or(0), v.iter().copied().max().unwrap_or(0)));
+        let all = |v: [Option<i64>; 4]| {
+            v.into_iter()
+                .collect::<Option<Vec<i64>>>()
+                .map(|v| (v.iter().copied().min().unwrap_or(0), v.iter().copied().max().unwrap_or(0)))
+        };
         let found = match op {
             OpKind::Add => a.checked_add(c).zip(b.checked_add(d)),
             OpKind::Sub => a.checked_sub(d).zip(b.checked_sub(c)),

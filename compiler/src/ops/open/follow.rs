@@ -29,7 +29,9 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
         }
         OpKind::Gather => gather(site),
         OpKind::GatherNd => gather_nd(site),
-        OpKind::EmbeddingLookup if !site.is_open(1) && site.dtype(1)? == site.call.output(0).ok()?.dtype => site.along(site.mapped(0, Some)?),
+        OpKind::EmbeddingLookup if !site.is_open(1) && site.dtype(1)? == site.call.output(0).ok()?.dtype => {
+            site.along(site.mapped(0, Some)?)
+        }
         OpKind::OneHot if site.only(0) => {
             let rank = site.rank(0)?;
             let new = site.call.attrs.int("axis", -1);

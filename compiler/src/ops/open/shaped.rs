@@ -88,7 +88,11 @@ fn reshape(site: &Site<'_>, target: &[Element]) -> Option<Opened> {
 /// Axes of the operand that are open stay what they are.
 fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
     let x = site.shape(0)?;
-    let mut dims = site.elements(1)?.into_iter().map(|e| if e == Element::Unknown { Some(None) } else { e.dim().map(Some) }).collect::<Option<Vec<_>>>()?;
+    let mut dims = site
+        .elements(1)?
+        .into_iter()
+        .map(|e| if e == Element::Unknown { Some(None) } else { e.dim().map(Some) })
+        .collect::<Option<Vec<_>>>()?;
     let lead = dims.len().checked_sub(x.len())?;
     for (d, &n) in x.iter().enumerate() {
         let dim = &mut dims[lead + d];

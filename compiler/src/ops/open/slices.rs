@@ -72,7 +72,9 @@ fn part(part: Part, n: usize, extent: Option<TensorId>, begin: Element, end: Ele
         }
     }
     Some(match (first, end) {
-        (Element::Known(0), Element::Extent(e, bound)) if !part.to_end && part.stride == 1 && bound <= n && extent.is_none() => Dim::Same(e, bound),
+        (Element::Known(0), Element::Extent(e, bound)) if !part.to_end && part.stride == 1 && bound <= n && extent.is_none() => {
+            Dim::Same(e, bound)
+        }
         // No more than up to an end that is not counted from behind, or than what lies between begin and end.
         (Element::Known(b @ 0..), Element::Known(e @ 0..) | Element::Between(0.., e)) if !part.to_end && !part.offset && forward => {
             Dim::New(steps(n.min(usize::try_from(e.saturating_sub(b).max(0)).ok()?)))
