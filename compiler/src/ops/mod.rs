@@ -14,7 +14,7 @@ pub mod blockwise;
 pub mod boxes;
 pub mod broadcast;
 pub mod call;
-mod cast;
+pub(crate) mod cast;
 mod compare;
 mod complex;
 pub mod concatenation;

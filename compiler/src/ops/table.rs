@@ -119,7 +119,7 @@ table! {
     LshProjection: [lsh_projection::LSH_PROJECTION, Search, "any of whole bytes, items of at most 60 bytes"];
     Lstm: [lstm::LSTM, Recurrent, "f32, hybrid, i8"];
     MaxPool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
-    Mul: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
+    Mul: [arithmetic::MUL, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 c64"];
     Relu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     ReluN1To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     Relu6: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
@@ -154,8 +154,8 @@ table! {
     LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 f16 i8 u8"];
     Delegate: [pseudo "a pseudo operator that no file holds"];
     BidirectionalSequenceLstm: [lstm::BIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Cast: [cast::CAST, Elementwise, "numbers and truth values"];
-    Prelu: [prelu::PRELU, Elementwise, "f32 f16 bf16 i8 u8"];
+    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool f64 c64, constant i4"];
+    Prelu: [prelu::PRELU, Elementwise, "f32 f16 bf16 i8 u8, i16 (i8 slopes)"];
     Maximum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     ArgMax: [arg_extreme::ARG_EXTREME, Search, "f32 i8 u8 i16 i32 i64 bool"];
     Minimum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
@@ -248,7 +248,7 @@ table! {
     AssignVariable: [variable::ASSIGN_VARIABLE, Resources, "any"];
     BroadcastArgs: [broadcast::BROADCAST_ARGS, Shape, "i32 i64"];
     RandomStandardNormal: [random::RANDOM_STANDARD_NORMAL, Random, "f32"];
-    Bucketize: [unique::BUCKETIZE, Search, "f32 i32 i64 to i32"];
+    Bucketize: [unique::BUCKETIZE, Search, "f32 i32 i64 f64 to i32"];
     RandomUniform: [random::RANDOM_UNIFORM, Random, "f32"];
     Multinomial: [random::MULTINOMIAL, Random, "f32 to i32 i64"];
     Gelu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
@@ -259,15 +259,15 @@ table! {
     UnsortedSegmentSum: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     Atan2: [arithmetic::ATAN2, Elementwise, "f32"];
     UnsortedSegmentMin: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
-    Sign: [unary::UNARY, Elementwise, "f32 f16 bf16 i32"];
+    Sign: [unary::UNARY, Elementwise, "f32 f16 bf16 i32 f64"];
     Bitcast: [cast::BITCAST, DataMovement, "any of whole bytes"];
     BitwiseXor: [logical::BITWISE, Elementwise, "i8 u8 i16 u16 i32 u32"];
     RightShift: [logical::BITWISE, Elementwise, "i8 u8 i16 u16 i32 u32"];
     StablehloLogistic: [unsupported "LiteRT has no kernel for it"];
-    StablehloAdd: [stablehlo::BINARY, Stablehlo, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
+    StablehloAdd: [stablehlo::BINARY, Stablehlo, "f32 f64 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
     StablehloDivide: [unsupported "LiteRT has no kernel for it"];
-    StablehloMultiply: [stablehlo::BINARY, Stablehlo, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
-    StablehloMaximum: [stablehlo::BINARY, Stablehlo, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
+    StablehloMultiply: [stablehlo::BINARY, Stablehlo, "f32 f64 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
+    StablehloMaximum: [stablehlo::BINARY, Stablehlo, "f32 f64 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
     StablehloReshape: [unsupported "LiteRT has no kernel for it"];
     StablehloClamp: [unsupported "LiteRT has no kernel for it"];
     StablehloConcatenate: [unsupported "LiteRT has no kernel for it"];
@@ -282,7 +282,7 @@ table! {
     StablehloExponential: [unsupported "LiteRT has no kernel for it"];
     StablehloFloor: [unsupported "LiteRT has no kernel for it"];
     StablehloLog: [unsupported "LiteRT has no kernel for it"];
-    StablehloMinimum: [stablehlo::BINARY, Stablehlo, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
+    StablehloMinimum: [stablehlo::BINARY, Stablehlo, "f32 f64 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool"];
     StablehloNegate: [unsupported "LiteRT has no kernel for it"];
     StablehloOr: [unsupported "LiteRT has no kernel for it"];
     StablehloPower: [unsupported "LiteRT has no kernel for it"];
