@@ -36,6 +36,7 @@ pub mod list_update;
 pub(crate) mod logical;
 pub(crate) mod lsh_projection;
 pub mod lstm;
+pub mod lstm_basic;
 pub mod lstm_integer;
 mod lstm_step;
 pub mod normalize;

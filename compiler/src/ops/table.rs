@@ -117,7 +117,7 @@ table! {
     LocalResponseNormalization: [normalize::LOCAL_RESPONSE_NORMALIZATION, Normalisation, "f32"];
     Logistic: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     LshProjection: [lsh_projection::LSH_PROJECTION, Search, "any of whole bytes, items of at most 60 bytes"];
-    Lstm: [lstm::LSTM, Recurrent, "f32, hybrid, i8"];
+    Lstm: [lstm::LSTM, Recurrent, "f32, hybrid, i8, u8 (basic kernel)"];
     MaxPool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
     Mul: [arithmetic::MUL, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 c64"];
     Relu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];

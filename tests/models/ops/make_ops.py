@@ -3,7 +3,7 @@
 
 usage: make_ops.py [NAME ...]        (all models where no name is given; about three minutes)
 
-Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py, element_types.py,
+Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py, element_types.py, cells.py,
 rare.py and networks.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
 """
 import pathlib
@@ -13,6 +13,7 @@ import zlib
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import golden
+import cells
 import element_types
 import linear
 import movement
@@ -25,7 +26,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized, element_types):
+    for family in (linear, pointwise, movement, rare, networks, quantized, element_types, cells):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

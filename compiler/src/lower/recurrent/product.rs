@@ -1,12 +1,17 @@
 //! Products with stacked weight matrices: `out = x · Wᵀ + addend`, in floats, or with rows quantised as they come.
+//!
+//! Weights that are computed are stacked and copied into the kernel's panels at run time.
 
 use super::{Rows, rows_loop};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Bytes, DType, TensorId};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::grain::grain;
+use crate::lower::matmul::pack_at_run_time;
+use crate::lower::movement::{Part, copy, copy_strided, fill};
 use crate::lower::program::Content;
 use crate::lower::rounding::away;
+use crate::lower::run_time_weights::{Sizes, column_sums, flipped, pack};
 use crate::ops::recurrent::Inputs;
 use std::sync::Arc;
 use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
@@ -22,15 +27,28 @@ pub(super) struct Stack {
     pub(super) n: usize,
     pub(super) k: usize,
     format: WeightFormat,
+    /// Type of the rows that meet them.
+    activations: Storage,
     /// Scale of each row where the weights are integers.
     scales: Vec<f32>,
-    data: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    data: Data,
+}
+
+#[derive(Clone)]
+enum Data {
+    /// Bytes that are known now.
+    Constant(Arc<dyn Fn() -> Vec<u8> + Send + Sync>),
+    /// Rows in memory; of unsigned bytes, 128 less.
+    Computed {
+        rows: Operand,
+        /// The panels of a kernel, and the sums of rows of integers, where they are made already.
+        ready: Option<(Operand, Option<Operand>)>,
+    },
 }
 
 impl Stack {
-    /// The matrices `tensors`, each of `rows` rows; a vector stands for a diagonal.
+    /// The matrices `tensors`, each of `rows` rows; a vector stands for a diagonal. Integers are signed bytes, whatever the tensor's type says.
     pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize) -> Result<Stack, CompileError> {
-        let mut parts: Vec<(Bytes, bool)> = vec![];
         let mut scales = vec![];
         let float = tensors.first().is_some_and(|t| cx.ty(*t).dtype == DType::Float32);
         for &t in tensors {
@@ -42,9 +60,44 @@ impl Stack {
             if let (true, Some(affine)) = (integer, ty.quant.affine()) {
                 scales.extend(vec![affine.scale.first().copied().unwrap_or(1.0); rows]);
             }
-            parts.push((cx.require_constant(t, "weights")?.clone(), ty.shape.len() == 1));
         }
-        let width = if float { 4 } else { 1 };
+        let (format, activations) = if float { (WeightFormat::F32, Storage::F32) } else { (WeightFormat::I8, Storage::I8) };
+        let data = stacked(cx, tensors, rows, k, format.bytes())?;
+        let names: Vec<String> = tensors.iter().map(|t| cx.name(*t)).collect();
+        Ok(Stack { key: format!("stack {names:?}"), n: rows * tensors.len(), k, format, activations, scales, data })
+    }
+
+    /// One matrix of unsigned bytes with a zero point, which meets unsigned bytes.
+    pub(super) fn unsigned(cx: &mut Cx<'_, '_>, t: TensorId, [n, k]: [usize; 2], zero_point: i32) -> Result<Stack, CompileError> {
+        let data = match stacked(cx, &[t], n, k, 1)? {
+            Data::Computed { rows, .. } => Data::Computed { rows: flipped(cx, rows, n * k), ready: None },
+            constant => constant,
+        };
+        let key = format!("unsigned stack {}", cx.name(t));
+        Ok(Stack { key, n, k, format: WeightFormat::U8 { zero_point }, activations: Storage::U8, scales: vec![], data })
+    }
+
+    fn is_float(&self) -> bool {
+        self.format == WeightFormat::F32
+    }
+
+    /// The same with panels and sums for products of `m` rows, which a loop then need not make at every step.
+    pub(super) fn ready(mut self, cx: &mut Cx<'_, '_>, m: usize) -> Stack {
+        if let Data::Computed { rows, ready: None } = self.data {
+            let epilogue = Epilogue::identity(if self.is_float() { Storage::F32 } else { Storage::I32 });
+            let panels = pack_now(cx, &spec(&self, m, self.activations, [self.k, self.n], epilogue), rows);
+            let sums = (!self.is_float()).then(|| weight_sums(cx, &self, m));
+            self.data = Data::Computed { rows, ready: Some((panels, sums)) };
+        }
+        self
+    }
+}
+
+/// All rows one after the other, now or at run time.
+fn stacked(cx: &mut Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize, width: usize) -> Result<Data, CompileError> {
+    let diagonal = |cx: &Cx<'_, '_>, t: TensorId| cx.ty(t).shape.len() == 1;
+    let constants: Option<Vec<(Bytes, bool)>> = tensors.iter().map(|&t| Some((cx.constant(t)?.clone(), diagonal(cx, t)))).collect();
+    if let Some(parts) = constants {
         let data = move || {
             let mut out = vec![];
             for (data, diagonal) in &parts {
@@ -60,20 +113,31 @@ impl Stack {
             }
             out
         };
-        let names: Vec<String> = tensors.iter().map(|t| cx.name(*t)).collect();
-        Ok(Stack {
-            key: format!("stack {names:?}"),
-            n: rows * tensors.len(),
-            k,
-            format: if float { WeightFormat::F32 } else { WeightFormat::I8 },
-            scales,
-            data: Arc::new(data),
-        })
+        return Ok(Data::Constant(Arc::new(data)));
     }
+    if let [t] = tensors
+        && !diagonal(cx, *t)
+    {
+        return Ok(Data::Computed { rows: cx.operand(*t)?, ready: None });
+    }
+    let all = cx.workspace(tensors.len() * rows * k * width);
+    for (i, &t) in tensors.iter().enumerate() {
+        let (from, part) = (cx.operand(t)?, all.offset(i * rows * k * width));
+        if diagonal(cx, t) {
+            fill(cx, &[rows, k], Part::dense(part, &[rows, k]), width, 0);
+            let places = Part { base: part, offset: 0, strides: vec![k as i64 + 1] };
+            copy_strided(cx, &[rows], Part::dense(from, &[rows]), places, width);
+        } else {
+            copy(cx, from, part, rows * k * width);
+        }
+    }
+    Ok(Data::Computed { rows: all, ready: None })
+}
 
-    fn is_float(&self) -> bool {
-        self.format == WeightFormat::F32
-    }
+/// Copies rows that are computed into the panels of a kernel.
+fn pack_now(cx: &mut Cx<'_, '_>, spec: &GemmSpec, rows: Operand) -> Operand {
+    let strides = [1, spec.k as i64];
+    if spec.weights == WeightFormat::F32 { pack_at_run_time(cx, spec, rows, strides) } else { pack(cx, spec, rows, strides) }
 }
 
 /// What is added to a product.
@@ -120,7 +184,7 @@ pub(super) fn product(
     }
     let (rows, scales) = quantize_symmetric(cx, m, w.k, x);
     let weight_scales = floats(cx, &w.scales);
-    let compensation = compensation(cx, w, m, out.stride, None, 0);
+    let compensation = compensation(cx, w, m, IntBias::None, 0);
     let mut operands = vec![
         (Storage::I32, OperandAccess::PerColumn, compensation),
         (Storage::F32, OperandAccess::PerRow, scales),
@@ -149,12 +213,8 @@ fn asymmetric(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (x, out): (Rows, Rows), 
     let dense = dense_rows(cx, m, w.k, x);
     let rows = quantize(cx, dense, [m, w.k], Storage::I8, Rule::Away);
     let weight_scales = floats(cx, &w.scales);
-    let compensation = compensation(cx, w, m, out.stride, None, 0);
-    let sums = {
-        let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, out.stride], Epilogue::identity(Storage::I32)));
-        let pack = move |to: &mut [u8]| write_ints(to, &gemm::weight_sums(&spec, &data()));
-        cx.weights(format!("{} sums", w.key), w.n * 4, Content::Packed(Arc::new(pack)))
-    };
+    let compensation = compensation(cx, w, m, IntBias::None, 0);
+    let sums = weight_sums(cx, w, m);
     let mut operands = vec![
         (Storage::I32, OperandAccess::PerColumn, compensation),
         (Storage::F32, OperandAccess::PerRow, rows.scales),
@@ -255,13 +315,87 @@ fn spec(w: &Stack, m: usize, a_storage: Storage, [lda, ldc]: [usize; 2], epilogu
     GemmSpec { m, n: w.n, k: w.k, lda, ldc, a_storage, weights: w.format, epilogue }
 }
 
+/// A bias of integers.
+#[derive(Clone, Debug)]
+pub(super) enum IntBias {
+    /// None.
+    None,
+    /// Known now.
+    Constant(Vec<i32>),
+    /// In memory.
+    Computed(Operand),
+}
+
+impl IntBias {
+    /// The vectors `tensors`, one after the other.
+    pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId]) -> Result<IntBias, CompileError> {
+        let constants: Option<Vec<&Bytes>> = tensors.iter().map(|t| cx.constant(*t)).collect();
+        if let Some(parts) = constants {
+            let of = |b: &&Bytes| b.as_chunks().0.iter().map(|v| i32::from_le_bytes(*v)).collect::<Vec<i32>>();
+            return Ok(IntBias::Constant(parts.iter().flat_map(of).collect()));
+        }
+        Ok(IntBias::Computed(vectors(cx, tensors)?))
+    }
+}
+
+/// Vectors one after the other.
+pub(super) fn vectors(cx: &mut Cx<'_, '_>, tensors: &[TensorId]) -> Result<Operand, CompileError> {
+    if let Some(parts) = tensors.iter().map(|t| cx.constant(*t)).collect::<Option<Vec<&Bytes>>>() {
+        let data = parts.iter().flat_map(|b| b.iter().copied()).collect();
+        return Ok(cx.bytes(data));
+    }
+    let all = cx.workspace(tensors.iter().map(|t| cx.ty(*t).bytes()).sum());
+    let mut at = 0;
+    for &t in tensors {
+        let (from, bytes) = (cx.operand(t)?, cx.ty(t).bytes());
+        copy(cx, from, all.offset(at), bytes);
+        at += bytes;
+    }
+    Ok(all)
+}
+
+/// Sums of the weights of each column.
+fn weight_sums(cx: &mut Cx<'_, '_>, w: &Stack, m: usize) -> Operand {
+    let spec = spec(w, m, w.activations, [w.k, w.n], Epilogue::identity(Storage::I32));
+    match &w.data {
+        Data::Constant(data) => {
+            let data = data.clone();
+            let pack = move |to: &mut [u8]| write_ints(to, &gemm::weight_sums(&spec, &data()));
+            cx.weights(format!("{} sums", w.key), w.n * 4, Content::Packed(Arc::new(pack)))
+        }
+        Data::Computed { ready: Some((_, Some(sums))), .. } => *sums,
+        Data::Computed { rows, .. } => {
+            let zero = if let WeightFormat::U8 { zero_point } = w.format { zero_point - 128 } else { 0 };
+            column_sums(cx, *rows, [1, w.k as i64], Sizes { m, k: w.k, n: w.n }, zero)
+        }
+    }
+}
+
 /// What makes an integer kernel's accumulator the sum of products of activations less their zero point, with a bias.
-pub(super) fn compensation(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, ldc: usize, bias: Option<Vec<i32>>, zero_point: i32) -> Operand {
+pub(super) fn compensation(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, bias: IntBias, zero_point: i32) -> Operand {
     let caps = cx.caps().clone();
-    let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, ldc], Epilogue::identity(Storage::I32)));
-    let key = format!("{} compensation {zero_point} {}", w.key, bias.is_some());
-    let pack = move |to: &mut [u8]| write_ints(to, &gemm::folded_bias(&spec, &caps, bias.as_deref(), &data(), zero_point));
-    cx.weights(key, w.n * 4, Content::Packed(Arc::new(pack)))
+    let spec = spec(w, m, w.activations, [w.k, w.n], Epilogue::identity(Storage::I32));
+    if let (Data::Constant(data), false) = (&w.data, matches!(bias, IntBias::Computed(_))) {
+        let data = data.clone();
+        let bias = if let IntBias::Constant(values) = bias { Some(values) } else { None };
+        let key = format!("{} compensation {zero_point} {}", w.key, bias.is_some());
+        let pack = move |to: &mut [u8]| write_ints(to, &gemm::folded_bias(&spec, &caps, bias.as_deref(), &data(), zero_point));
+        return cx.weights(key, w.n * 4, Content::Packed(Arc::new(pack)));
+    }
+    let sums = weight_sums(cx, w, m);
+    let added = match bias {
+        IntBias::None => ints(cx, &vec![0; w.n]),
+        IntBias::Constant(values) => ints(cx, &values),
+        IntBias::Computed(at) => at,
+    };
+    let out = cx.workspace(w.n * 4);
+    let mut b = ExprBuilder::new([Storage::I32, Storage::I32]);
+    let (sum, bias, zero) = (b.input(0), b.input(1), b.i32(zero_point + gemm::activation_shift(&spec, &caps)));
+    let term = b.mul(sum, zero);
+    let v = b.sub(bias, term);
+    let row = |at| Rows::new(at, w.n);
+    rows_loop(cx, [1, w.n], &[row(sums), row(added)], row(out), b.finish(v, Storage::I32));
+    out
 }
 
 /// The matrix product itself: `expr` over the accumulator and `operands`, stored to `out`.
@@ -270,10 +404,16 @@ pub(super) fn multiply(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (a, x, out): (S
     let tables: Vec<Vec<u8>> = epilogue.tables().into_iter().map(<[u8]>::to_vec).collect();
     let spec = spec(w, m, a, [x.stride.max(w.k), out.stride.max(w.n)], epilogue);
     let caps = cx.caps().clone();
-    let key = format!("{} gemm {m}x{}x{} {a:?}", w.key, w.n, w.k);
-    let (data, s, c) = (w.data.clone(), spec.clone(), caps.clone());
-    let pack = move |to: &mut [u8]| to.copy_from_slice(&gemm::pack_b(&s, &c, &data()));
-    let packed = cx.weights(key, gemm::packed_bytes(&spec, &caps), Content::Packed(Arc::new(pack)));
+    let packed = match &w.data {
+        Data::Computed { ready: Some((panels, _)), .. } => *panels,
+        Data::Computed { rows, ready: None } => pack_now(cx, &spec, *rows),
+        Data::Constant(data) => {
+            let key = format!("{} gemm {m}x{}x{} {a:?}", w.key, w.n, w.k);
+            let (data, s, c) = (data.clone(), spec.clone(), caps.clone());
+            let pack = move |to: &mut [u8]| to.copy_from_slice(&gemm::pack_b(&s, &c, &data()));
+            cx.weights(key, gemm::packed_bytes(&spec, &caps), Content::Packed(Arc::new(pack)))
+        }
+    };
     let mut args = vec![x.at, packed, out.at];
     args.extend(operands.into_iter().map(|o| o.2));
     args.extend(tables.into_iter().map(|t| cx.bytes(t)));

@@ -42,7 +42,8 @@ fn run(cx: &mut Cx<'_, '_>, node: &Node, l: &Layout, out: Rows) -> Result<usize,
         return Err(cx.unsupported(Unsupported::Shape("a cell without elements".into())));
     }
     let [w, r, bias, hidden, aux] = l.operands;
-    let (w, r) = (Stack::new(cx, &[cx.input(node, w)?], units, input)?, Stack::new(cx, &[cx.input(node, r)?], units, units)?);
+    let w = Stack::new(cx, &[cx.input(node, w)?], units, input)?;
+    let r = Stack::new(cx, &[cx.input(node, r)?], units, units)?.ready(cx, batch);
     let x = cx.operand(cx.input(node, 0)?)?;
     let bias = cx.operand(cx.input(node, bias)?)?;
     let mut sums = cx.workspace(s.rows() * units * 4);
