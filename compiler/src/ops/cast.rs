@@ -1,6 +1,6 @@
 //! CAST: conversion of numbers; BITCAST: the same bytes as another type.
 //!
-//! Floats become integers by truncation towards zero, saturating, NaN the greatest one; integers narrow by wrapping; anything but zero is true.
+//! LiteRT has no conversion of 64-bit unsigned integers. Floats become integers by truncation towards zero, saturating, NaN the greatest one; integers narrow by wrapping; anything but zero is true.
 
 use crate::error::CompileError;
 use crate::ir::{DType, TensorType};
@@ -19,7 +19,7 @@ pub(super) const BITCAST: Operator = Operator::new(infer_bitcast, Eval::Direct(b
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
     let (x, out) = (call.input(0)?, call.output(0)?);
-    let whole = |d: DType| storage(d).is_some() || d == DType::Complex64;
+    let whole = |d: DType| storage(d).is_some() && d != DType::UInt64 || d == DType::Complex64;
     if !(whole(x.dtype) || x.dtype == DType::Int4) || !whole(out.dtype) {
         return Err(call.unsupported(crate::error::Unsupported::Types(format!("{} to {}", x.dtype, out.dtype))));
     }

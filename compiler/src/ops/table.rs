@@ -154,7 +154,7 @@ table! {
     LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 f16 i8 u8"];
     Delegate: [pseudo "a pseudo operator that no file holds"];
     BidirectionalSequenceLstm: [lstm::BIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool f64 c64, constant i4"];
+    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 bool f64 c64, constant i4"];
     Prelu: [prelu::PRELU, Elementwise, "f32 f16 bf16 i8 u8, i16 (i8 slopes)"];
     Maximum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     ArgMax: [arg_extreme::ARG_EXTREME, Search, "f32 i8 u8 i16 i32 i64 bool"];

@@ -20,7 +20,7 @@ pub const fn elem(ty: Ty) -> Elem {
 /// The number of lanes in which `expr` can be emitted for a target: full registers of its widest compute type, 1 where no legal vector
 /// holds every compute type; binary64 is rare and goes one by one.
 pub fn lanes(caps: &Caps, expr: &Expr) -> u16 {
-    if expr.types().contains(&Ty::F64) || expr.inputs.contains(&Storage::F64) {
+    if expr.has_binary64() {
         return 1;
     }
     let wide = expr.types().contains(&Ty::I64) || expr.inputs.iter().any(|s| s.ty() == Ty::I64);

@@ -426,6 +426,11 @@ impl Expr {
         types
     }
 
+    /// Whether any value is a binary64, which kernels compute one at a time.
+    pub fn has_binary64(&self) -> bool {
+        self.inputs.contains(&Storage::F64) || self.types().contains(&Ty::F64)
+    }
+
     /// The expression that gives input 0 unchanged.
     pub fn identity(storage: Storage) -> Expr {
         Expr { inputs: vec![storage], nodes: vec![Node::Input(0)], result: Id(0), output: storage }

@@ -193,7 +193,7 @@ pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
         op => {
             // 4-bit integers come as constants, which are folded.
             let types = g.dtypes(op);
-            let all: Vec<DType> = types.iter().copied().filter(|d| !matches!(d, Int4 | UInt64)).collect();
+            let all: Vec<DType> = types.iter().copied().filter(|d| *d != Int4).collect();
             let x = if g.dtype(&types) == Int4 {
                 let ty = raw(Int4, g.shape());
                 g.random_constant(ty)
