@@ -9,12 +9,12 @@ use crate::error::{CompileError, Unsupported};
 use crate::ir::DType::{Float32, Int8, Int16};
 use crate::ir::OpKind;
 use crate::ops::call::{Call, Inferred};
-use crate::ops::{lstm_basic, lstm_integer};
 use crate::ops::lstm_step::Cell;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::recurrent::{Activate, Inputs, check_matrix};
 use crate::ops::state::State;
 use crate::ops::value::Value;
+use crate::ops::{lstm_basic, lstm_integer};
 
 /// LSTM: one step.
 pub const LSTM: Operator = Operator::new(infer, Eval::Stateful(eval));

@@ -188,7 +188,8 @@ impl<'a> Parser<'_, 'a> {
     fn number(&mut self) -> Result<Id> {
         let mut ahead = self.cursor.clone();
         let negative = ahead.accept("-")?;
-        let bits = |n: &str| n.strip_prefix("0x")?.strip_suffix("f64").filter(|d| d.len() == 16).and_then(|d| u64::from_str_radix(d, 16).ok());
+        let bits =
+            |n: &str| n.strip_prefix("0x")?.strip_suffix("f64").filter(|d| d.len() == 16).and_then(|d| u64::from_str_radix(d, 16).ok());
         let constant = match ahead.token() {
             Token::Number(n) if bits(n).is_some() => {
                 let bits = bits(n).unwrap_or_default();

@@ -2,7 +2,8 @@
 //!
 //! The arithmetic is that of the evaluator, [`crate::ops::lstm_basic`]. Variables that hold previous output and state take the new ones at the end.
 
-use super::product::{Addend, IntBias, Stack, compensation, multiply, product};
+use super::product::{Addend, IntBias, compensation, multiply, product};
+use super::stack::Stack;
 use super::{Rows, copy_rows, rows_loop};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::Node;

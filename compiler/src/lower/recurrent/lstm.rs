@@ -3,7 +3,8 @@
 //!
 //! Source: TFLite `kernels/lstm_eval.cc`; the operands are those of [`crate::ops::lstm`].
 
-use super::product::{Addend, Stack, product, reduce, vectors};
+use super::product::{Addend, product, reduce};
+use super::stack::{Stack, vectors};
 use super::{Rows, Sequence, activate, clip, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, TensorId};

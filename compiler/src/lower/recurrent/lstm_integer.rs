@@ -3,7 +3,8 @@
 //! The arithmetic is that of the evaluator, [`crate::ops::lstm_integer`], bit for bit. Source: TFLite `kernels/lstm_eval.cc`.
 
 use super::norm_integer::normalize;
-use super::product::{IntBias, Stack, compensation, ints, multiply};
+use super::product::{IntBias, compensation, ints, multiply};
+use super::stack::Stack;
 use super::{Rows, Sequence, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, OpKind, TensorId};

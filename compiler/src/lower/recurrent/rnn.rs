@@ -1,6 +1,7 @@
 //! RNN and its sequences: `h = act(W x + A aux + R h + b)`.
 
-use super::product::{Addend, Stack, product};
+use super::product::{Addend, product};
+use super::stack::Stack;
 use super::{Rows, Sequence, activate, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, OpKind};

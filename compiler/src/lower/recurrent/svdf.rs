@@ -2,8 +2,9 @@
 //!
 //! Source: TFLite `kernels/svdf.cc`, `kernels/internal/kernel_utils.cc`; the integer form has a 16-bit memory.
 
-use super::product::{Addend, IntBias, Stack, compensation, ints, multiply, product, reduce};
 use super::lstm::float_vector;
+use super::product::{Addend, IntBias, compensation, ints, multiply, product, reduce};
+use super::stack::Stack;
 use super::{Rows, activate, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node};
