@@ -39,10 +39,10 @@ pub(super) fn dot2(dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
 pub(super) fn fma_f16(dst: &mut [u64], a: &[u64], b: &[u64], c: &[u64]) {
     let wide = |v: u64| f16::from_bits(v as u16).to_f64();
     for (d, ((&x, &y), &z)) in dst.iter_mut().zip(a.iter().zip(b).zip(c)) {
-        // The product of two halves is exact; the sum is rounded to odd, so that rounding it again is as rounding once. The crate's conversion drops
-        // the lower word before it rounds: the last bit that it keeps stands for that word.
+        // The product of two halves is exact; the sum is rounded to odd, so that rounding it again is as rounding once. The crate's conversion may go by way
+        // of f32 or drop the lower word: the last bit of the upper one stands for that.
         let sum = sum_to_odd(wide(x) * wide(y), wide(z)).to_bits();
-        let sum = sum | u64::from(sum as u32 != 0) << 32;
+        let sum = sum >> 32 << 32 | u64::from(sum as u32 != 0) << 32;
         *d = u64::from(f16::from_f64(f64::from_bits(sum)).to_bits());
     }
 }
