@@ -156,7 +156,11 @@ impl Target {
             return Ok(());
         }
         let able: Vec<&str> = Self::CPU_NAMES.iter().filter(|row| row.1.has_f16()).map(|row| row.0).collect();
-        Err(CompileError::Target(format!("{} has no arithmetic on halves for precision f16; levels that have it: {}", self.cpu, able.join(", "))))
+        Err(CompileError::Target(format!(
+            "{} has no arithmetic on halves for precision f16; levels that have it: {}",
+            self.cpu,
+            able.join(", ")
+        )))
     }
 
     /// The CPU called `name` in [`Target::CPU_NAMES`].

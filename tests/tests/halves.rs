@@ -81,7 +81,8 @@ fn all_near(folder: &Path, least: usize) {
         let cases: Vec<Case> = compiled.iter().map(|m| m.case.clone()).collect();
         for (model, outcome) in compiled.iter().zip(runner.run(&cases).unwrap_or_else(|e| panic!("{e:#}"))) {
             assert_eq!(outcome.status, 0, "{}", model.path.display());
-            let shares = outputs(&model.program, &outcome).into_iter().zip(&model.golden.outputs).map(|(got, want)| share(&got.1, &want.0.data));
+            let shares =
+                outputs(&model.program, &outcome).into_iter().zip(&model.golden.outputs).map(|(got, want)| share(&got.1, &want.0.data));
             let worst = shares.fold(0.0, f64::max);
             println!("{}: {worst:.2e} of {:.2e}", model.path.display(), model.bound);
             if worst <= model.bound { near += 1 } else { far.push(format!("{}: {worst} of {}", model.path.display(), model.bound)) }

@@ -221,6 +221,11 @@ impl Scheme {
         !self.is_float() && self.weights.signed_zero_point() != 0
     }
 
+    /// Vectors of columns of a tile, at most: wider panels leave less of the first-level cache to A. Two vectors of halves take the room of one.
+    pub(crate) fn most_vectors(&self) -> usize {
+        if self.is_half() { 16 } else { 8 }
+    }
+
     /// Whether a tile of `mr` rows and `nv` vectors leaves the inner loop without spills.
     pub(crate) fn fits(&self, mr: usize, nv: usize) -> bool {
         if let Kind::Mmla { .. } = self.kind {

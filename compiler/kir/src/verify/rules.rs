@@ -209,7 +209,14 @@ fn operand_count(op: &Op) -> usize {
     let mask = |m: &MemOp| usize::from(m.active == Active::Mask);
     match op {
         Op::Const(_) | Op::ConstVec(_) | Op::Scratch { .. } => 0,
-        Op::Un(_) | Op::Convert(_) | Op::WidenF16Lo | Op::WidenF16Hi | Op::Splat | Op::ExtractLane(_) | Op::ExtractPart(_) | Op::Reduce(_) => 1,
+        Op::Un(_)
+        | Op::Convert(_)
+        | Op::WidenF16Lo
+        | Op::WidenF16Hi
+        | Op::Splat
+        | Op::ExtractLane(_)
+        | Op::ExtractPart(_)
+        | Op::Reduce(_) => 1,
         Op::Bin(_) | Op::Cmp(_) | Op::InsertLane(_) | Op::Concat | Op::Shuffle(_) | Op::PtrAdd => 2,
         Op::PackF16 | Op::UnpackLo | Op::UnpackHi | Op::PackS | Op::PackU | Op::Table16 | Op::Table256 | Op::Gather(_) => 2,
         Op::Fma | Op::FmaF16 | Op::Select | Op::Dot4(_) | Op::Mmla(_) | Op::Dot2 => 3,

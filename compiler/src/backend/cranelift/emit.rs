@@ -165,7 +165,8 @@ impl<'k> Emitter<'k, '_> {
             Op::Dot4(signs) => self.dot4(*signs, a[0], a[1], a[2]),
             Op::Mmla(signs) => self.mmla(*signs, a[0], a[1], a[2]),
             Op::Dot2 => self.dot2(a[0], a[1], a[2]),
-            Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi if !matches!(self.family, Family::Neon(level) if level >= ArmLevel::Fp16) => {
+            Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi if !matches!(self.family, Family::Neon(level) if level >= ArmLevel::Fp16) =>
+            {
                 return Err("fma_f16: this target has no arithmetic on halves".into());
             }
             Op::FmaF16 => self.fma_f16(a[0], a[1], a[2]),
