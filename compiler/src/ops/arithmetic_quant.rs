@@ -31,9 +31,10 @@ impl Scales {
 /// The expression of a quantised ADD, SUB, MUL or DIV.
 pub(super) fn basic(call: &Call<'_>) -> Result<Expr, CompileError> {
     let (x, y, out) = (call.input(0)?, call.input(1)?, call.output(0)?);
+    let operand = |ty| if call.op == OpKind::Mul { call.operand_quant(ty) } else { call.quant(ty) };
     let s = Scales {
-        a: call.quant(x)?,
-        b: call.quant(y)?,
+        a: operand(x)?,
+        b: operand(y)?,
         out: call.quant(out)?,
         wide: x.dtype == DType::Int16,
         activation: Activation::parse_clamp(call)?,

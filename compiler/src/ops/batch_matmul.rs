@@ -67,7 +67,7 @@ impl BatchMatMul {
         if !fits {
             return Err(call.unsupported(Unsupported::Types(format!("{} with {} to {}", x.dtype, y.dtype, call.output(0)?.dtype))));
         }
-        let zero = |t, on: bool| if on { Ok::<_, CompileError>(call.quant(t)?.1) } else { Ok(0) };
+        let zero = |t, on: bool| if on { Ok::<_, CompileError>(call.operand_quant(t)?.1) } else { Ok(0) };
         // Products of bytes may be the result as they are, and then without zero points.
         let raw = raw_products(call, arithmetic)?;
         let quantized = matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) && !raw;
@@ -87,7 +87,7 @@ impl BatchMatMul {
                 Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
-                let (sx, _) = call.quant(call.input(0)?)?;
+                let (sx, _) = call.operand_quant(call.input(0)?)?;
                 let right = call.input(1)?;
                 let sy = if is_lost(self.arithmetic, right) { 0.0 } else { call.quant(right)?.0 };
                 let scaling = match self.arithmetic {

@@ -177,10 +177,18 @@ impl<'a> Call<'a> {
 
     /// Per-tensor scale and zero point of a type that must be quantised.
     pub fn quant(&self, ty: &TensorType) -> Result<(f32, i32), CompileError> {
+        match self.operand_quant(ty)? {
+            (0.0, _) => Err(self.invalid("scale 0".to_string())),
+            q => Ok(q),
+        }
+    }
+
+    /// The same of an operand whose scale nothing is divided by: it may be 0, which converters give tensors that are 0 throughout.
+    pub fn operand_quant(&self, ty: &TensorType) -> Result<(f32, i32), CompileError> {
         let (scale, zero) =
             ty.quant.per_tensor().ok_or_else(|| self.bad_quantization(format!("{} needs one scale and zero point", ty.dtype)))?;
         let range = ty.dtype.int_range().unwrap_or((i32::MIN as i64, i32::MAX as i64));
-        if !(scale.is_finite() && scale > 0.0) {
+        if !(scale.is_finite() && scale >= 0.0) {
             return Err(self.invalid(format!("scale {scale}")));
         }
         if zero < range.0 || zero > range.1 {

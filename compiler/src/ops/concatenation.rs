@@ -59,7 +59,7 @@ fn eval(args: &Args<'_>) -> Results {
     for i in 0..args.call.inputs.len() {
         let v = args.value(i)?;
         let bytes = if rescaled(args.call, &v.ty) {
-            let ((si, zi), (so, zo)) = (args.call.quant(&v.ty)?, args.call.quant(args.ty())?);
+            let ((si, zi), (so, zo)) = (args.call.operand_quant(&v.ty)?, args.call.quant(args.ty())?);
             let scale = si * (1.0 / so);
             let bias = -zi as f32 * scale;
             let rescale = |q: &u8| round_away(*q as f32 * scale + bias).saturating_add(zo).clamp(0, 255) as u8;

@@ -85,7 +85,7 @@ impl Conv {
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let input_zero_point = match arithmetic {
-            Arithmetic::Quantized | Arithmetic::Quantized16 => call.quant(x)?.1,
+            Arithmetic::Quantized | Arithmetic::Quantized16 => call.operand_quant(x)?.1,
             _ => 0,
         };
         let axis = if depthwise { 3 } else { 0 };
@@ -145,7 +145,7 @@ impl Conv {
                     (_, Some(_)) if constant && !refused => Scaling::Float,
                     _ => Scaling::Fixed(Rounding::HalfUp),
                 };
-                let (si, _) = call.quant(x)?;
+                let (si, _) = call.operand_quant(x)?;
                 Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
             }
         }

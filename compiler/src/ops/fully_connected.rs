@@ -70,7 +70,7 @@ impl FullyConnected {
             }
         };
         let input_zero_point = match arithmetic {
-            Arithmetic::Quantized | Arithmetic::Quantized16 => call.quant(x)?.1,
+            Arithmetic::Quantized | Arithmetic::Quantized16 => call.operand_quant(x)?.1,
             _ => 0,
         };
         check_bias(call, 2, outputs, bias_types(arithmetic))?;
@@ -98,7 +98,7 @@ impl FullyConnected {
                     _ if !call.operand(1)?.constant || is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
                     _ => Scaling::Float,
                 };
-                let (si, _) = call.quant(x)?;
+                let (si, _) = call.operand_quant(x)?;
                 Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
             }
         }

@@ -35,7 +35,7 @@ fn infer_quantize(call: &Call<'_>) -> Inferred {
         call.quant(out)?;
     }
     if from != Float32 {
-        call.quant(x)?;
+        call.operand_quant(x)?;
     }
     Ok(vec![call.result(0, out.dtype, x.shape.clone())?])
 }
@@ -69,7 +69,7 @@ fn quantize(call: &Call<'_>) -> Result<Expr, CompileError> {
         let q = b.add(q, zero);
         return Ok(b.finish(q, storage_of(call, out)?));
     }
-    let (si, zi) = call.quant(x)?;
+    let (si, zi) = call.operand_quant(x)?;
     let ratio = si / so;
     let bytes = matches!(x.dtype, Int8 | UInt8) && matches!(out.dtype, Int8 | UInt8);
     let fixed = Fixed::new(si as f64 / so as f64);
@@ -150,7 +150,7 @@ fn dequantize(call: &Call<'_>) -> Result<Expr, CompileError> {
     if x.dtype.is_float() {
         return Ok(b.finish(v, storage_of(call, out)?));
     }
-    let (si, zi) = call.quant(x)?;
+    let (si, zi) = call.operand_quant(x)?;
     let zero = b.i32(zi);
     let v = b.sub(v, zero);
     let v = b.cast(Cast::Value, Ty::F32, v);

@@ -30,7 +30,7 @@ pub(super) fn table(call: &Call<'_>) -> Result<Vec<u8>, CompileError> {
     if call.op == OpKind::Abs && x.quant.per_tensor().is_none() {
         return Ok((0..=255u8).map(|b| (b as i8).unsigned_abs()).collect());
     }
-    let ((si, zi), (so, zo)) = (call.quant(x)?, call.quant(out)?);
+    let ((si, zi), (so, zo)) = (call.operand_quant(x)?, call.quant(out)?);
     let (lo, hi) = if out.dtype == DType::Int8 { (-128, 127) } else { (0, 255) };
     let p = Params { si, zi, so, zo, lo, hi };
     let f = one(call, p)?;

@@ -2,7 +2,7 @@
 //!
 //! Work units are elements.
 
-use super::scalar::{get, put_int, s};
+use super::scalar::{get, partition_point, put_int};
 use crate::expr::{Storage, Ty};
 use tflc_kir::{Builder, CmpOp, ConvertOp, Kernel, Type};
 
@@ -31,23 +31,11 @@ impl BucketizeSpec {
         b.for_loop(begin, end, 1, &[], |b, u, _| {
             let v = get(b, self.storage, x, u);
             let v = if self.storage.ty() == Ty::F32 { v } else { b.convert(ConvertOp::IntToFloat, Type::F32, v) };
-            let (lo, hi) = (b.i64(0), b.i64(self.boundaries as i64));
-            let found = b.while_loop(
-                &[lo, hi],
-                |b, c| {
-                    let (lo, hi) = (c[0], c[1]);
-                    (s!(b, lo < hi), vec![lo, hi])
-                },
-                |b, c| {
-                    let (lo, hi) = (c[0], c[1]);
-                    let middle = s!(b, (lo + hi) / 2);
-                    let bound = get(b, Storage::F32, boundaries, middle);
-                    let below = b.cmp(CmpOp::Le, bound, v);
-                    let next = s!(b, middle + 1);
-                    vec![b.select(below, next, lo), b.select(below, hi, middle)]
-                },
-            );
-            put_int(b, false, y, u, found[0]);
+            let found = partition_point(b, self.boundaries, |b, i| {
+                let bound = get(b, Storage::F32, boundaries, i);
+                b.cmp(CmpOp::Le, bound, v)
+            });
+            put_int(b, false, y, u, found);
             vec![]
         });
         b.finish()

@@ -3,7 +3,7 @@
 //! Indices that lie outside make a kernel's status 2, and nothing is read or written there.
 
 use super::gather::{INDEX_OUT_OF_RANGE, copy_bytes};
-use super::scalar::{both, get, get_int, put, s};
+use super::scalar::{and_then, both, get, get_int, partition_point, put, s};
 use crate::expr::Storage;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Mem, Narrow, Type, UnOp, Value};
 
@@ -31,23 +31,12 @@ impl LookupKeysSpec {
         let (begin, end) = (b.begin(), b.end());
         b.for_loop(begin, end, 1, &[], |b, u, _| {
             let key = get_int(b, false, queries, u);
-            let (lo, hi) = (b.i64(0), b.i64(self.keys as i64));
-            let first = b.while_loop(
-                &[lo, hi],
-                |b, c| {
-                    let (lo, hi) = (c[0], c[1]);
-                    (s!(b, lo < hi), vec![lo, hi])
-                },
-                |b, c| {
-                    let (lo, hi) = (c[0], c[1]);
-                    let middle = s!(b, (lo + hi) / 2);
-                    let own = get_int(b, false, keys, middle);
-                    let (below, next) = (s!(b, own < key), s!(b, middle + 1));
-                    vec![b.select(below, next, lo), b.select(below, hi, middle)]
-                },
-            )[0];
+            let first = partition_point(b, self.keys, |b, i| {
+                let own = get_int(b, false, keys, i);
+                s!(b, own < key)
+            });
             let inside = s!(b, first < { self.keys });
-            let found = super::scalar::and_then(b, inside, |b| {
+            let found = and_then(b, inside, |b| {
                 let own = get_int(b, false, keys, first);
                 s!(b, own == key)
             });

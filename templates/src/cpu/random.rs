@@ -3,7 +3,7 @@
 //! A block of four words is a function of the seeds and of its number, so a stream goes on where a counter in memory says. Kernels have one work unit, and
 //! the counter counts blocks. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11).
 
-use super::scalar::{get, put, put_int, s};
+use super::scalar::{get, partition_point, put, put_int, s};
 use crate::expr::{Storage, math_f64};
 use tflc_kir::{Addr, BinOp, Builder, CmpOp, ConvertOp, Kernel, Mem, Narrow, Type, UnOp, Value};
 
@@ -259,23 +259,11 @@ impl MultinomialSpec {
 
     /// The first class whose sum is above `limit`, or the last.
     fn search(&self, b: &mut Builder, sums: Value, limit: Value) -> Value {
-        let (lo, hi) = (b.i64(0), b.i64(self.classes as i64));
-        let found = b.while_loop(
-            &[lo, hi],
-            |b, c| {
-                let (lo, hi) = (c[0], c[1]);
-                (s!(b, lo < hi), vec![lo, hi])
-            },
-            |b, c| {
-                let (lo, hi) = (c[0], c[1]);
-                let middle = s!(b, (lo + hi) / 2);
-                let sum = b.load(Type::F64, Mem::F64, Addr::new(sums).index(middle, 8));
-                let below = b.cmp(CmpOp::Le, sum, limit);
-                let next = s!(b, middle + 1);
-                vec![b.select(below, next, lo), b.select(below, hi, middle)]
-            },
-        );
+        let found = partition_point(b, self.classes, |b, i| {
+            let sum = b.load(Type::F64, Mem::F64, Addr::new(sums).index(i, 8));
+            b.cmp(CmpOp::Le, sum, limit)
+        });
         let last = b.i64(self.classes as i64 - 1);
-        b.min(found[0], last)
+        b.min(found, last)
     }
 }

@@ -74,3 +74,23 @@ pub(super) fn both(b: &mut Builder, x: Value, y: Value) -> Value {
 pub(super) fn and_then(b: &mut Builder, x: Value, y: impl FnOnce(&mut Builder) -> Value) -> Value {
     b.if_else(x, |b| vec![y(b)], |b| vec![b.int(Type::BOOL, 0)])[0]
 }
+
+/// The number of items among the first `n` for which `before` holds: it holds for none after the first for which it does not. A binary search.
+pub(super) fn partition_point(b: &mut Builder, n: usize, before: impl FnOnce(&mut Builder, Value) -> Value) -> Value {
+    let (lo, hi) = (b.i64(0), b.i64(n as i64));
+    let found = b.while_loop(
+        &[lo, hi],
+        |b, c| {
+            let (lo, hi) = (c[0], c[1]);
+            (s!(b, lo < hi), vec![lo, hi])
+        },
+        |b, c| {
+            let (lo, hi) = (c[0], c[1]);
+            let middle = s!(b, (lo + hi) / 2);
+            let before = before(b, middle);
+            let next = s!(b, middle + 1);
+            vec![b.select(before, next, lo), b.select(before, hi, middle)]
+        },
+    );
+    found[0]
+}

@@ -26,6 +26,18 @@ def small_weights(bits, shape, source="f32", result=None, layer="FULLY_CONNECTED
     return make
 
 
+def no_scale(code, dtype):
+    """An operator whose first operand has scale 0, as converters declare what is 0 throughout."""
+    def make(net):
+        nothing = net.input(dtype, (3, 20), (0.0, 0))
+        if code == "FULLY_CONNECTED":
+            w = net.const(net.rng.integers(-127, 128, (11, 20)), "i8", (0.01, 0))
+            net.outputs(net.op(code, [nothing, w, -1], (dtype, (0.01, 0)), "FullyConnectedOptions"))
+        else:
+            net.outputs(net.op(code, [nothing, x(net, (3, 20), dtype)], (dtype, quant(dtype)), "MulOptions"))
+    return make
+
+
 def dense_blocks(net):
     """FULLY_CONNECTED with f32 activations and 4-bit weights that have a float16 scale for each 32 inputs."""
     outputs, inputs, size = 11, 96, 32
@@ -192,6 +204,9 @@ def models():
     yield "embedding_lookup_i8_rows", embedding("i8")
     yield "embedding_lookup_i8", embedding("i8", per_row=False)
     yield "embedding_lookup_i4_rows", embedding("i4")
+    yield "dense_i16_no_scale", no_scale("FULLY_CONNECTED", "i16")
+    yield "mul_i8_no_scale", no_scale("MUL", "i8")
+    yield "mul_i16_no_scale", no_scale("MUL", "i16")
     yield "exp_i16", unary("EXP", (3, 70), "i16", source=(1 / 16384, 0), q=(8 / 32768, 0))
     yield "gelu_i16", unary("GELU", (3, 70), "i16", q=fit("i16", -6, 6), options="GeluOptions", approximate=False)
     yield "leaky_relu_i16", unary("LEAKY_RELU", (3, 70), "i16", q=fit("i16", -6, 6), options="LeakyReluOptions", alpha=0.2)

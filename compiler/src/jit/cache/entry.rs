@@ -3,13 +3,13 @@
 //! All numbers are little-endian. Code and weights begin at multiples of a page, so that the weights can be used where they are mapped.
 
 use crate::ir::{Affine, DType, Quantization, TensorType};
-use crate::lower::program::{Port, Program};
+use crate::lower::program::{OpenOutput, Place, Port, Program, Region};
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Range;
 
 /// First bytes of an entry; the number is that of the format.
-const MAGIC: &[u8; 8] = b"tflcjit1";
+const MAGIC: &[u8; 8] = b"tflcjit2";
 /// Magic, checksum of the rest (8 bytes), key, then six numbers.
 const HEAD: usize = 8 + 8 + 32 + 6 * 8;
 /// Where the checksummed part begins.
@@ -47,18 +47,40 @@ impl Loaded {
 
 /// The bytes of an entry, to be written one after the other; nothing for what has no form here.
 pub(super) fn parts<'a>(content: &Content<'a>, key: &[u8; 32]) -> Option<Vec<std::borrow::Cow<'a, [u8]>>> {
-    let program = content.program;
-    if !program.others.is_empty() {
+    // Named in full, so that what is new in programs is not forgotten here.
+    let Program {
+        kernels: _,
+        steps: _,
+        pieces: _,
+        weights_bytes: _,
+        arena_bytes,
+        arena_lower_bound,
+        state_bytes,
+        inputs,
+        outputs,
+        open,
+        others,
+    } = content.program;
+    if !others.is_empty() {
         return None;
     }
     let mut about = vec![];
-    number(&mut about, program.arena_bytes);
-    number(&mut about, program.arena_lower_bound);
-    number(&mut about, program.state_bytes);
-    for list in [&program.inputs, &program.outputs] {
+    for n in [arena_bytes, arena_lower_bound, state_bytes] {
+        number(&mut about, *n);
+    }
+    for list in [inputs, outputs] {
         number(&mut about, list.len());
         for p in list {
             port(&mut about, p)?;
+        }
+    }
+    number(&mut about, open.len());
+    for OpenOutput { output, axis, extent } in open {
+        if extent.region != Region::Arena {
+            return None;
+        }
+        for n in [*output, *axis, extent.offset as usize] {
+            number(&mut about, n);
         }
     }
     let code_at = (HEAD + about.len()).next_multiple_of(PAGE);
@@ -109,6 +131,11 @@ pub(super) fn read(file: &File, key: &[u8; 32]) -> Option<Loaded> {
     program.state_bytes = about.number()?;
     program.inputs = about.ports()?;
     program.outputs = about.ports()?;
+    for _ in 0..about.number()? {
+        let (output, axis, offset) = (about.number()?, about.number()?, about.word()?);
+        program.outputs.get(output)?.ty.shape.get(axis)?;
+        program.open.push(OpenOutput { output, axis, extent: Place { region: Region::Arena, offset } });
+    }
     Some(Loaded { program, invoke: invoke?, code, weights, map })
 }
 

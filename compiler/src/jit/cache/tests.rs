@@ -42,6 +42,20 @@ fn the_second_start_takes_what_the_first_one_made() {
 }
 
 #[test]
+fn shapes_known_only_at_run_time_come_from_the_cache_too() {
+    let folder = tempfile::tempdir().expect("folder");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/ops/unique_i32.tflite");
+    for cached in [false, true] {
+        let mut model = Options::new().cache(Cache::new(folder.path())).load(&model).expect("compiles");
+        assert_eq!(model.was_cached(), cached);
+        let input = vec![0; model.inputs()[0].ty.bytes()];
+        let mut outputs: Vec<Vec<u8>> = model.outputs().iter().map(|o| vec![0; o.ty.bytes()]).collect();
+        model.run(&[&input], &mut outputs.iter_mut().map(|o| &mut o[..]).collect::<Vec<_>>()).expect("runs");
+        assert_eq!(model.output_shape(0), [1], "all elements are the same");
+    }
+}
+
+#[test]
 fn damaged_entries_are_written_anew() {
     let folder = tempfile::tempdir().expect("folder");
     let cache = Cache::new(folder.path());
