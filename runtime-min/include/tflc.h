@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 /* Version of everything in this file. A descriptor of another version is refused. */
-#define TFLC_ABI_VERSION 2u
+#define TFLC_ABI_VERSION 3u
 /* First field of every descriptor: "tflc" in memory. */
 #define TFLC_MAGIC 0x636C6674u
 /* Alignment of arena, state and split weights in bytes. */
@@ -73,14 +73,14 @@ enum {
 /* An input or output. A real value is scale * (stored - zero_point); scale is 0 where a tensor is not quantised by one scale. */
 typedef struct tflc_tensor {
     uint64_t bytes;     /* size of a value; where it is known only at run time, the most */
-    uint64_t length;    /* where it is known only at run time: see tflc_length() */
+    uint64_t length;    /* where it is known only at run time: see tflc_dimension() */
     uint32_t name;      /* distance from the descriptor: see tflc_name() */
     tflc_dtype dtype;
     uint32_t rank;
     uint32_t shape;     /* distance from the descriptor: see tflc_shape() */
     float scale;
     int32_t zero_point;
-    uint32_t axis;      /* the axis whose length is known only at run time, behind axes of one; else TFLC_NO_AXIS */
+    uint32_t axis;      /* the first axis whose length is known only at run time; else TFLC_NO_AXIS */
     uint32_t reserved;  /* 0 */
 } tflc_tensor;
 
@@ -229,9 +229,10 @@ static inline const tflc_model *tflc_signature(const tflc_model *model, const ch
     return NULL;
 }
 
-/* The length of an output along tensor->axis after a run that left `arena`; its elements are the first ones of the buffer. */
-static inline int64_t tflc_length(const tflc_tensor *tensor, const void *arena) {
-    return *(const int64_t *)((const unsigned char *)arena + tensor->length);
+/* The length of an axis of an output after a run that left `arena`. Its elements are the first ones of the buffer, without gaps. */
+static inline uint64_t tflc_dimension(const tflc_model *model, const tflc_tensor *tensor, uint32_t axis, const void *arena) {
+    if (tensor->axis == TFLC_NO_AXIS || axis < tensor->axis) return tflc_shape(model, tensor)[axis];
+    return ((const uint64_t *)(const void *)((const unsigned char *)arena + tensor->length))[axis - tensor->axis];
 }
 
 /* The code, to be called without the checks of tflc_invoke(). */

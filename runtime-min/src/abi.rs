@@ -62,7 +62,7 @@ pub type BoundInvoke = unsafe extern "C" fn(
 ) -> i32;
 
 /// Version of everything that the C header declares.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// First field of every descriptor: `tflc` in memory.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"tflc");
 /// Alignment of arena, state and split weights in bytes.
@@ -132,7 +132,7 @@ pub struct Signature {
 pub struct Tensor {
     /// Size of a value in bytes; where it is known only at run time, the most.
     pub bytes: u64,
-    /// Where it is known only at run time: place of the length along `axis` in the arena after a run, an `i64`.
+    /// Where it is known only at run time: place of the lengths of `axis` and of all axes behind it in the arena after a run, as `i64`.
     pub length: u64,
     /// Distance to the name, which a zero ends.
     pub name: u32,
@@ -146,7 +146,7 @@ pub struct Tensor {
     pub scale: f32,
     /// Stored value of the real value 0.
     pub zero_point: i32,
-    /// The axis whose length is known only at run time, behind axes of one; else [`NO_AXIS`].
+    /// The first axis whose length is known only at run time; else [`NO_AXIS`].
     pub axis: u32,
     /// 0.
     pub reserved: u32,

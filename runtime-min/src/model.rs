@@ -227,16 +227,17 @@ impl Tensor {
         self.tensor.bytes as usize
     }
 
-    /// The axis whose length is known only at run time.
+    /// The first axis whose length is known only at run time.
     pub fn open_axis(&self) -> Option<usize> {
         (self.tensor.axis != NO_AXIS).then_some(self.tensor.axis as usize)
     }
 
-    /// The length along [`Tensor::open_axis`] after a run that left `arena`: its elements are the first ones of the buffer. Without such an axis, nothing.
-    pub fn length(&self, arena: &[u8]) -> Option<usize> {
-        self.open_axis()?;
-        let at = arena.get(usize::try_from(self.tensor.length).ok()?..)?;
-        usize::try_from(i64::from_le_bytes(*at.first_chunk()?)).ok()
+    /// The length of an axis after a run that left `arena`; the elements are the first ones of the buffer, without gaps. Without such an axis, nothing.
+    pub fn dimension(&self, axis: usize, arena: &[u8]) -> Option<usize> {
+        let known = usize::try_from(*self.shape().get(axis)?).ok()?;
+        let Some(behind) = self.open_axis().and_then(|open| axis.checked_sub(open)) else { return Some(known) };
+        let at = arena.get(usize::try_from(self.tensor.length).ok()?.checked_add(behind * 8)?..)?;
+        usize::try_from(i64::from_le_bytes(*at.first_chunk()?)).ok().map(|n| n.min(known))
     }
 
     /// Quantisation, where there is one scale.

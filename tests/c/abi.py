@@ -24,7 +24,7 @@ def main():
     library.digits_model.restype = ctypes.c_void_p
     base = library.digits_model()
     model = Model.from_address(base)
-    assert model.magic.to_bytes(4, "little") == b"tflc" and model.abi_version == 2, (model.magic, model.abi_version)
+    assert model.magic.to_bytes(4, "little") == b"tflc" and model.abi_version == 3, (model.magic, model.abi_version)
     assert ctypes.string_at(base + model.name) == b"digits"
     tensors = [Tensor.from_address(base + at) for at in (model.inputs, model.outputs)]
     assert [t.bytes for t in tensors] == [1024, 10]

@@ -69,11 +69,11 @@ int main(void) {
     outputs[SUM_PLACES_OUTPUT_NOW] = now;
     EXPECT(tflc_invoke(places, &arena, sizeof arena, &state, sizeof state, inputs, outputs, NULL) == TFLC_OK);
     EXPECT(tflc_output(places, SUM_PLACES_OUTPUT_AT)->axis == 0 && tflc_output(places, SUM_PLACES_OUTPUT_NOW)->axis == TFLC_NO_AXIS);
-    EXPECT(tflc_length(tflc_output(places, SUM_PLACES_OUTPUT_AT), &arena) == 2 && at[0] == 1 && at[1] == 3);
+    EXPECT(tflc_dimension(places, tflc_output(places, SUM_PLACES_OUTPUT_AT), 0, &arena) == 2 && at[0] == 1 && at[1] == 3);
     EXPECT(now[0] == 4.0f && now[1] == 8.0f && now[2] == 2.0f);
     mask[0] = 1;
     EXPECT(tflc_invoke(places, &arena, sizeof arena, &state, sizeof state, inputs, outputs, NULL) == TFLC_OK);
-    EXPECT(tflc_length(tflc_output(places, SUM_PLACES_OUTPUT_AT), &arena) == 3 && at[0] == 0);
+    EXPECT(tflc_dimension(places, tflc_output(places, SUM_PLACES_OUTPUT_AT), 0, &arena) == 3 && at[0] == 0);
     printf("kept\n");
     return 0;
 }

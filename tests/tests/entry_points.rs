@@ -111,13 +111,13 @@ extern "C" fn my_twice(call: *const CustomCall, arguments: *const *mut core::ffi
 
 fn main() {
     let mut model = sum::Model::new();
-    assert_eq!(model.places_output0_length(), 0);
+    assert_eq!(model.places_output0_shape()[0], 0);
     assert_eq!(model.run(&[1.0, 2.0, 3.0]), Ok([2.0, 4.0, 6.0]));
     assert_eq!(model.add_more(&[1.0, 0.0, 0.0]), Ok([4.0, 4.0, 6.0]));
     assert_eq!(model.run(&[-1.0, 0.0, 0.0]), Err(Status::CustomOperator));
     let mask: sum::places::Input0 = [1, 0, 0, 1];
     let (at, now): (sum::places::Output0, _) = model.places(&mask).unwrap();
-    assert_eq!((model.places_output0_length(), [at[0], at[1]], now), (2, [[0], [3]], [4.0, 4.0, 6.0]));
+    assert_eq!((model.places_output0_shape()[0], [at[0], at[1]], now), (2, [[0], [3]], [4.0, 4.0, 6.0]));
     let keys: Vec<&str> = sum::descriptor().unwrap().signatures().map(|s| s.key()).collect();
     assert_eq!(keys, ["add more", "places"]);
     let places = sum::descriptor().unwrap().signature("places").unwrap();

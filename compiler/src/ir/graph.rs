@@ -160,17 +160,21 @@ pub struct Graph {
 }
 
 /// How a size becomes known at run time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Open {
-    /// One axis, behind axes of one, is as long as another tensor says: an int64 scalar that the producer writes, and that no node gives.
-    Along {
-        /// The axis.
-        axis: u32,
-        /// Its length at run time; tensors with the same one are equally long.
-        extent: TensorId,
-    },
+    /// Some axes, in ascending order and at least one, are as long as other tensors say.
+    Along(Vec<OpenAxis>),
     /// In a way that only the evaluator can follow: the shape is a guess.
     Unknown,
+}
+
+/// An axis whose length is known only at run time; the shape holds its bound.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OpenAxis {
+    /// The axis.
+    pub axis: u32,
+    /// Its length at run time: an int64 scalar that the producer writes, and that no node gives. Axes with the same one are equally long.
+    pub extent: TensorId,
 }
 
 impl Graph {
@@ -185,6 +189,14 @@ impl Graph {
     /// Type of the tensor `id`.
     pub fn ty(&self, id: TensorId) -> &TensorType {
         &self.tensors[id.index()].ty
+    }
+
+    /// The open axes of a tensor; none where its size is known, or not followed.
+    pub fn open_axes(&self, t: TensorId) -> &[OpenAxis] {
+        match self.open.get(&t) {
+            Some(Open::Along(axes)) => axes,
+            _ => &[],
+        }
     }
 
     /// Adds a tensor that a node computes.

@@ -20,7 +20,7 @@ pub use attrs::{AttrValue, Attrs};
 pub use builder::GraphBuilder;
 pub use data::Bytes;
 pub use dtype::DType;
-pub use graph::{Graph, GraphId, Location, Model, Node, NodeId, Open, Signature, Tail, Tensor, TensorId, TensorType};
+pub use graph::{Graph, GraphId, Location, Model, Node, NodeId, Open, OpenAxis, Signature, Tail, Tensor, TensorId, TensorType};
 pub use op_kind::OpKind;
 pub use parse::{ParseError, parse};
 pub use patch::Patch;

@@ -145,8 +145,8 @@ impl Printer {
                 self.declare(graph, *z, declared)?;
             }
         }
-        if let Some(Open::Along { extent, .. }) = graph.open.get(&t) {
-            self.declare(graph, *extent, declared)?;
+        for open in graph.open_axes(t) {
+            self.declare(graph, open.extent, declared)?;
         }
         self.declare(graph, t, declared)
     }
@@ -179,7 +179,11 @@ impl Printer {
             let _ = write!(s, " signature [{}]", list(dims));
         }
         match graph.open.get(&id) {
-            Some(Open::Along { axis, extent }) => drop(write!(s, " open {axis} by {extent}")),
+            Some(Open::Along(axes)) => {
+                for o in axes {
+                    let _ = write!(s, " open {} by {}", o.axis, o.extent);
+                }
+            }
             Some(Open::Unknown) => s.push_str(" open unknown"),
             None => {}
         }

@@ -85,9 +85,11 @@ fn gather(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 fn gather_by(cx: &mut Cx<'_, '_>, spec: GatherSpec, x: TensorId, index: TensorId, y: TensorId) -> Result<(), CompileError> {
     let axis = if cx.node.is_some_and(|n| n.op == OpKind::Gather) { gather_axis(cx, x)? } else { 0 };
     open::check_below(cx, x, axis, index, [0, 1])?;
-    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
+    // `call_by` puts the indices in their place.
+    let args = vec![cx.operand(x)?, Operand::Weights(0), cx.operand(y)?];
     let (caps, units, grain) = (cx.caps().clone(), spec.units(), tasks(&spec));
-    call_by(cx, index, 0, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
+    let by_index = spec.splits_indices().then_some(0);
+    call_by(cx, index, by_index, format!("{spec:?}"), move || spec.build(&caps), args, units, grain)
 }
 
 /// The axis that the current GATHER is along.
@@ -134,6 +136,9 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if depth > shape.len() {
         return Err(cx.internal(format!("indices of {depth} dimensions into {shape:?}")));
     }
+    for d in 0..depth {
+        open::check_below(cx, x, d, index, [d, depth])?;
+    }
     let bytes = element_bytes(cx, ty)?;
     let spec = GatherNdSpec {
         tuples: tuples.iter().product(),
@@ -141,31 +146,32 @@ fn gather_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         slice_bytes: shape[depth..].iter().product::<usize>() * bytes,
         wide_index: wide_index(cx, index)?,
     };
-    let args = vec![cx.operand(x)?, index_operand(cx, index)?, cx.operand(y)?];
+    // `call_by` puts the indices in their place.
+    let args = vec![cx.operand(x)?, Operand::Weights(0), cx.operand(y)?];
     let caps = cx.caps().clone();
     let units = spec.units();
     let unit_ns = 2.0 + depth as f64 + spec.slice_bytes as f64 * 0.1;
-    call_by(cx, index, 1, format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns))
+    call_by(cx, index, Some(1), format!("{spec:?}"), move || spec.build(&caps), args, units, grain(units, unit_ns))
 }
 
-/// Appends a call whose units are indices (each of so many trailing dimensions of their tensor); where the tensor is open, those behind its extent
-/// are not looked at.
+/// Appends a call that follows indices, which are its operand 1. Where its units are indices, each of so many trailing dimensions of their tensor, and that is
+/// open, those behind its extent are left out.
 #[allow(clippy::too_many_arguments)]
 fn call_by(
     cx: &mut Cx<'_, '_>,
     index: TensorId,
-    tuple_dims: usize,
+    tuple_dims: Option<usize>,
     key: String,
     build: impl Fn() -> Kernel + Send + Sync + 'static,
     mut args: Vec<Operand>,
     units: u64,
     grain: u64,
 ) -> Result<(), CompileError> {
-    match open::extent(cx, index)? {
+    let indices = open::gather_indices(cx, index, tuple_dims)?;
+    args[1] = indices.at;
+    match indices.rows {
         None => cx.call(key, build, args, units, grain),
-        Some((axis, number)) => {
-            let shape = &cx.ty(index).shape;
-            let per_row = shape[axis + 1..shape.len() - tuple_dims].iter().product();
+        Some((per_row, number)) => {
             args.push(number);
             cx.call(format!("limited {per_row} {key}"), move || limited(&build(), per_row), args, units, grain);
         }

@@ -28,9 +28,12 @@ pub(super) struct Bindings {
 /// Lowers the entry graph: the caller owns inputs and outputs.
 pub(super) fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<SymbolicStep>, CompileError> {
     let graph = &shared.model.graphs[id.index()];
+    // Outputs with gaps between their elements are packed at the end.
+    let packed = open::packed_outputs(graph);
+    let output = |i: usize| (!packed[i]).then_some(SlotRegion::Output(i as u32));
     let bindings = Bindings {
         inputs: (0..graph.inputs.len() as u32).map(|i| Some(SlotRegion::Input(i))).collect(),
-        outputs: (0..graph.outputs.len() as u32).map(|i| Some(SlotRegion::Output(i))).collect(),
+        outputs: (0..graph.outputs.len()).map(output).collect(),
         resources: vec![],
     };
     let regions = bindings.outputs.clone();
@@ -41,7 +44,7 @@ pub(super) fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<Sy
             }
         }
         initialize(cx);
-        cx.shared.open = open::outputs(cx)?;
+        cx.shared.open = open::finish_outputs(cx)?;
         Ok(())
     })?;
     Ok(steps)

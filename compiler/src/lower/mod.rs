@@ -241,9 +241,14 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if touched().any(|t| cx.graph.open.get(&t) == Some(&Open::Unknown)) {
         return Err(cx.unsupported(Unsupported::DynamicShape));
     }
-    if open::is_source(cx, node) {
-        return open::lower(cx, node);
+    if open::lower(cx, node)? {
+        return Ok(());
     }
+    open::neutralise(cx, node, lower_by_family)
+}
+
+/// Lowers a node by its family, on bounds.
+fn lower_by_family(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
         OpKind::If | OpKind::While | OpKind::Call | OpKind::CallOnce | OpKind::StablehloComposite | OpKind::StablehloCase => {
             return control::lower(cx, node);

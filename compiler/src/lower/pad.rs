@@ -36,7 +36,7 @@ pub(super) fn zero_bits(ty: &TensorType) -> u64 {
 }
 
 /// Elements in front of and behind each dimension, from the operand `i` of shape `[rank, 2]`.
-fn paddings(cx: &Cx<'_, '_>, node: &Node, i: usize, rank: usize) -> Result<Vec<(usize, usize)>, CompileError> {
+pub(super) fn paddings(cx: &Cx<'_, '_>, node: &Node, i: usize, rank: usize) -> Result<Vec<(usize, usize)>, CompileError> {
     let flat = operand_ints(cx, node, i, "paddings")?;
     let pairs: Vec<(usize, usize)> = flat.as_chunks::<2>().0.iter().map(|p| (p[0].max(0) as usize, p[1].max(0) as usize)).collect();
     if pairs.len() == rank { Ok(pairs) } else { Err(cx.internal(format!("paddings {flat:?} of {rank} dimensions"))) }

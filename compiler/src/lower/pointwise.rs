@@ -10,7 +10,6 @@ use crate::ir::{AttrValue, Node, TensorId};
 use crate::ops::logical::by_rows;
 use crate::ops::storage::storage;
 use crate::passes::lower_elementwise::DIVISOR;
-use tflc_templates::cpu::limit::limited;
 use tflc_templates::cpu::nonzero::NonZeroSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
 use tflc_templates::expr::emit::tables;
@@ -61,16 +60,9 @@ fn check_divisor(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<(), CompileError> {
     let ty = cx.ty(t);
     let storage = storage(ty.dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(ty.dtype.to_string())))?;
     let spec = NonZeroSpec { elements: ty.elements(), storage };
-    let (key, units) = (format!("{spec:?}"), spec.elements as u64);
-    let mut args = vec![cx.operand(t)?];
-    match open::extent(cx, t)? {
-        None => cx.call(key, move || spec.build(), args, units, grain(units, 0.5)),
-        Some((axis, number)) => {
-            let per_row = row_major(&ty.shape)[axis] as usize;
-            args.push(number);
-            cx.call(format!("limited {per_row} {key}"), move || limited(&spec.build(), per_row), args, units, grain(units, 0.5));
-        }
-    }
+    let units = spec.elements as u64;
+    let args = vec![open::with_neutral_tail(cx, t, &vec![true; ty.shape.len()], 1)?];
+    cx.call(format!("{spec:?}"), move || spec.build(), args, units, grain(units, 0.5));
     Ok(())
 }
 

@@ -235,17 +235,18 @@ pub struct Program {
 pub struct OpenOutput {
     /// Position among the outputs.
     pub output: usize,
-    /// The axis that may be shorter than the type says; those in front of it are 1.
+    /// The first axis that may be shorter than the type says.
     pub axis: usize,
-    /// Where its length is after a run, an `i64`.
+    /// Where the lengths of that axis and of all behind it are after a run, as `i64`.
     pub extent: Place,
 }
 
 impl OpenOutput {
-    /// The length along the axis, which a run has left in the arena.
-    pub fn length(&self, arena: &[u8]) -> usize {
-        let at = arena.get(self.extent.offset as usize..).and_then(<[u8]>::first_chunk);
-        at.and_then(|b| usize::try_from(i64::from_le_bytes(*b)).ok()).unwrap_or(0)
+    /// The length of an axis from [`OpenOutput::axis`] on, which a run has left in the arena.
+    pub fn length(&self, axis: usize, arena: &[u8]) -> usize {
+        let at = self.extent.offset as usize + (axis - self.axis) * 8;
+        let bytes = arena.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.and_then(|b| usize::try_from(i64::from_le_bytes(*b)).ok()).unwrap_or(0)
     }
 }
 
@@ -309,7 +310,9 @@ impl Program {
     pub fn output_shape(&self, i: usize, arena: &[u8]) -> Vec<usize> {
         let mut shape = self.outputs[i].ty.shape.clone();
         for open in self.open.iter().filter(|o| o.output == i) {
-            shape[open.axis] = shape[open.axis].min(open.length(arena));
+            for (axis, n) in shape.iter_mut().enumerate().skip(open.axis) {
+                *n = open.length(axis, arena).min(*n);
+            }
         }
         shape
     }

@@ -13,7 +13,7 @@ pub struct Record<'a> {
     pub name: &'a str,
     /// Type.
     pub ty: &'a TensorType,
-    /// Where its size is known only at run time: the axis, and the place of its length in the arena.
+    /// Where its size is known only at run time: the first open axis, and the place in the arena of its length and those of the axes behind it.
     pub open: Option<(usize, u64)>,
 }
 

@@ -6,7 +6,7 @@ use super::constants::{axis, operand_ints};
 use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::result;
-use super::open::{extent, with_neutral_tail};
+use super::open::{counted, with_neutral_tail};
 use super::pointwise::emit;
 use super::rounding::away;
 use crate::error::{CompileError, Unsupported};
@@ -60,16 +60,21 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
     let spec = ReduceSpec::new(&ty.shape, &reduced, combine, element, epilogue);
-    let from = with_neutral_tail(cx, x, &reduced, neutral(combine, ty.dtype))?;
+    let value = match combine {
+        Combine::Max => lowest(ty.dtype),
+        Combine::Min => highest(ty.dtype),
+        _ => neutral(combine, ty.dtype),
+    };
+    let from = with_neutral_tail(cx, x, &reduced, value)?;
     let args = vec![from, cx.operand(y)?];
     reduce(cx, spec, ty.elements(), args);
-    match extent(cx, x)? {
-        Some((axis, number)) if node.op == OpKind::Mean && reduced[axis] => divide_again(cx, y, ty.shape[axis], number),
+    match counted(cx, x, &reduced)? {
+        Some(number) if node.op == OpKind::Mean => divide_again(cx, y, n, number),
         _ => Ok(()),
     }
 }
 
-/// Makes a mean over the bound of an axis one over its extent.
+/// Makes a mean over the bound of axes one over their extents.
 fn divide_again(cx: &mut Cx<'_, '_>, y: TensorId, bound: usize, number: Operand) -> Result<(), CompileError> {
     let elements = cx.ty(y).elements();
     let mut b = ExprBuilder::new([Storage::F32, Storage::I64]);

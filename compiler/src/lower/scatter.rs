@@ -15,9 +15,9 @@ use tflc_templates::expr::Storage;
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
-        OpKind::ScatterNd => scatter_nd(cx, node),
+        OpKind::ScatterNd => scatter_nd(cx, node, None),
         OpKind::SparseToDense => sparse_to_dense(cx, node),
-        _ => segments(cx, node),
+        _ => segments(cx, node, false),
     }
 }
 
@@ -26,7 +26,8 @@ fn call(cx: &mut Cx<'_, '_>, spec: ScatterSpec, args: Vec<Operand>) {
     cx.call(format!("{spec:?}"), move || spec.build(&caps), args, 1, 1);
 }
 
-fn scatter_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+/// Slices that land where tuples say; `checked` are tuples that have been looked at, of which negative ones do not count.
+pub(super) fn scatter_nd(cx: &mut Cx<'_, '_>, node: &Node, checked: Option<Operand>) -> Result<(), CompileError> {
     let (index, x) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, ty) = result(cx, node, 0)?;
     let storage = storage(ty.dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(ty.dtype.to_string())))?;
@@ -41,12 +42,13 @@ fn scatter_nd(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         storage,
         meet: Meet::Add,
         wide_index: wide_index(cx, index)?,
-        negative: Negative::Refuse,
+        negative: if checked.is_some() { Negative::Drop } else { Negative::Refuse },
         one_value: false,
     };
     let to = cx.operand(y)?;
     fill(cx, &ty.shape, Part::dense(to, &ty.shape), storage.bytes(), 0);
-    let args = vec![cx.operand(index)?, cx.operand(x)?, to];
+    let at = checked.map_or_else(|| cx.operand(index), Ok)?;
+    let args = vec![at, cx.operand(x)?, to];
     call(cx, spec, args);
     Ok(())
 }
@@ -77,8 +79,8 @@ fn sparse_to_dense(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     Ok(())
 }
 
-/// Rows combined by segment; negative segments are dropped where segments are not in order.
-fn segments(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+/// Rows combined by segment; negative segments are dropped where segments are not in order, or open, and their order has been looked at.
+pub(super) fn segments(cx: &mut Cx<'_, '_>, node: &Node, open: bool) -> Result<(), CompileError> {
     let (x, index) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, ty) = result(cx, node, 0)?;
     let float = match ty.dtype {
@@ -103,12 +105,13 @@ fn segments(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         storage: if float { Storage::F32 } else { Storage::I32 },
         meet,
         wide_index: wide_index(cx, index)?,
-        negative: if node.op == OpKind::SegmentSum { Negative::Refuse } else { Negative::Drop },
+        negative: if node.op == OpKind::SegmentSum && !open { Negative::Refuse } else { Negative::Drop },
         one_value: false,
     };
     let to = cx.operand(y)?;
     fill(cx, &ty.shape, Part::dense(to, &ty.shape), 4, u64::from(start));
-    let args = vec![cx.operand(index)?, cx.operand(x)?, to];
+    let at = if open { super::open::dropped_behind(cx, index)? } else { cx.operand(index)? };
+    let args = vec![at, cx.operand(x)?, to];
     call(cx, spec, args);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
-use super::open::{check_at_least, extent, with_neutral_tail};
+use super::open::{check_at_least, with_neutral_tail};
 use super::reduce::lowest;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{AttrValue, DType, Node, OpKind};
@@ -34,12 +34,12 @@ pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let spec = TopKSpec { rows: ty.elements() / k.max(1), n, stride: n, k, storage, narrow_index };
     let heaps = cx.workspace(spec.workspace_bytes());
     let rank = cx.ty(x).shape.len();
-    let mut from = cx.operand(x)?;
-    if extent(cx, x)?.is_some_and(|(axis, _)| axis + 1 == rank) {
-        check_at_least(cx, x, k)?;
-        let along: Vec<bool> = (0..rank).map(|d| d + 1 == rank).collect();
-        from = with_neutral_tail(cx, x, &along, lowest(ty.dtype))?;
+    // A k that is computed has been compared with the row already.
+    if cx.graph.open_axes(values).iter().all(|o| o.axis as usize + 1 != rank) {
+        check_at_least(cx, x, rank - 1, k)?;
     }
+    let along: Vec<bool> = (0..rank).map(|d| d + 1 == rank).collect();
+    let from = with_neutral_tail(cx, x, &along, lowest(ty.dtype))?;
     let args = vec![from, heaps, cx.operand(values)?, cx.operand(indices)?];
     let units = spec.units();
     let unit_ns = n as f64 + k as f64 * 20.0 * (k as f64 + 2.0).log2();

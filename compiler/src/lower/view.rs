@@ -1,6 +1,6 @@
 //! Nodes whose result is a contiguous part of an operand: they cost nothing when the storage can be shared.
 
-use crate::ir::{DType, Graph, Node, OpKind, TensorId};
+use crate::ir::{DType, Graph, Node, OpKind, OpenAxis, TensorId};
 
 /// The operand that output `k` of `node` is a view of, with the byte offset into it.
 pub fn view(graph: &Graph, node: &Node, k: usize) -> Option<(TensorId, usize)> {
@@ -10,6 +10,9 @@ pub fn view(graph: &Graph, node: &Node, k: usize) -> Option<(TensorId, usize)> {
     let out = graph.ty(*node.outputs.get(k)?);
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     let computed = |t: TensorId| graph.tensor(t).data.is_none();
+    if node.op == OpKind::Reshape && !keeps_places(graph, operand(0)?, *node.outputs.first()?) {
+        return None;
+    }
     let (source, offset) = match node.op {
         OpKind::Reshape | OpKind::Squeeze | OpKind::ExpandDims | OpKind::Bitcast => (operand(0)?, 0),
         OpKind::Split => {
@@ -28,6 +31,16 @@ pub fn view(graph: &Graph, node: &Node, k: usize) -> Option<(TensorId, usize)> {
     };
     let fits = offset + out.bytes() <= graph.ty(source).bytes();
     (computed(source) && fits && graph.ty(source).dtype.bits() == out.dtype.bits()).then_some((source, offset))
+}
+
+/// Whether the elements of one tensor lie where those of another shape of it do: the same open axes, with as many elements behind each.
+pub(super) fn keeps_places(graph: &Graph, x: TensorId, y: TensorId) -> bool {
+    let places = |t: TensorId| -> Vec<(TensorId, usize, usize)> {
+        let shape = &graph.ty(t).shape;
+        let place = |o: &OpenAxis| (o.extent, shape[o.axis as usize], shape[o.axis as usize + 1..].iter().product());
+        graph.open_axes(t).iter().map(place).collect()
+    };
+    places(x) == places(y)
 }
 
 /// Offset of part `k` where all dimensions in front of the split axis are 1.

@@ -5,13 +5,13 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId, TensorType};
+use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::control::callees;
 use crate::ops::eval::is_control;
 use crate::ops::list_update::list_update;
 use crate::ops::open::elements::Values;
-use crate::ops::open::{self, Opening, Site};
+use crate::ops::open::{self, By, Site};
 use crate::ops::operator::Eval;
 use crate::ops::state::State;
 use crate::ops::table::{evaluate, infer, operator};
@@ -229,26 +229,37 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
     };
     let graph = &mut model.graphs[id.index()];
     let outputs = graph.nodes[index].outputs.clone();
-    let mut own = None;
+    let mut own: HashMap<usize, TensorId> = HashMap::new();
+    // Each extent has one producer.
+    let mut extents: HashSet<TensorId> =
+        graph.open.values().flat_map(|o| if let Open::Along(axes) = o { &axes[..] } else { &[] }).map(|o| o.extent).collect();
     for (i, t) in outputs.into_iter().enumerate() {
-        let Some((ty, opening)) = opened.as_ref().and_then(|o| o.get(i)) else {
+        let Some((ty, axes)) = opened.as_ref().and_then(|o| o.get(i)) else {
             graph.open.insert(t, Open::Unknown);
             continue;
         };
         graph.tensors[t.index()].set_shape(&ty.shape);
         graph.tensors[t.index()].ty = ty.clone();
-        let (axis, extent) = match opening {
-            Opening::Closed => continue,
-            Opening::Same(axis, extent) => (*axis, *extent),
-            Opening::New(axis) => {
-                // Where types are inferred again, the extent of the last time is there.
-                let old = before.get(&t).and_then(|o| if let Open::Along { extent, .. } = o { Some(*extent) } else { None });
-                let new = own.or(old).unwrap_or_else(|| graph.add_tensor("", TensorType::new(DType::Int64, [])));
-                own = Some(new);
-                (*axis, new)
-            }
-        };
-        graph.open.insert(t, Open::Along { axis: axis as u32, extent });
+        let mut open = vec![];
+        for (axis, by) in axes {
+            let axis = *axis as u32;
+            let extent = match by {
+                By::Same(extent) => *extent,
+                By::New(key) => *own.entry(*key).or_insert_with(|| {
+                    // Where types are inferred again, the extent of the last time is there.
+                    let old = match before.get(&t) {
+                        Some(Open::Along(axes)) => axes.iter().find(|o| o.axis == axis).map(|o| o.extent),
+                        _ => None,
+                    };
+                    let fresh = old.filter(|e| extents.insert(*e));
+                    fresh.unwrap_or_else(|| graph.add_tensor("", TensorType::new(DType::Int64, [])))
+                }),
+            };
+            open.push(OpenAxis { axis, extent });
+        }
+        if !open.is_empty() {
+            graph.open.insert(t, Open::Along(open));
+        }
     }
 }
 

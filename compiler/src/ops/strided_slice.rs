@@ -150,6 +150,98 @@ pub(crate) fn picks(call: &Call<'_>) -> Result<Vec<Pick>, CompileError> {
     Ok(out)
 }
 
+/// A dimension of the full result where sizes, begins or ends may be known only at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Range {
+    /// A new axis.
+    New,
+    /// An axis of the operand as it is.
+    Whole(usize),
+    /// One index of an axis, which is dropped.
+    Index {
+        /// The axis.
+        axis: usize,
+        /// The entry of the begins that says which.
+        entry: usize,
+    },
+    /// Elements of an axis.
+    Part(Part),
+}
+
+/// Every stride-th element of an axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    /// The axis.
+    pub axis: usize,
+    /// The entry of begins and ends.
+    pub entry: usize,
+    /// The step, not zero.
+    pub stride: i64,
+    /// Whether the begin is masked.
+    pub from_begin: bool,
+    /// Whether the end is masked.
+    pub to_end: bool,
+    /// Whether the end counts from the begin.
+    pub offset: bool,
+}
+
+impl Part {
+    /// First element and number of elements of an axis of `n`.
+    pub(crate) fn of(&self, n: i64, begin: i64, end: i64) -> (i64, i64) {
+        let s = self.stride;
+        let clamp = |v: i64| if s > 0 { v.clamp(0, n) } else { v.clamp(-1, n - 1) };
+        let wrap = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
+        let b = match self.from_begin {
+            true if s > 0 => 0,
+            true => n - 1,
+            false => clamp(wrap(begin)),
+        };
+        let e = match self.to_end {
+            true if s > 0 => n,
+            true => -1,
+            false if self.offset => clamp(b.saturating_add(end)),
+            false => clamp(wrap(end)),
+        };
+        let distance = if s > 0 { e - b } else { b - e }.max(0).unsigned_abs();
+        (b, distance.div_ceil(s.unsigned_abs()) as i64)
+    }
+}
+
+/// The dimensions of a slice whose strides are known.
+pub(crate) fn ranges(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
+    let rank = call.input(0)?.shape.len();
+    let entries = call.input(1)?.elements();
+    let strides = call.ints(3, 2 * MAX_RANK)?;
+    let mask = |name: &str, i: usize| call.attrs.int(name, 0) >> i & 1 == 1;
+    let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
+    let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
+    if call.input(2)?.elements() != entries || strides.len() != entries || entries > 2 * MAX_RANK || taken > rank || strides.contains(&0) {
+        return Err(call.invalid(format!("{entries} begins, strides {strides:?} of {rank} dimensions")));
+    }
+    let (mut out, mut axis) = (vec![], 0);
+    for (entry, stride) in strides.into_iter().enumerate() {
+        let (from_begin, to_end) = (mask("begin_mask", entry), mask("end_mask", entry));
+        if mask("ellipsis_mask", entry) {
+            out.extend((axis..axis + rank - taken).map(Range::Whole));
+            axis += rank - taken;
+        } else if mask("new_axis_mask", entry) {
+            out.push(Range::New);
+        } else {
+            out.push(match mask("shrink_axis_mask", entry) {
+                true if from_begin => return Err(call.unsupported(Unsupported::DynamicShape)),
+                true => Range::Index { axis, entry },
+                false => Range::Part(Part { axis, entry, stride, from_begin, to_end, offset: call.attrs.bool("offset", false) }),
+            });
+            axis += 1;
+        }
+    }
+    if axis > rank {
+        return Err(call.invalid("more than one ellipsis"));
+    }
+    out.extend((axis..rank).map(Range::Whole));
+    Ok(out)
+}
+
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(4, 4, 1)?;
     let x = call.input(0)?;

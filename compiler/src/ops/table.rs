@@ -80,7 +80,7 @@ pub struct Row {
 }
 
 /// What kind of work an operator does, where it is implemented.
-pub(super) fn category(kind: OpKind) -> Option<Category> {
+pub(crate) fn category(kind: OpKind) -> Option<Category> {
     match TABLE.iter().find(|r| r.kind == kind)?.support {
         Support::Supported { category, .. } => Some(category),
         _ => None,

@@ -47,7 +47,7 @@ fn tensors(out: &mut String, upper: &str, what: &str, list: &[Tensor], names: &[
     let constants = distinct(names.iter().map(|n| constant(n)));
     for (i, ((t, own), name)) in list.iter().zip(names).zip(constants).enumerate() {
         let shape: Vec<String> = t.shape.iter().map(ToString::to_string).collect();
-        let open = t.open_axis.map(|a| format!("; axis {a} is at most that long, see tflc_length()")).unwrap_or_default();
+        let open = t.open_axis.map(|a| format!("; axes from {a} on are at most that long, see tflc_dimension()")).unwrap_or_default();
         let _ = writeln!(out, "/* {}: {} [{}]{open} */", comment(own), t.dtype, shape.join(", "));
         let _ = writeln!(out, "#define {upper}_{what}_{name} {i}u");
         let _ = writeln!(out, "#define {upper}_{what}_{i}_BYTES {}u", t.bytes);

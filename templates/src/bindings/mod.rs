@@ -55,7 +55,7 @@ pub struct Tensor {
     pub bytes: usize,
     /// Scale and zero point of quantised integers.
     pub quantized: Option<(f32, i32)>,
-    /// The axis whose length is known only at run time; the shape has the most.
+    /// The first axis whose length is known only at run time; the shape has the most.
     pub open_axis: Option<usize>,
 }
 

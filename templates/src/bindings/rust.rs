@@ -315,17 +315,19 @@ fn run_into(out: &mut String, interface: &Interface, m: &Method<'_>) {
         unsafe {{ model.invoke(arena, state, inputs.as_ptr(), outputs.as_ptr(), parallel) }}
     }}"
     );
-    for (i, axis) in ports.outputs.iter().enumerate().filter_map(|(i, t)| Some((i, t.open_axis?))) {
+    for (i, t) in ports.outputs.iter().enumerate().filter(|(_, t)| t.open_axis.is_some()) {
         let _ = writeln!(
             out,
             "
-    /// Length of axis {axis} of the last [`{}`]: its elements are the first ones, and what lies behind them means nothing. 0 before the first run.
-    pub fn {}output{i}_length(&self) -> usize {{
-        let length = |model: ::tflc_runtime::Model| model.outputs().nth({i})?.length(self.arena.bytes());
-        (|| Ok::<_, ::tflc_runtime::Status>({}))().ok().and_then(length).unwrap_or(0)
+    /// Shape of the last [`{}`]: its elements are the first ones without gaps, and what lies behind them means nothing. Before the first run there are none.
+    pub fn {}output{i}_shape(&self) -> [usize; {}] {{
+        let output = |model: ::tflc_runtime::Model| model.outputs().nth({i});
+        let output = (|| Ok::<_, ::tflc_runtime::Status>({}))().ok().and_then(output);
+        ::core::array::from_fn(|axis| output.as_ref().and_then(|t| t.dimension(axis, self.arena.bytes())).unwrap_or(0))
     }}",
             m.ty("Output", i),
             m.prefix(),
+            t.shape.len(),
             entry(m)
         );
     }

@@ -78,7 +78,7 @@ fn the_module_has_types_and_methods_by_signature() {
         "    pub fn embed_it(&mut self, word: &embed_it::Input0) -> Result<embed_it::Output0, ::tflc_runtime::Status> {",
         "        self.embed_it_into(word, &mut out0, None)?;",
         "        let model = descriptor()?.signature(\"embed it\").ok_or(::tflc_runtime::Status::WrongAbi)?;",
-        "    pub fn embed_it_output0_length(&self) -> usize {",
+        "    pub fn embed_it_output0_shape(&self) -> [usize; 2] {",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

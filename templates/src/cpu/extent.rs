@@ -1,36 +1,18 @@
-//! What is done with sizes known only at run time: parts joined, indices and counts compared with them.
+//! What is done with sizes known only at run time: indices and counts compared with them.
 //!
-//! A comparison that fails makes a kernel's status 2. Joining has one work unit, comparing has one for each index.
+//! A comparison that fails makes a kernel's status 2. There is one work unit for each index.
 
-use super::gather::{INDEX_OUT_OF_RANGE, copy_bytes};
-use super::scalar::{get_int, put_int, s};
-use tflc_kir::{Addr, Builder, Caps, CmpOp, Kernel, Mem, Type};
+use super::gather::INDEX_OUT_OF_RANGE;
+use super::scalar::{get_int, s};
+use tflc_kir::{Addr, Builder, CmpOp, Kernel, Mem, Type, Value};
 
-/// Specification of rows put behind those that are there.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct AppendSpec {
-    /// Bytes of a row.
-    pub row_bytes: usize,
-}
-
-impl AppendSpec {
-    /// Builds the kernel: parameters are the new rows, their number (`I64`), the rows so far and their number (`I64`), which goes up.
-    pub fn build(&self, caps: &Caps) -> Kernel {
-        let mut b = Builder::new("append");
-        let [x, rows, y, total] = ["x", "rows", "y", "total"].map(|n| b.ptr_param(n));
-        let zero = b.i64(0);
-        let (rows, before) = (get_int(&mut b, true, rows, zero), get_int(&mut b, true, total, zero));
-        b.for_loop(zero, rows, 1, &[], |b, i, _| {
-            let place = b.add(before, i);
-            let (from, to) = (b.mul_const(i, self.row_bytes as i64), b.mul_const(place, self.row_bytes as i64));
-            let (from, to) = (b.ptr_add(x, from), b.ptr_add(y, to));
-            copy_bytes(b, caps, from, to, self.row_bytes);
-            vec![]
-        });
-        let after = b.add(before, rows);
-        put_int(&mut b, true, total, zero, after);
-        b.finish()
+/// The number of elements that count: all of them, or what a further parameter says.
+pub(super) fn counted(b: &mut Builder, by_memory: bool, all: usize) -> Value {
+    if !by_memory {
+        return b.i64(all as i64);
     }
+    let number = b.ptr_param("counted");
+    b.load(Type::I64, Mem::I64, Addr::new(number))
 }
 
 /// Specification of indices that must be below a number.

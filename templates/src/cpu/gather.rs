@@ -30,7 +30,7 @@ pub struct GatherSpec {
 
 impl GatherSpec {
     /// Whether units are indices: one set of slices alone is split along them.
-    fn splits_indices(&self) -> bool {
+    pub fn splits_indices(&self) -> bool {
         self.batch * self.outer == 1
     }
 

@@ -65,6 +65,8 @@ pub struct UniqueSpec {
     pub bytes: usize,
     /// Whether places are stored in 64 bits, else 32.
     pub wide_index: bool,
+    /// Whether memory says how many of the elements count.
+    pub counted: bool,
 }
 
 impl UniqueSpec {
@@ -83,7 +85,8 @@ impl UniqueSpec {
         b.load(Type::I64, mem(storage), Addr::new(array).index(i, self.bytes as u8))
     }
 
-    /// Builds the kernel: parameters are the elements, a workspace, the distinct ones, the places, and the number of distinct ones.
+    /// Builds the kernel: parameters are the elements, a workspace, the distinct ones, the places, the number of distinct ones, and where elements are counted
+    /// their number (`I64`).
     pub fn build(&self) -> Kernel {
         let mut b = Builder::new("unique");
         let [x, table, y, places, number] = ["x", "table", "y", "places", "number"].map(|n| b.ptr_param(n));
@@ -93,7 +96,8 @@ impl UniqueSpec {
             put_int(b, false, table, i, free);
             vec![]
         });
-        let count = b.for_const(0, self.elements as i64, 1, &[zero], |b, i, c| {
+        let elements = super::extent::counted(&mut b, self.counted, self.elements);
+        let count = b.for_loop(zero, elements, 1, &[zero], |b, i, c| {
             let v = self.load(b, x, i);
             // Multiplicative hashing by the golden ratio: Knuth, "The Art of Computer Programming" 3, section 6.4.
             let mixed = s!(b, v * { 0x9E37_79B9_7F4A_7C15u64 as i64 });

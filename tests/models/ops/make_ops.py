@@ -4,7 +4,7 @@
 usage: make_ops.py [NAME ...]        (all models where no name is given; about three minutes)
 
 Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py,
-rare.py and networks.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
+rare.py, networks.py, quantized.py and open.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
 """
 import pathlib
 import sys
@@ -16,6 +16,7 @@ import golden
 import linear
 import movement
 import networks
+import open as open_sizes
 import pointwise
 import quantized
 import rare
@@ -24,7 +25,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized):
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

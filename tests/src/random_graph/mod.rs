@@ -14,6 +14,7 @@ mod generator;
 mod indexed;
 mod layers;
 mod movement;
+mod open;
 mod pointwise;
 pub mod recipes;
 mod recurrent;

@@ -1,6 +1,6 @@
 //! All recipes, and the choices that they share.
 
-use super::{Generator, Planned, control, convolution, custom, indexed, layers, movement, pointwise, recurrent, search, stablehlo};
+use super::{Generator, Planned, control, convolution, custom, indexed, layers, movement, open, pointwise, recurrent, search, stablehlo};
 use crate::random_values::Rng;
 use tflc::ir::OpKind::{self, *};
 use tflc::ir::{AttrValue, Attrs, DType, Quantization, TensorId, TensorType};
@@ -81,6 +81,8 @@ recipes! {
     1 [Range] movement::range;
     1 [BroadcastArgs] movement::broadcast_args;
     2 [Gather] indexed::gather;
+    2 [Gather, Where] open::rows;
+    1 [Slice] open::window;
     1 [GatherNd] indexed::gather_nd;
     1 [ScatterNd] indexed::scatter_nd;
     1 [SparseToDense] indexed::sparse_to_dense;

@@ -68,7 +68,7 @@ fn port(name: &str, port: &Port, open: Option<&OpenOutput>) -> String {
         let _ = write!(j, ",\"scale\":{scale:e},\"zero_point\":{zero_point}");
     }
     if let Some(open) = open {
-        // Such extents lie in the arena.
+        // The lengths of the axes from there on lie in the arena.
         let _ = write!(j, ",\"open_axis\":{},\"extent\":{}", open.axis, open.extent.offset);
     }
     j.push('}');

@@ -8,7 +8,9 @@
 mod types;
 
 use crate::ir::print::SPLAT_BYTES;
-use crate::ir::{Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Open, Signature, Tail, Tensor, TensorId, TensorType};
+use crate::ir::{
+    Attrs, DType, Graph, GraphId, Location, Model, Node, OpKind, Open, OpenAxis, Signature, Tail, Tensor, TensorId, TensorType,
+};
 use std::collections::{HashMap, HashSet};
 use tflc_templates::text::{Cursor, ParseErrorKind, Result, Token, shorten};
 
@@ -285,21 +287,28 @@ impl<'a> Parser<'a> {
         };
         let signature =
             if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
-        if self.cursor.accept_word("open")? {
-            let open = if self.cursor.accept_word("unknown")? { Open::Unknown } else { self.open()? };
-            graph.open.insert(id, open);
+        let mut axes = vec![];
+        while self.cursor.accept_word("open")? {
+            if axes.is_empty() && self.cursor.accept_word("unknown")? {
+                graph.open.insert(id, Open::Unknown);
+                break;
+            }
+            axes.push(self.open()?);
+        }
+        if !axes.is_empty() {
+            graph.open.insert(id, Open::Along(axes));
         }
         graph.tensors[id.index()] = Tensor { name, ty, data: None, variable: false, signature };
         Ok(id)
     }
 
     /// `0 by %9`
-    fn open(&mut self) -> Result<Open> {
+    fn open(&mut self) -> Result<OpenAxis> {
         let axis = self.cursor.int("an axis or `unknown`")?;
         if !self.cursor.accept_word("by")? {
             return self.cursor.expected("`by` and the tensor of the length");
         }
-        Ok(Open::Along { axis, extent: self.tensor()? })
+        Ok(OpenAxis { axis, extent: self.tensor()? })
     }
 
     /// What follows `variable` or `const`.

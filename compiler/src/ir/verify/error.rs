@@ -166,7 +166,7 @@ impl fmt::Display for VerifyCause {
             VerifyCause::NoGraph => f.write_str("the model has no graph"),
             VerifyCause::NoTensor(t) => write!(f, "tensor {t} does not exist"),
             VerifyCause::Open(t) => {
-                write!(f, "tensor {t} is open along an axis that it lacks, behind others, or by a tensor that is no int64 scalar")
+                write!(f, "tensor {t} is open along an axis that it lacks, along axes out of order, or by a tensor that is no int64 scalar")
             }
             VerifyCause::NoGraphNumbered(g) => write!(f, "graph {g} does not exist"),
             VerifyCause::Undefined(t) => write!(f, "tensor {t} is read but has no value there"),

@@ -38,7 +38,7 @@ fn verify_graph(model: &Model, id: GraphId, graph: &Graph) -> Result<(), VerifyE
             .map_err(|cause| VerifyError { tensor: Some((TensorId(i as u32), tensor.name.clone())), ..error(cause) })?;
     }
     for (&t, open) in &graph.open {
-        types::open(graph, t, *open).map_err(error)?;
+        types::open(graph, t, open).map_err(error)?;
     }
     let mut state = State { graph, defined: vec![None; graph.tensors.len()] };
     state.sources().map_err(error)?;

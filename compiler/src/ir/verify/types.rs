@@ -56,16 +56,20 @@ pub(super) fn ty(graph: &Graph, ty: &TensorType) -> Result<(), VerifyCause> {
     }
 }
 
-/// Checks what is said about a size that is known only at run time: the axis exists, the one in front of it are ones, the length is an int64 scalar.
-pub(super) fn open(graph: &Graph, t: TensorId, open: Open) -> Result<(), VerifyCause> {
+/// Checks what is said about a size that is known only at run time: the axes exist and ascend, the lengths are int64 scalars.
+pub(super) fn open(graph: &Graph, t: TensorId, open: &Open) -> Result<(), VerifyCause> {
     exists(graph, t)?;
-    let Open::Along { axis, extent } = open else { return Ok(()) };
-    exists(graph, extent)?;
-    let shape = &graph.ty(t).shape;
-    let axis = axis as usize;
-    let length = graph.tensor(extent);
-    let is_length = length.ty == TensorType::new(DType::Int64, []) && length.data.is_none() && !length.variable;
-    if axis < shape.len() && shape[..axis].iter().all(|n| *n == 1) && is_length { Ok(()) } else { Err(VerifyCause::Open(t)) }
+    let Open::Along(axes) = open else { return Ok(()) };
+    let rank = graph.ty(t).shape.len();
+    for open in axes {
+        exists(graph, open.extent)?;
+        let length = graph.tensor(open.extent);
+        let is_length = length.ty == TensorType::new(DType::Int64, []) && length.data.is_none() && !length.variable;
+        if open.axis as usize >= rank || !is_length {
+            return Err(VerifyCause::Open(t));
+        }
+    }
+    if axes.is_empty() || !axes.is_sorted_by(|a, b| a.axis < b.axis) { Err(VerifyCause::Open(t)) } else { Ok(()) }
 }
 
 fn exists(graph: &Graph, t: TensorId) -> Result<(), VerifyCause> {

@@ -14,8 +14,68 @@ pub(in crate::ops) enum Element {
     Known(i64),
     /// The length of open tensors by this extent, and its bound.
     Extent(TensorId, usize),
+    /// A number between these, both included.
+    Between(i64, i64),
     /// Anything.
     Unknown,
+}
+
+impl Element {
+    /// The least and the greatest that it may be.
+    pub(in crate::ops) fn interval(self) -> Option<(i64, i64)> {
+        match self {
+            Element::Known(v) => Some((v, v)),
+            Element::Extent(_, bound) => Some((0, i64::try_from(bound).ok()?)),
+            Element::Between(low, high) => Some((low, high)),
+            Element::Unknown => None,
+        }
+    }
+
+    /// What an operator gives of two numbers; roundings of a division do not matter to its interval.
+    fn combine(op: OpKind, x: Element, y: Element) -> Element {
+        match (op, x, y) {
+            (OpKind::Add, e, Element::Known(0)) | (OpKind::Add, Element::Known(0), e) | (OpKind::Sub, e, Element::Known(0)) => return e,
+            (OpKind::Mul, e, Element::Known(1)) | (OpKind::Mul, Element::Known(1), e) => return e,
+            (OpKind::Div | OpKind::FloorDiv, e, Element::Known(1)) => return e,
+            (OpKind::Maximum | OpKind::Minimum, a, b) if a == b => return a,
+            (OpKind::Maximum, e @ Element::Extent(..), Element::Known(..=0))
+            | (OpKind::Maximum, Element::Known(..=0), e @ Element::Extent(..)) => return e,
+            (OpKind::Minimum, e @ Element::Extent(_, n), Element::Known(v))
+            | (OpKind::Minimum, Element::Known(v), e @ Element::Extent(_, n))
+                if v >= n as i64 =>
+            {
+                return e;
+            }
+            // One side is enough for a bound.
+            (OpKind::Minimum, Element::Unknown, e) | (OpKind::Minimum, e, Element::Unknown) => {
+                return e.interval().map_or(Element::Unknown, |(_, high)| Element::Between(i64::from(i32::MIN), high));
+            }
+            _ => {}
+        }
+        let (Some((a, b)), Some((c, d))) = (x.interval(), y.interval()) else { return Element::Unknown };
+        let all = |v: [Option<i64>; 4]| {
+            v.into_iter()
+                .collect::<Option<Vec<i64>>>()
+                .map(|v| (v.iter().copied().min().unwrap_or(0), v.iter().copied().max().unwrap_or(0)))
+        };
+        let found = match op {
+            OpKind::Add => a.checked_add(c).zip(b.checked_add(d)),
+            OpKind::Sub => a.checked_sub(d).zip(b.checked_sub(c)),
+            OpKind::Mul => all([a.checked_mul(c), a.checked_mul(d), b.checked_mul(c), b.checked_mul(d)]),
+            OpKind::Div | OpKind::FloorDiv if c > 0 => {
+                let up = |v: i64, by: i64| v.checked_add(by - 1).map(|v| v.div_euclid(by));
+                all([Some(a.div_euclid(d)), Some(a.div_euclid(c)), up(b, d), up(b, c)])
+            }
+            OpKind::Maximum => Some((a.max(c), b.max(d))),
+            OpKind::Minimum => Some((a.min(c), b.min(d))),
+            _ => None,
+        };
+        match found {
+            Some((low, high)) if low == high => Element::Known(low),
+            Some((low, high)) => Element::Between(low, high),
+            None => Element::Unknown,
+        }
+    }
 }
 
 /// The most elements of a tensor that is followed.
@@ -67,11 +127,12 @@ impl Values<'_> {
         match node.op {
             OpKind::Shape => {
                 let x = operand(0)?;
-                let open = self.graph().open.get(&x).copied();
-                let size = |(d, n): (usize, &usize)| match open {
-                    Some(Open::Along { axis, extent }) if axis as usize == d => Element::Extent(extent, *n),
-                    Some(Open::Unknown) => Element::Unknown,
-                    _ => Element::Known(*n as i64),
+                let unknown = self.graph().open.get(&x) == Some(&Open::Unknown);
+                let open = self.graph().open_axes(x);
+                let size = |(d, n): (usize, &usize)| match open.iter().find(|o| o.axis as usize == d) {
+                    Some(o) => Element::Extent(o.extent, *n),
+                    None if unknown => Element::Unknown,
+                    None => Element::Known(*n as i64),
                 };
                 Some(self.graph().ty(x).shape.iter().enumerate().map(size).collect())
             }
@@ -79,6 +140,23 @@ impl Values<'_> {
             OpKind::Pack | OpKind::Concatenation if node.attrs.int("axis", 0) == 0 => {
                 let parts = node.inputs.iter().flatten().map(|t| self.follow(*t, depth)).collect::<Option<Vec<_>>>()?;
                 Some(parts.concat())
+            }
+            OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::FloorDiv | OpKind::Maximum | OpKind::Minimum => {
+                let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
+                let count = if x.len() == 1 { y.len() } else { x.len() };
+                let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
+                (0..count).map(|i| Some(Element::combine(node.op, part(&x, i)?, part(&y, i)?))).collect()
+            }
+            // Of a vector, to one element.
+            OpKind::Sum | OpKind::ReduceProd | OpKind::ReduceMax | OpKind::ReduceMin if self.graph().ty(operand(0)?).shape.len() == 1 => {
+                let op = match node.op {
+                    OpKind::Sum => OpKind::Add,
+                    OpKind::ReduceProd => OpKind::Mul,
+                    OpKind::ReduceMax => OpKind::Maximum,
+                    _ => OpKind::Minimum,
+                };
+                let all = self.follow(operand(0)?, depth)?;
+                Some(vec![all.into_iter().reduce(|x, y| Element::combine(op, x, y))?])
             }
             OpKind::Reshape
             | OpKind::Squeeze

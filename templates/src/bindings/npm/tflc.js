@@ -229,8 +229,9 @@ export class Model {
 
   /** The part of an output's elements that the last run gave. */
   #share(i) {
-    const { open_axis: axis, shape } = this.#description.outputs[i];
-    return axis === undefined || shape[axis] === 0 ? 1 : this.outputShape(i)[axis] / shape[axis];
+    const count = (shape) => shape.reduce((n, d) => n * d, 1);
+    const most = count(this.outputs[i].shape);
+    return most === 0 ? 1 : count(this.outputShape(i)) / most;
   }
 
   /** The shape of an output after the last run: `outputs[i].shape`, or a smaller one where the size is known only then. */
@@ -238,9 +239,9 @@ export class Model {
     const i = this.#index("outputs", key);
     const { open_axis: axis, extent } = this.#description.outputs[i];
     const shape = [...this.outputs[i].shape];
-    if (axis !== undefined) {
-      const length = Number(new DataView(this.#memory.buffer).getBigInt64(this.#arena + extent, true));
-      shape[axis] = Math.min(shape[axis], Math.max(0, length));
+    for (let d = axis ?? shape.length; d < shape.length; d++) {
+      const length = Number(new DataView(this.#memory.buffer).getBigInt64(this.#arena + extent + 8 * (d - axis), true));
+      shape[d] = Math.min(shape[d], Math.max(0, length));
     }
     return shape;
   }

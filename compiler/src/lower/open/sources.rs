@@ -1,0 +1,199 @@
+//! Operators that bring an extent of their own: WHERE, UNIQUE, TOPK_V2, segments, SCATTER_ND, RANGE; SHAPE, which reads extents; and shapes that are values.
+
+use super::indices::{check_tuples, dropped_behind};
+use super::lengths::{Length, Lengths};
+use super::masks::{counted, with_neutral_tail};
+use super::{extent, is_open};
+use crate::error::{CompileError, Unsupported};
+use crate::ir::{DType, Node, TensorId};
+use crate::lower::constants::element_bytes;
+use crate::lower::context::{Cx, Operand};
+use crate::lower::movement::{Part, copy_strided, result};
+use crate::lower::pointwise::emit;
+use crate::lower::{scatter as scattering, search};
+use crate::ops::storage::storage;
+use tflc_templates::cpu::dynamic::SegmentsSpec;
+use tflc_templates::cpu::places::{UniqueSpec, WhereSpec};
+use tflc_templates::cpu::pointwise::PointwiseSpec;
+use tflc_templates::expr::{ExprBuilder, Storage};
+
+/// Stores the length of an open axis, which must be between zero and its bound; a known one must be what it is.
+pub(super) fn give(cx: &mut Cx<'_, '_>, l: &mut Lengths, y: TensorId, axis: usize, length: Length) -> Result<(), CompileError> {
+    let bound = cx.ty(y).shape[axis];
+    match extent(cx, y, axis)? {
+        Some(at) => {
+            let most = l.number(bound);
+            l.check_size(length, most);
+            l.store(length, at, 0);
+        }
+        None if l.known(length) == Some(bound as i64) => {}
+        None => {
+            let known = l.number(bound);
+            let same = l.equal(length, known);
+            l.check(same);
+        }
+    }
+    Ok(())
+}
+
+/// The address of the extent of a result that must have one.
+fn own(cx: &mut Cx<'_, '_>, y: TensorId, axis: usize) -> Result<Operand, CompileError> {
+    extent(cx, y, axis)?.ok_or_else(|| cx.unsupported(Unsupported::DynamicShape))
+}
+
+pub(super) fn places(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, _) = result(cx, node, 0)?;
+    let ty = cx.ty(x);
+    let storage = storage(ty.dtype).ok_or_else(|| cx.unsupported(Unsupported::Types(ty.dtype.to_string())))?;
+    let spec = WhereSpec { shape: ty.shape.clone(), storage };
+    let from = with_neutral_tail(cx, x, &vec![true; ty.shape.len()], 0)?;
+    let args = vec![from, cx.operand(y)?, own(cx, y, 0)?];
+    cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
+    Ok(())
+}
+
+pub(super) fn unique(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let ((y, ty), (index, index_ty)) = (result(cx, node, 0)?, result(cx, node, 1)?);
+    let number = counted(cx, x, &[true])?;
+    let spec = UniqueSpec {
+        elements: cx.ty(x).elements(),
+        bytes: ty.dtype.bits() / 8,
+        wide_index: index_ty.dtype == DType::Int64,
+        counted: number.is_some(),
+    };
+    let work = cx.workspace(spec.workspace_bytes());
+    let mut args = vec![cx.operand(x)?, work, cx.operand(y)?, cx.operand(index)?, own(cx, y, 0)?];
+    args.extend(number);
+    cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
+    Ok(())
+}
+
+/// The bound's part of each row is sorted; k says how much of it is the result.
+pub(super) fn top_k(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, k) = (cx.input(node, 0)?, cx.input(node, 1)?);
+    let (y, _) = result(cx, node, 0)?;
+    let last = cx.ty(x).shape.len().saturating_sub(1);
+    let mut l = Lengths::default();
+    let (k, n) = (l.element(cx, k, 0)?, l.axis(cx, x, last)?);
+    l.check_size(k, n);
+    give(cx, &mut l, y, last, k)?;
+    l.call(cx);
+    search::top_k(cx, node)
+}
+
+/// The number of segments is the last id and one more.
+pub(super) fn segments(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let ids = cx.input(node, 1)?;
+    let (y, _) = result(cx, node, 0)?;
+    if let Some(number) = extent(cx, y, 0)? {
+        let rows = counted(cx, ids, &[true])?;
+        let spec = SegmentsSpec { ids: cx.ty(ids).elements(), counted: rows.is_some() };
+        let mut args = vec![cx.operand(ids)?, number];
+        args.extend(rows);
+        cx.call(format!("{spec:?}"), move || spec.build(), args, 1, 1);
+    }
+    with_ids(cx, node, ids)
+}
+
+/// Segments behind the number of them are an error; negative ones are dropped.
+pub(super) fn unsorted_segments(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (ids, number) = (cx.input(node, 1)?, cx.input(node, 2)?);
+    let (y, _) = result(cx, node, 0)?;
+    let mut l = Lengths::default();
+    let number = l.element(cx, number, 0)?;
+    give(cx, &mut l, y, 0, number)?;
+    l.call(cx);
+    // Ids between the number of segments and its bound would go unnoticed.
+    if extent(cx, y, 0)?.is_some() && cx.constant(ids).is_none() {
+        return Err(cx.unsupported(Unsupported::DynamicShape));
+    }
+    with_ids(cx, node, ids)
+}
+
+fn with_ids(cx: &mut Cx<'_, '_>, node: &Node, ids: TensorId) -> Result<(), CompileError> {
+    scattering::segments(cx, node, is_open(cx, Some(ids)))
+}
+
+pub(super) fn scatter(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let index = cx.input(node, 0)?;
+    let (y, _) = result(cx, node, 0)?;
+    sizes_from(cx, node, 2)?;
+    let depth = cx.ty(index).shape.last().copied().unwrap_or(0);
+    check_tuples(cx, y, depth, index)?;
+    let at = dropped_behind(cx, index)?;
+    scattering::scatter_nd(cx, node, Some(at))
+}
+
+/// The lengths of open axes of the result, from the operand that holds its shape.
+pub(super) fn sizes_from(cx: &mut Cx<'_, '_>, node: &Node, operand: usize) -> Result<(), CompileError> {
+    let sizes = cx.input(node, operand)?;
+    let (y, ty) = result(cx, node, 0)?;
+    let mut l = Lengths::default();
+    for d in 0..ty.shape.len() {
+        if extent(cx, y, d)?.is_some() {
+            let size = l.element(cx, sizes, d)?;
+            give(cx, &mut l, y, d, size)?;
+        }
+    }
+    l.call(cx);
+    Ok(())
+}
+
+/// The bound's dimensions, of which some are replaced by extents.
+pub(super) fn shape(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, ty) = result(cx, node, 0)?;
+    let bytes = ty.dtype.bits() / 8;
+    let dims = &cx.ty(x).shape;
+    let data: Vec<u8> = dims.iter().flat_map(|v| (*v as u64).to_le_bytes()[..bytes].to_vec()).collect();
+    let (from, to, n) = (cx.bytes(data), cx.operand(y)?, dims.len());
+    let whole = |base: Operand| Part { base, offset: 0, strides: vec![1] };
+    copy_strided(cx, &[n], whole(from), whole(to), bytes);
+    for axis in 0..n {
+        if let Some(number) = extent(cx, x, axis)? {
+            // The low bytes of the extent: lengths are below 2^31.
+            copy_strided(cx, &[1], whole(number), whole(to.offset(axis * bytes)), bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Numbers from a start on, by steps.
+pub(super) fn range(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let [start, limit, delta] = [cx.input(node, 0)?, cx.input(node, 1)?, cx.input(node, 2)?];
+    let (y, ty) = result(cx, node, 0)?;
+    let wide = match ty.dtype {
+        DType::Int32 => false,
+        DType::Int64 => true,
+        other => return Err(cx.unsupported(Unsupported::Types(format!("a range of {other} of open size")))),
+    };
+    let mut l = Lengths::default();
+    let [from, to, by] = [l.element(cx, start, 0)?, l.element(cx, limit, 0)?, l.element(cx, delta, 0)?];
+    let up = l.known(by).is_none_or(|v| v > 0);
+    let distance = if up { l.sub(to, from) } else { l.sub(from, to) };
+    let (zero, one) = (l.number(0), l.number(1));
+    let step = if up { by } else { l.sub(zero, by) };
+    // Steps that lead away from the limit, or nowhere, are an error: a distance below zero, and a step below one.
+    let forward = l.less(zero, step);
+    l.check(forward);
+    let rest = l.sub(step, one);
+    let negative = l.less(distance, zero);
+    let sum = l.add(distance, rest);
+    let steps = l.div(sum, step);
+    let steps = l.choose(negative, distance, steps);
+    give(cx, &mut l, y, 0, steps)?;
+    l.call(cx);
+    let n = ty.elements();
+    let data = (0..n as i64).flat_map(|v| v.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect();
+    let element = if wide { Storage::I64 } else { Storage::I32 };
+    let mut b = ExprBuilder::new([element; 3]);
+    let (i, first, by) = (b.input(0), b.input(1), b.input(2));
+    let v = b.mul(i, by);
+    let v = b.add(v, first);
+    let args = vec![cx.bytes(data), cx.operand(start)?, cx.operand(delta)?, cx.operand(y)?];
+    debug_assert_eq!(element_bytes(cx, ty)?, element.bytes());
+    emit(cx, PointwiseSpec::new(&[n], vec![vec![1], vec![0], vec![0]], vec![1], b.finish(v, element)), args);
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Operators whose result's shape is a value that is known in part, or follows from one: RESHAPE, FILL, BROADCAST_TO, RANGE, TILE, PAD.
+
+use super::{By, Dim, Element, Opened, Site};
+use crate::ir::{AttrValue, DType, OpKind, TensorId};
+use crate::ops::pad::paddings;
+
+/// The rule of such a node.
+pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
+    match site.node.op {
+        OpKind::Reshape => {
+            let target = match site.call.optional(1) {
+                _ if site.is_open(1) => return None,
+                Some(_) => site.elements(1)?,
+                None => match site.call.attrs.get("new_shape") {
+                    Some(AttrValue::Ints(v)) => v.iter().map(|v| Element::Known(*v)).collect(),
+                    _ => return None,
+                },
+            };
+            reshape(site, &target)
+        }
+        OpKind::Fill if !site.any_open() => {
+            let dims = site.elements(0)?.into_iter().map(Element::dim).collect::<Option<Vec<Dim>>>()?;
+            Some(vec![site.shaped(0, site.dtype(1)?, &dims)?])
+        }
+        OpKind::BroadcastTo if site.only(0) => broadcast_to(site),
+        OpKind::Range if !site.any_open() => range(site),
+        OpKind::Tile if site.only(0) => tile(site),
+        OpKind::Pad | OpKind::Padv2 if site.only(0) => pad(site),
+        _ => None,
+    }
+}
+
+/// The same elements under another shape. Dimensions that are written down are what they say; of the others at most one is left over, and takes what remains.
+fn reshape(site: &Site<'_>, target: &[Element]) -> Option<Opened> {
+    let (x, dtype) = (site.shape(0)?, site.dtype(0)?);
+    let mut dims: Vec<Option<Dim>> = vec![];
+    for element in target {
+        dims.push(match element {
+            Element::Known(-1) => None,
+            // What has no bound of its own is what remains.
+            e => e.dim(),
+        });
+    }
+    let rest: Vec<usize> = (0..dims.len()).filter(|d| dims[*d].is_none()).collect();
+    let at = match rest[..] {
+        [] => None,
+        [at] => Some(at),
+        _ => return None,
+    };
+    // Extents of the operand that the target does not name.
+    let mut left: Vec<(TensorId, usize)> = vec![];
+    let mut fixed = 1usize;
+    for (d, &n) in x.iter().enumerate() {
+        match site.extent(0, d) {
+            Some(e) => left.push((e, n)),
+            None => fixed = fixed.checked_mul(n)?,
+        }
+    }
+    let (mut named, mut vague) = (1usize, 1usize);
+    for dim in dims.iter().flatten() {
+        match dim {
+            Dim::Fixed(n) => named = named.checked_mul(*n)?,
+            Dim::Same(e, n) => match left.iter().position(|l| l.0 == *e) {
+                Some(k) => drop(left.remove(k)),
+                None => vague = vague.checked_mul(*n)?,
+            },
+            Dim::New(n) => vague = vague.checked_mul(*n)?,
+        }
+    }
+    let total = x.iter().product::<usize>();
+    if let Some(at) = at {
+        let only_left = vague == 1 && named > 0;
+        dims[at] = Some(match left[..] {
+            [] if only_left && fixed.is_multiple_of(named) => Dim::Fixed(fixed / named),
+            [(e, n)] if only_left && fixed == named => Dim::Same(e, n),
+            // At least one row of what is named: an empty one says nothing.
+            _ => Dim::New(total.checked_div(named)?),
+        });
+    } else if left.is_empty() && vague == 1 && fixed != named {
+        return None;
+    }
+    // No dimension is longer than all elements in a row, unless there are none.
+    let dims = dims.into_iter().collect::<Option<Vec<Dim>>>()?;
+    let dims: Vec<Dim> = dims.into_iter().map(|d| if let Dim::New(n) = d { Dim::New(n.min(total)) } else { d }).collect();
+    Some(vec![site.shaped(0, dtype, &dims)?])
+}
+
+/// Axes of the operand that are open stay what they are.
+fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
+    let x = site.shape(0)?;
+    let mut dims = site
+        .elements(1)?
+        .into_iter()
+        .map(|e| if e == Element::Unknown { Some(None) } else { e.dim().map(Some) })
+        .collect::<Option<Vec<_>>>()?;
+    let lead = dims.len().checked_sub(x.len())?;
+    for (d, &n) in x.iter().enumerate() {
+        let dim = &mut dims[lead + d];
+        match (site.extent(0, d), &dim) {
+            (Some(e), Some(Dim::Same(own, _))) if *own == e => {}
+            (Some(_), _) => return None,
+            // An operand that has elements there says how many they are.
+            (None, _) if n != 1 => *dim = Some(Dim::Fixed(n)),
+            (None, _) => {}
+        }
+    }
+    let dims = dims.into_iter().collect::<Option<Vec<Dim>>>()?;
+    Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
+}
+
+/// Numbers from a start to a limit.
+fn range(site: &Site<'_>) -> Option<Opened> {
+    let one = |i: usize| site.elements(i)?.first().copied();
+    let dtype = site.dtype(0)?;
+    if dtype == DType::Float32 {
+        return None;
+    }
+    let dim = match (one(0)?, one(1)?, one(2)?) {
+        (Element::Known(0), Element::Extent(extent, bound), Element::Known(1)) => Dim::Same(extent, bound),
+        (start, limit, Element::Known(delta)) if delta != 0 => {
+            let ((least, most), (low, high)) = (start.interval()?, limit.interval()?);
+            let distance = if delta > 0 { high.checked_sub(least)? } else { most.checked_sub(low)? };
+            let steps = distance.max(0).unsigned_abs().div_ceil(delta.unsigned_abs());
+            Dim::New(usize::try_from(steps).ok()?)
+        }
+        _ => return None,
+    };
+    Some(vec![site.shaped(0, dtype, &[dim])?])
+}
+
+fn tile(site: &Site<'_>) -> Option<Opened> {
+    let x = site.shape(0)?;
+    let times = site.elements(1)?;
+    if times.len() != x.len() {
+        return None;
+    }
+    let mut dims = vec![];
+    for (d, &n) in x.iter().enumerate() {
+        dims.push(match (times[d], site.extent(0, d)) {
+            (Element::Known(m), None) => Dim::Fixed(n.checked_mul(usize::try_from(m).ok()?)?),
+            (Element::Known(1), Some(e)) => Dim::Same(e, n),
+            (Element::Extent(e, bound), None) if n == 1 => Dim::Same(e, bound),
+            (Element::Known(m), Some(_)) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
+            (Element::Extent(_, m), _) => Dim::New(n.checked_mul(m)?),
+            (Element::Between(_, m), _) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
+            (Element::Unknown, _) => return None,
+        });
+    }
+    Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
+}
+
+/// Borders of known size.
+fn pad(site: &Site<'_>) -> Option<Opened> {
+    let borders = paddings(site.call).ok()?;
+    let own = |(axis, by): (usize, By)| (axis, if borders[axis] == (0, 0) { by } else { By::New(axis) });
+    site.along(site.mapped(0, Some)?.into_iter().map(own).collect())
+}
