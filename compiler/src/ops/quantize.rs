@@ -59,9 +59,17 @@ fn quantize(call: &Call<'_>) -> Result<Expr, CompileError> {
         let v = b.input(0);
         let inverse = b.f32(1.0 / so);
         let v = b.mul(v, inverse);
-        // The bounds are within the range of F32 and I32, and NaN gives the greatest value.
+        // The bounds are within the range of F32 and I32. NaN gives the greatest byte (XNNPACK), and the least of other integers, as does what lies above 32
+        // bits (TFLite's kernel).
         let (least, most) =
             (b.f32((lo as i64 - zo as i64).max(i32::MIN as i64) as f32), b.f32((hi as i64 - zo as i64).min(2_147_483_520) as f32));
+        let v = if matches!(out.dtype, Int8 | UInt8) {
+            v
+        } else {
+            let end = b.f32(2_147_483_648.0);
+            let fits = b.compare(Compare::Lt, v, end);
+            b.select(fits, v, least)
+        };
         let v = b.min(v, most);
         let v = b.max(v, least);
         let q = b.cast(Cast::RoundEven, Ty::I32, v);

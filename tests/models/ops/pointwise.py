@@ -36,6 +36,17 @@ def unary(code, shape=(2, 5, 7), dtype="f32", result=None, q=None, source=None, 
     return make
 
 
+def quantize_logarithm(dtype):
+    """QUANTIZE of logarithms, of which half are NaN and some infinite of either sign."""
+    def make(net):
+        value = net.op("RELU", [x(net, (3, 61))], ("f32", None))
+        value = net.op("LOG", [net.op("SUB", [value, net.const(np.float32(0.25), "f32")], ("f32", None), "SubOptions")], ("f32", None))
+        least = net.op("LOG", [net.op("RELU", [x(net, (3, 61), "f32")], ("f32", None))], ("f32", None))
+        value = net.op("CONCATENATION", [value, least, net.op("NEG", [least], ("f32", None), "NegOptions")], ("f32", None), "ConcatenationOptions", axis=1)
+        net.outputs(net.op("QUANTIZE", [value], (dtype, (0.0001, 0) if dtype == "i16" else (0.02, 3)), "QuantizeOptions"))
+    return make
+
+
 def scaled(code, factor, shape=(3, 67)):
     """A unary operator on a wider range: the input is multiplied by `factor` first."""
     def make(net):
@@ -170,6 +181,8 @@ def models():
     yield "relu6_u8", unary("RELU6", (2, 130), "u8", q=fit("u8", 0, 6), source=(0.06, 120))
     yield "quantize_f32_i8", unary("QUANTIZE", (2, 70), result="i8", q=(0.0083, 5))
     yield "quantize_f32_u8", unary("QUANTIZE", (2, 70), result="u8", q=(0.0083, 125))
+    yield "quantize_f32_i16_no_numbers", quantize_logarithm("i16")
+    yield "quantize_f32_i8_no_numbers", quantize_logarithm("i8")
     yield "quantize_i8_i8", unary("QUANTIZE", (2, 130), "i8", q=(0.031, 9))
     yield "quantize_u8_i8", unary("QUANTIZE", (2, 130), "u8", result="i8", q=(0.0213, -7))
     yield "quantize_i16_i8", unary("QUANTIZE", (2, 130), "i16", result="i8", q=(0.04, 0))
