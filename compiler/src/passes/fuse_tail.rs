@@ -68,8 +68,8 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 /// The producer to fuse the pointwise node `at` into, and the fused node.
 fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
     let node = patch.node(at)?;
-    // A tail works on the registers of its kernel, which never hold binary64.
-    let expr = expr_of(node).filter(|e| !e.has_binary64())?;
+    // A tail works on the registers of its kernel, whose lanes have 32 bits.
+    let expr = expr_of(node).filter(|e| !e.has_64_bits())?;
     let out = patch.ty(*node.outputs.first()?);
     let operands: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
     // Of several producers the latest: its other operands are ready by then.

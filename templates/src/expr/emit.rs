@@ -23,8 +23,7 @@ pub fn lanes(caps: &Caps, expr: &Expr) -> u16 {
     if expr.has_binary64() {
         return 1;
     }
-    let wide = expr.types().contains(&Ty::I64) || expr.inputs.iter().any(|s| s.ty() == Ty::I64);
-    match (wide, caps.vector_bytes) {
+    match (expr.has_64_bits(), caps.vector_bytes) {
         (false, _) => caps.lanes(Elem::F32),
         (true, 16) => 1,
         (true, _) => caps.lanes(Elem::I64),

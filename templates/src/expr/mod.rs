@@ -431,6 +431,12 @@ impl Expr {
         self.inputs.contains(&Storage::F64) || self.types().contains(&Ty::F64)
     }
 
+    /// Whether any value has 64 bits: then a register holds fewer of them than of others.
+    pub fn has_64_bits(&self) -> bool {
+        let wide = |t: Ty| matches!(t, Ty::I64 | Ty::F64);
+        self.inputs.iter().any(|s| wide(s.ty())) || self.types().into_iter().any(wide)
+    }
+
     /// The expression that gives input 0 unchanged.
     pub fn identity(storage: Storage) -> Expr {
         Expr { inputs: vec![storage], nodes: vec![Node::Input(0)], result: Id(0), output: storage }
