@@ -4,7 +4,7 @@
 //! has one state, however often it is called), calls itself, or takes or gives types other than those of the call.
 
 use crate::error::CompileError;
-use crate::ir::{AttrValue, Attrs, Graph, GraphId, Model, Node, OpKind, Quantization, TensorId};
+use crate::ir::{AttrValue, Attrs, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, Quantization, TensorId};
 use crate::ops::callees;
 use crate::target::Target;
 use std::collections::HashSet;
@@ -107,6 +107,13 @@ fn inline(model: &mut Model, id: GraphId, at: usize, callee: GraphId, first: usi
         }
     }
     let to = |t: TensorId| place[t.index()].unwrap_or(t);
+    for (t, open) in &inner.open {
+        let open = match open {
+            Open::Along(axes) => Open::Along(axes.iter().map(|o| OpenAxis { axis: o.axis, extent: to(o.extent) }).collect()),
+            Open::Unknown => Open::Unknown,
+        };
+        graph.open.insert(to(*t), open);
+    }
     let mut nodes: Vec<Node> = inner.nodes.iter().map(|n| renamed(n, &to)).collect();
     nodes.extend(copies.into_iter().map(|(inside, outside)| copy(graph, to(inside), outside, &node)));
     graph.nodes.splice(at..=at, nodes);
