@@ -146,6 +146,7 @@ pub fn levels_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)
     let entries: Vec<GraphId> = std::iter::once(entry).chain(further.iter().map(|f| f.1)).collect();
     let signatures = signatures(model, &entries);
     let level = |target: Target| {
+        target.check()?;
         let mut model = model.clone();
         optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
         let program = lower_entries(&model, entry, &further, &target)?;

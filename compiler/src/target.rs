@@ -6,6 +6,7 @@ mod platform;
 
 pub use platform::{Format, Os, Platform};
 
+use crate::error::CompileError;
 use std::fmt;
 use tflc_kir::Caps;
 
@@ -40,6 +41,8 @@ pub enum X86Level {
 pub enum ArmLevel {
     /// Advanced SIMD only.
     Baseline,
+    /// Arithmetic on halves, where [`Precision::F16`] asks for it (FEAT_FP16). All processors with the higher levels are known to have it.
+    Fp16,
     /// Dot products of bytes: `sdot`, `udot` (FEAT_DotProd).
     Dotprod,
     /// Matrix products of bytes as well: `smmla` (FEAT_I8MM).
@@ -62,6 +65,36 @@ pub enum Cpu {
     },
 }
 
+/// What products of floats are computed in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Precision {
+    /// binary32.
+    #[default]
+    F32,
+    /// binary16, in convolutions and matrix products with constant weights; see `compiler/docs/numerics.md`.
+    F16,
+}
+
+impl Precision {
+    /// The precision called `f32` or `f16`.
+    ///
+    /// # Errors
+    /// A message with the names that are known.
+    pub fn parse(text: &str) -> Result<Precision, String> {
+        let all = [Precision::F32, Precision::F16];
+        all.into_iter().find(|p| p.to_string() == text).ok_or_else(|| "unknown precision; known are f32, f16".to_string())
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
 /// Target of a compilation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -69,6 +102,8 @@ pub struct Target {
     pub cpu: Cpu,
     /// Operating system: it decides the calling convention towards C and the object format.
     pub os: Os,
+    /// Arithmetic of floats; [`Target::check`] says whether the processor has it.
+    pub precision: Precision,
 }
 
 impl Target {
@@ -79,6 +114,7 @@ impl Target {
         ("x86-64-v4", Cpu::X86(X86Level::V4), "AVX-512 F, BW, DQ, VL"),
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
         ("aarch64", Cpu::Aarch64(ArmLevel::Baseline), "Advanced SIMD"),
+        ("aarch64+fp16", Cpu::Aarch64(ArmLevel::Fp16), "Advanced SIMD with arithmetic on halves, which --precision f16 uses"),
         ("aarch64+dotprod", Cpu::Aarch64(ArmLevel::Dotprod), "Advanced SIMD with dot products"),
         ("aarch64+i8mm", Cpu::Aarch64(ArmLevel::I8mm), "Advanced SIMD with dot products and matrix products of bytes"),
         ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
@@ -93,12 +129,38 @@ impl Target {
     /// A target with these CPU features, on Linux where there is a choice.
     pub const fn new(cpu: Cpu) -> Target {
         let os = if matches!(cpu, Cpu::Wasm32 { .. }) { Os::Web } else { Os::Linux };
-        Target { cpu, os }
+        Target { cpu, os, precision: Precision::F32 }
     }
 
     /// A target with these CPU features and operating system.
     pub const fn on(cpu: Cpu, os: Os) -> Target {
-        Target { cpu, os }
+        Target { cpu, os, precision: Precision::F32 }
+    }
+
+    /// The same with another arithmetic of floats.
+    ///
+    /// # Errors
+    /// As [`Target::check`].
+    pub fn with_precision(self, precision: Precision) -> Result<Target, CompileError> {
+        let target = Target { precision, ..self };
+        target.check()?;
+        Ok(target)
+    }
+
+    /// Whether the processor has the arithmetic that is asked for.
+    ///
+    /// # Errors
+    /// `Target` where it has not; the message lists the levels that have.
+    pub fn check(&self) -> Result<(), CompileError> {
+        if self.precision == Precision::F32 || self.cpu.has_f16() {
+            return Ok(());
+        }
+        let able: Vec<&str> = Self::CPU_NAMES.iter().filter(|row| row.1.has_f16()).map(|row| row.0).collect();
+        Err(CompileError::Target(format!(
+            "{} has no arithmetic on halves for precision f16; levels that have it: {}",
+            self.cpu,
+            able.join(", ")
+        )))
     }
 
     /// The CPU called `name` in [`Target::CPU_NAMES`].
@@ -123,18 +185,20 @@ impl Target {
 
     /// What templates may use on this target.
     pub fn caps(&self) -> Caps {
-        match self.cpu {
+        let f16 = self.precision == Precision::F16 && self.cpu.has_f16();
+        let caps = match self.cpu {
             Cpu::X86(X86Level::Baseline) => Caps::x86_64_baseline(),
             Cpu::X86(X86Level::V3) => Caps::x86_64_v3(),
             Cpu::X86(X86Level::V4) => Caps::x86_64_v4(),
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
-            Cpu::Aarch64(ArmLevel::Baseline) => Caps::aarch64(),
+            Cpu::Aarch64(ArmLevel::Baseline | ArmLevel::Fp16) => Caps::aarch64(),
             Cpu::Aarch64(ArmLevel::Dotprod) => Caps::aarch64_dotprod(),
             Cpu::Aarch64(ArmLevel::I8mm) => Caps::aarch64_i8mm(),
             Cpu::Riscv64 => Caps::riscv64(),
             Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
             Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
-        }
+        };
+        Caps { f16, ..caps }
     }
 }
 
@@ -147,6 +211,11 @@ impl Cpu {
             Cpu::Riscv64 => Arch::Riscv64,
             Cpu::Wasm32 { .. } => Arch::Wasm32,
         }
+    }
+
+    /// Whether kernels may compute with halves.
+    pub const fn has_f16(self) -> bool {
+        matches!(self, Cpu::Aarch64(ArmLevel::Fp16 | ArmLevel::Dotprod | ArmLevel::I8mm))
     }
 
     /// A CPU of a family as the command line names it: a name of [`Target::CPU_NAMES`], `baseline`, or features to add to the baseline,

@@ -116,12 +116,27 @@ fn targets_and_levels_that_are_unknown_list_the_known_ones() {
     };
     compile(&["--target", "sparc64"], 1, &["sparc64", "aarch64-android", "riscv64-linux"]);
     compile(&["--target", "aarch64-linux", "--cpu", "+neon9"], 1, &["+neon9", "aarch64+dotprod"]);
+    compile(&["--target", "aarch64-linux", "--precision", "f16"], 1, &["aarch64 has no", "aarch64+fp16", "aarch64+dotprod"]);
+    compile(&["--target", "x86_64-linux", "--precision", "f16"], 1, &["x86-64 has no", "aarch64+fp16"]);
+    compile(&["--target", "wasm32", "--precision", "f16"], 1, &["wasm32 has no", "aarch64+fp16"]);
+    compile(&["--precision", "f8"], 2, &["f8", "f32, f16"]);
     compile(&["--target", "x86_64-linux", "--cpu", "x86-64-v3,z80"], 1, &["z80", "x86-64-v4+vnni"]);
     compile(&["--emit", "elf"], 2, &["elf", "staticlib"]);
     compile(&["--custom", "Twice"], 1, &["Twice"]);
     compile(&["--and-signature", "training"], 1, &["training", "serving_default"]);
     compile(&["--print-after", "polish"], 1, &["polish", "split-rows"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_model_in_halves_says_so_in_its_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = repository().join("tests/models/digits/digits_f32.tflite");
+    let out =
+        tflc(&["compile", text(&model), "--target", "aarch64-android", "--cpu", "+fp16", "--precision", "f16", "-o", text(dir.path())]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"precision\": \"f16\"") && manifest.contains("aarch64+fp16"), "{manifest}");
 }
 
 #[test]

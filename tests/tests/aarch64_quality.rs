@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::Command;
 use tflc::backend::compile_kernel;
-use tflc::target::{ArmLevel, Cpu, Target};
+use tflc::target::{ArmLevel, Cpu, Precision, Target};
 use tflc_templates::cpu::table::{Dtype, ROWS, Row, Shape};
 
 /// An instruction as it is disassembled.
@@ -83,7 +83,13 @@ fn cycles(body: &[Instruction], cpu: &str, name: &str) -> Result<f64> {
     let mca = ["llvm-mca-19", "llvm-mca"].into_iter().find(|m| Command::new(m).arg("--version").output().is_ok());
     let mca = mca.context("llvm-mca is not installed")?;
     let out = Command::new(mca)
-        .args(["-mtriple=aarch64", &format!("-mcpu={cpu}"), "-mattr=+dotprod,+i8mm", "-iterations=200", "-instruction-info=false"])
+        .args([
+            "-mtriple=aarch64",
+            &format!("-mcpu={cpu}"),
+            "-mattr=+dotprod,+i8mm,+fullfp16",
+            "-iterations=200",
+            "-instruction-info=false",
+        ])
         .args(["-resource-pressure=false"])
         .arg(&path)
         .output()?;
@@ -108,12 +114,11 @@ struct Quality {
 /// Cortex-A76: under that name `llvm-mca` uses the model of a much older core.
 const MODELS: [(&str, f64); 2] = [("neoverse-n1", 2.0), ("neoverse-v1", 4.0)];
 
-fn measure(row: &Row, cpu: Cpu) -> Result<Quality> {
-    let target = Target::new(cpu);
+fn measure(row: &Row, target: &Target) -> Result<Quality> {
     let mut kernel = row.kernel(&target.caps());
     tflc_kir::optimize(&mut kernel);
     let name = format!("{} {:?}", kernel.name, row.shape);
-    let code = compile_kernel(&kernel, &target)?;
+    let code = compile_kernel(&kernel, target)?;
     let all = disassemble(&code.bytes, &kernel.name)?;
     let body = hottest_loop(&all).context("no loop")?;
     if let Some(i) = body.iter().find(|i| i.touches_stack()) {
@@ -131,8 +136,12 @@ fn measure(row: &Row, cpu: Cpu) -> Result<Quality> {
 }
 
 fn table(dtype: Dtype, cpu: Cpu, wanted: impl Fn(&Row) -> bool) -> Vec<Quality> {
+    table_of(dtype, &Target::new(cpu), wanted)
+}
+
+fn table_of(dtype: Dtype, target: &Target, wanted: impl Fn(&Row) -> bool) -> Vec<Quality> {
     let all: Vec<Quality> =
-        ROWS.iter().filter(|r| r.dtype == dtype && wanted(r)).map(|r| measure(r, cpu).unwrap_or_else(|e| panic!("{e:#}"))).collect();
+        ROWS.iter().filter(|r| r.dtype == dtype && wanted(r)).map(|r| measure(r, target).unwrap_or_else(|e| panic!("{e:#}"))).collect();
     for q in &all {
         let shares: Vec<String> = q.bound_shares.iter().map(|(m, s)| format!("{m} {:.0} %", s * 100.0)).collect();
         println!("| {} | {} | {} | {} | {:.2} | {} |", q.name, q.multiplies, q.loads, q.others, q.per_multiply, shares.join(", "));
@@ -163,6 +172,21 @@ fn f32_gemm_loops_are_multiply_adds() {
             assert!(q.per_multiply <= 1.15, "{}: {} instructions per fmla beyond loads", q.name, q.per_multiply);
             for (model, share) in q.bound_shares {
                 assert!(share >= 0.85, "{}: {share:.2} of the throughput bound on {model}", q.name);
+            }
+        }
+    }
+}
+
+/// A multiply-add does the work of two in f32; some of that goes into copying elements of A to all lanes, and into rounding them.
+#[test]
+fn f16_gemm_loops_are_faster_than_f32() {
+    if tools() {
+        let target = Target::new(Cpu::Aarch64(ArmLevel::Fp16)).with_precision(Precision::F16).expect("has it");
+        for q in table_of(Dtype::F32, &target, gemm) {
+            assert!(q.name.starts_with("f16_gemm"), "{}", q.name);
+            assert!(q.per_multiply <= 1.4, "{}: {} instructions per fmla beyond loads", q.name, q.per_multiply);
+            for (model, share) in q.bound_shares {
+                assert!(2.0 * share >= 1.3, "{}: {share:.2} of the throughput bound on {model}", q.name);
             }
         }
     }

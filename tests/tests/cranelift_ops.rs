@@ -2,14 +2,17 @@
 //! the kir interpreter.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{ArmLevel, Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Precision, Target, X86Level};
 use tflc_tests::kernel_checks::every_operator;
 use tflc_tests::kernel_runner::Machine;
 
 fn check(cpu: Cpu, machine: Machine) {
-    let target = Target::new(cpu);
-    let mut compiler = Compiler::new(&target).expect("target");
-    every_operator(&target, machine, |k| compiler.compile(k).map(|code| code.bytes));
+    check_target(&Target::new(cpu), machine);
+}
+
+fn check_target(target: &Target, machine: Machine) {
+    let mut compiler = Compiler::new(target).expect("target");
+    every_operator(target, machine, |k| compiler.compile(k).map(|code| code.bytes));
 }
 
 #[test]
@@ -36,6 +39,12 @@ fn every_operator_on_aarch64_with_dotprod() {
 #[test]
 fn every_operator_on_aarch64_with_i8mm() {
     check(Cpu::Aarch64(ArmLevel::I8mm), Machine::Aarch64);
+}
+
+#[test]
+fn every_operator_on_aarch64_with_halves() {
+    let target = Target::new(Cpu::Aarch64(ArmLevel::Fp16)).with_precision(Precision::F16).expect("has them");
+    check_target(&target, Machine::Aarch64);
 }
 
 #[test]

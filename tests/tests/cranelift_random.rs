@@ -1,14 +1,17 @@
 //! Random kernels through the Cranelift backend, compared with the kir interpreter byte by byte.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{ArmLevel, Cpu, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Precision, Target, X86Level};
 use tflc_tests::kernel_checks::random_kernels;
 use tflc_tests::kernel_runner::Machine;
 
 fn check(cpu: Cpu, machine: Machine, count: u64) {
-    let target = Target::new(cpu);
-    let mut compiler = Compiler::new(&target).expect("target");
-    random_kernels(&target, machine, count, |k| compiler.compile(k).map(|code| code.bytes));
+    check_target(&Target::new(cpu), machine, count);
+}
+
+fn check_target(target: &Target, machine: Machine, count: u64) {
+    let mut compiler = Compiler::new(target).expect("target");
+    random_kernels(target, machine, count, |k| compiler.compile(k).map(|code| code.bytes));
 }
 
 #[test]
@@ -29,6 +32,12 @@ fn random_kernels_on_aarch64_with_dotprod() {
 #[test]
 fn random_kernels_on_aarch64_with_i8mm() {
     check(Cpu::Aarch64(ArmLevel::I8mm), Machine::Aarch64, 300);
+}
+
+#[test]
+fn random_kernels_on_aarch64_with_halves() {
+    let target = Target::new(Cpu::Aarch64(ArmLevel::Fp16)).with_precision(Precision::F16).expect("has them");
+    check_target(&target, Machine::Aarch64, 300);
 }
 
 #[test]

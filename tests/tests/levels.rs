@@ -5,14 +5,19 @@ use std::process::Command;
 use tflc::artifact::{Library, Name, Weights, object as object_file};
 use tflc::driver;
 use tflc::ir::{GraphId, parse};
-use tflc::target::{Cpu, Os, Target};
+use tflc::target::{Cpu, Os, Precision, Target};
 use tflc_tests::model_runner::{Folder, include, run};
 
 /// A program that prints its level, of an object with the levels of `cpus`.
 fn program(folder: &Folder, cc: &[&str], os: Os, cpus: &[&str], defines: &[&str]) -> std::path::PathBuf {
-    let model = parse("graph @0 (%0) -> (%1) { %0: float32[4] \"x\" %1: float32[4] \"y\" = NEG(%0) }").unwrap_or_else(|e| panic!("{e}"));
     let targets: Vec<Target> = cpus.iter().map(|c| Target::on(Target::parse_cpu(c).expect("known"), os)).collect();
-    let levels = driver::levels(&model, GraphId(0), &targets).unwrap_or_else(|e| panic!("{e}"));
+    link(folder, cc, &targets, defines)
+}
+
+/// The same of some targets.
+fn link(folder: &Folder, cc: &[&str], targets: &[Target], defines: &[&str]) -> std::path::PathBuf {
+    let model = parse("graph @0 (%0) -> (%1) { %0: float32[4] \"x\" %1: float32[4] \"y\" = NEG(%0) }").unwrap_or_else(|e| panic!("{e}"));
+    let levels = driver::levels(&model, GraphId(0), targets).unwrap_or_else(|e| panic!("{e}"));
     let library = Library::new(Name::new("neg").expect("a name"), &levels, Weights::Embedded).unwrap_or_else(|e| panic!("{e}"));
     let (object, program) = (folder.path().join("neg.o"), folder.path().join("level"));
     std::fs::write(&object, object_file(&library).expect("object")).expect("writes");
@@ -61,27 +66,43 @@ fn x86_processors_get_their_level() {
     assert_eq!(level("qemu-x86_64", "Haswell", &one), "x86-64-v3");
 }
 
+/// A folder, and a compiler for AArch64, where that and its emulator are here.
+fn aarch64() -> Option<(Folder, [&'static str; 2])> {
+    have(&["aarch64-linux-gnu-gcc", "qemu-aarch64"]).then(|| (Folder::new().expect("folder"), ["aarch64-linux-gnu-gcc", "-static"]))
+}
+
 #[test]
 fn aarch64_processors_get_their_level() {
-    if !have(&["aarch64-linux-gnu-gcc", "qemu-aarch64"]) {
-        return;
-    }
-    let folder = Folder::new().expect("folder");
-    let cc = ["aarch64-linux-gnu-gcc", "-static"];
-    let several = program(&folder, &cc, Os::Linux, &["aarch64", "aarch64+dotprod"], &[]);
+    let Some((folder, cc)) = aarch64() else { return };
+    let several = program(&folder, &cc, Os::Linux, &["aarch64", "aarch64+fp16", "aarch64+dotprod"], &[]);
     assert_eq!(level("qemu-aarch64", "cortex-a53", &several), "aarch64");
     assert_eq!(level("qemu-aarch64", "neoverse-n1", &several), "aarch64+dotprod");
+    let halves = program(&folder, &cc, Os::Linux, &["aarch64", "aarch64+fp16"], &[]);
+    assert_eq!(level("qemu-aarch64", "cortex-a53", &halves), "aarch64");
+    assert_eq!(level("qemu-aarch64", "neoverse-n1", &halves), "aarch64+fp16");
 }
 
 #[test]
 fn a_program_without_a_system_says_what_its_processor_has() {
-    if !have(&["aarch64-linux-gnu-gcc", "qemu-aarch64"]) {
-        return;
-    }
-    let folder = Folder::new().expect("folder");
-    let cc = ["aarch64-linux-gnu-gcc", "-static"];
-    for (features, expected) in [("-DFEATURES=0", "aarch64"), ("-DFEATURES=1", "aarch64+dotprod")] {
-        let several = program(&folder, &cc, Os::None, &["aarch64", "aarch64+dotprod"], &[features]);
+    let Some((folder, cc)) = aarch64() else { return };
+    for (features, expected) in [("-DFEATURES=0", "aarch64"), ("-DFEATURES=1", "aarch64+dotprod"), ("-DFEATURES=4", "aarch64+fp16")] {
+        let several = program(&folder, &cc, Os::None, &["aarch64", "aarch64+fp16", "aarch64+dotprod"], &[features]);
         assert_eq!(level("qemu-aarch64", "neoverse-n1", &several), expected);
     }
+}
+
+/// With arithmetic on halves asked for, a level above that of halves needs it as well.
+#[test]
+fn levels_in_halves_need_halves() {
+    let Some((folder, cc)) = aarch64() else { return };
+    let in_halves = |cpus: &[&str], features: &str| {
+        let target = |c: &&str| Target::on(Target::parse_cpu(c).expect("known"), Os::None).with_precision(Precision::F16).expect("has it");
+        let targets: Vec<Target> = cpus.iter().map(target).collect();
+        let program = link(&folder, &cc, &targets, &[features]);
+        level("qemu-aarch64", "neoverse-n1", &program)
+    };
+    let cpus = ["aarch64+fp16", "aarch64+dotprod"];
+    assert_eq!(in_halves(&cpus, "-DFEATURES=1"), "none");
+    assert_eq!(in_halves(&cpus, "-DFEATURES=4"), "aarch64+fp16");
+    assert_eq!(in_halves(&cpus, "-DFEATURES=5"), "aarch64+dotprod");
 }

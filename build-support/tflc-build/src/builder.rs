@@ -6,7 +6,7 @@ use tflc::artifact::{Library, Name, NameError, Weights, archive, bindings, inter
 use tflc::driver;
 use tflc::error::CompileError;
 use tflc::jit::{JitError, entry_graph, named_shapes};
-use tflc::target::{Cpu, Os, Target};
+use tflc::target::{Arch, Cpu, Os, Precision, Target};
 
 /// Why a model could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum BuildError {
         /// Its CPU levels.
         known: String,
     },
+    /// A level lacks the precision.
+    #[error("{0}; add one with Builder::cpu")]
+    Precision(String),
     /// The name is none.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -79,6 +82,7 @@ pub struct Builder {
     path: PathBuf,
     name: Option<String>,
     cpus: Vec<String>,
+    precision: Precision,
     shapes: Vec<(String, Vec<usize>)>,
     bounds: Vec<(String, Vec<usize>)>,
     signature: Option<String>,
@@ -94,6 +98,7 @@ impl Builder {
             path: path.into(),
             name: None,
             cpus: vec![],
+            precision: Precision::F32,
             shapes: vec![],
             bounds: vec![],
             signature: None,
@@ -116,6 +121,14 @@ impl Builder {
     #[must_use]
     pub fn cpu(mut self, level: impl Into<String>) -> Builder {
         self.cpus.push(level.into());
+        self
+    }
+
+    /// Computes convolutions and matrix products of floats in another precision. Only AArch64 has [`Precision::F16`], from the level `aarch64+fp16` on; built for
+    /// another family, the model computes in f32, and cargo warns.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Builder {
+        self.precision = precision;
         self
     }
 
@@ -205,9 +218,14 @@ impl Builder {
             }
             cpus.push(environment.cpu());
         }
+        let mut precision = self.precision;
+        if precision == Precision::F16 && platform.arch != Arch::Aarch64 {
+            warnings.push(format!("precision f16 is for aarch64; compiled for {} with f32", platform.name()));
+            precision = Precision::F32;
+        }
         let mut targets: Vec<Target> = vec![];
         for cpu in cpus {
-            let target = Target::on(cpu, platform.os);
+            let target = Target::on(cpu, platform.os).with_precision(precision).map_err(|e| BuildError::Precision(e.to_string()))?;
             if !targets.contains(&target) {
                 targets.push(target);
             }
@@ -299,6 +317,23 @@ mod tests {
         assert_eq!(cpus("aarch64-apple-darwin"), ["aarch64", "aarch64+dotprod"]);
         let e = Builder::new("m.tflite").cpu("x86-64-v9").targets(&environment("x86_64-linux"), &mut vec![]).expect_err("unknown");
         assert!(e.to_string().contains("x86-64-v4+vnni"), "{e}");
+    }
+
+    #[test]
+    fn a_precision_is_for_processors_that_have_it() {
+        let builder = Builder::new("m.tflite").cpu("+fp16").precision(Precision::F16);
+        let targets = |builder: &Builder, target: &str| {
+            let mut warnings = vec![];
+            let targets = builder.targets(&environment(target), &mut warnings);
+            targets.map(|t| (t.iter().map(|t| format!("{} {}", t.cpu, t.precision)).collect::<Vec<_>>(), warnings))
+        };
+        let (levels, warnings) = targets(&builder, "aarch64-linux-android").expect("has it");
+        assert_eq!((levels, warnings.len()), (vec!["aarch64+fp16 f16".to_string()], 0));
+        let e = targets(&builder.clone().cpu("baseline"), "aarch64-linux-android").expect_err("the baseline has not");
+        assert!(e.to_string().contains("aarch64+fp16, aarch64+dotprod") && e.to_string().contains("Builder::cpu"), "{e}");
+        let (levels, warnings) = targets(&builder.clone().cpu("x86-64-v3"), "x86_64-unknown-linux-gnu").expect("in f32");
+        assert_eq!(levels, ["x86-64-v3 f32"]);
+        assert!(warnings[0].contains("precision f16"), "{warnings:?}");
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Environment {
             Arch::Aarch64 => Cpu::Aarch64(match (has(&["dotprod"]), has(&["dotprod", "i8mm"])) {
                 (_, true) => ArmLevel::I8mm,
                 (true, _) => ArmLevel::Dotprod,
+                _ if has(&["fp16"]) => ArmLevel::Fp16,
                 _ => ArmLevel::Baseline,
             }),
             Arch::Riscv64 => Cpu::Riscv64,
@@ -76,5 +77,6 @@ mod tests {
         assert_eq!(with("aarch64-apple-darwin", "neon,dotprod"), "aarch64+dotprod");
         assert_eq!(with("aarch64-linux-android", "neon,dotprod,i8mm"), "aarch64+i8mm");
         assert_eq!(with("aarch64-linux-android", "neon,i8mm"), "aarch64");
+        assert_eq!(with("aarch64-linux-android", "neon,fp16"), "aarch64+fp16");
     }
 }

@@ -23,6 +23,7 @@ mod builder;
 mod environment;
 
 pub use builder::{BuildError, Builder, Compiled};
+pub use tflc::target::Precision;
 
 /// Compiles the model at a path, relative to the package, with default options; ends the build script with a message where that fails.
 #[macro_export]

@@ -289,6 +289,22 @@ impl Builder {
         self.inst(Op::Mmla(signs), self.ty(acc), &[acc, a, b])
     }
 
+    /// `a b + c` on lanes of binary16, held as `I16`.
+    pub fn fma_f16(&mut self, a: Value, b: Value, c: Value) -> Value {
+        self.inst(Op::FmaF16, self.ty(c), &[a, b, c])
+    }
+
+    /// The lanes of two vectors of `F32` as binary16, held as `I16`.
+    pub fn pack_f16(&mut self, a: Value, b: Value) -> Value {
+        self.inst(Op::PackF16, Type::vector(Elem::I16, self.ty(a).lanes * 2), &[a, b])
+    }
+
+    /// The first half and the second half of lanes of binary16 as `F32`.
+    pub fn widen_f16(&mut self, a: Value) -> [Value; 2] {
+        let ty = Type::vector(Elem::F32, self.ty(a).lanes / 2);
+        [Op::WidenF16Lo, Op::WidenF16Hi].map(|op| self.inst(op, ty, &[a]))
+    }
+
     // ---- lanes ----
 
     /// Copies a scalar to `lanes` lanes of its own kind.

@@ -30,6 +30,8 @@ pub struct Caps {
     pub dot4: Dot4,
     /// Matrix products of bytes.
     pub mmla: bool,
+    /// Products of floats with weights of binary16 are accumulated in binary16: arithmetic on halves is there and wanted.
+    pub f16: bool,
     /// Two-element 16-bit dot product as one or two instructions.
     pub dot2: bool,
     /// Vector gather from memory.
@@ -55,6 +57,7 @@ impl Caps {
             masks: false,
             dot4: Dot4::None,
             mmla: false,
+            f16: false,
             dot2: true,
             gather: false,
             l1_bytes: 32 << 10,
@@ -86,6 +89,7 @@ impl Caps {
             masks: false,
             dot4: Dot4::None,
             mmla: false,
+            f16: false,
             dot2: true,
             gather: false,
             l1_bytes: 32 << 10,
@@ -106,6 +110,11 @@ impl Caps {
     /// AArch64 with the dotprod and i8mm extensions.
     pub fn aarch64_i8mm() -> Caps {
         Caps { mmla: true, ..Caps::aarch64_dotprod() }
+    }
+
+    /// AArch64 with arithmetic on halves, which kernels are to use.
+    pub fn aarch64_f16() -> Caps {
+        Caps { f16: true, ..Caps::aarch64() }
     }
 
     /// WebAssembly with 128-bit vectors. Its engines have 16 vector registers on x86-64 and 32 on AArch64: the smaller number counts.

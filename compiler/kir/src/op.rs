@@ -299,6 +299,14 @@ pub enum Op {
     /// In each 128-bit block, a 2×2 matrix plus the product of a 2×8 matrix and the transpose of another, all row by row:
     /// `acc[i][j] + Σ8 a[i][k] · b[j][k]`, exact, wrapping; i32xN and i8x4N. Operands: acc, a, b.
     Mmla(DotSigns),
+    /// `a * b + c` rounded once, of halves: `I16` lanes that hold binary16. Operands: a, b, c.
+    FmaF16,
+    /// The lanes of a, then those of b, as halves, rounded to nearest even: i16x2N of f32xN. Operands: a, b.
+    PackF16,
+    /// The first half of the lanes, which are halves, as floats: f32xN of i16x2N. Operands: a.
+    WidenF16Lo,
+    /// As `WidenF16Lo`, of the second half of the lanes. Operands: a.
+    WidenF16Hi,
     /// Copies a scalar to every lane; `I8` and `I16` lanes take the low bits of an `I32`. Operands: a.
     Splat,
     /// One lane as a scalar (`I8` and `I16` lanes give `I32`, zero-extended). Operands: a.

@@ -101,7 +101,7 @@ impl Library {
                 split_weights: placement == Weights::Split,
             };
             let name = library.symbol(index, levels, "descriptor");
-            selection.push(Choice { cpu: level.target.cpu, descriptor: functions.len() });
+            selection.push(Choice { target: level.target.clone(), descriptor: functions.len() });
             add_descriptors(&mut functions, &name, level, &about, invokes);
             library.add_weights(weights);
         }

@@ -39,6 +39,7 @@ pub fn manifest(m: &Manifest<'_>) -> String {
             "triple": platform.triple(),
             "object_format": platform.os.format().to_string(),
             "cpus": m.targets.iter().map(|t| t.cpu.to_string()).collect::<Vec<_>>(),
+            "precision": m.targets.first().map(|t| t.precision.to_string()).unwrap_or_default(),
         },
         "symbol": m.library.model_symbol(),
         "inputs": m.interface.ports.inputs.iter().map(tensor).collect::<Vec<_>>(),

@@ -7,7 +7,7 @@ use crate::driver;
 use crate::ir::{DType, GraphId, Model, Quantization};
 use crate::jit::{self, Options, entry_graph, named_shapes};
 use crate::lower::program::Port;
-use crate::target::{Cpu, Target};
+use crate::target::{Cpu, Precision, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fs::File;
@@ -48,6 +48,9 @@ pub struct CodeArgs {
     /// CPU to compile for: native, or a name that `tflc targets` lists.
     #[arg(long, default_value = "native", value_name = "CPU", value_parser = parse_cpu)]
     cpu: CpuChoice,
+    /// Arithmetic of convolutions and matrix products of floats: f32, or f16 where the processor has it.
+    #[arg(long, default_value = "f32", value_name = "PRECISION", value_parser = Precision::parse)]
+    precision: Precision,
     /// Names generated functions to `perf`, in /tmp/perf-PID.map.
     #[arg(long)]
     perf_map: bool,
@@ -135,15 +138,16 @@ impl ModelArgs {
 
     /// The target.
     pub fn target(&self) -> Target {
-        match self.code.cpu {
+        let target = match self.code.cpu {
             CpuChoice::Native => jit::host_target(),
             CpuChoice::Named(cpu) => Target::on(cpu, jit::host_target().os),
-        }
+        };
+        Target { precision: self.code.precision, ..target }
     }
 
     /// Options of the JIT that say the same.
     pub fn jit_options(&self, threads: usize) -> Options {
-        let mut options = Options::new().threads(threads).perf_map(self.code.perf_map);
+        let mut options = Options::new().threads(threads).perf_map(self.code.perf_map).precision(self.code.precision);
         if let CpuChoice::Named(cpu) = self.code.cpu {
             options = options.cpu(cpu);
         }

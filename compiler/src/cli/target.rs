@@ -1,7 +1,7 @@
 //! What to compile for: `--target` and `--cpu`.
 
 use crate::jit::host_target;
-use crate::target::{Cpu, Platform, Target};
+use crate::target::{Cpu, Platform, Precision, Target};
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -15,13 +15,16 @@ pub struct TargetArgs {
     /// such as +dotprod. Without it, native for the host and baseline for other targets.
     #[arg(long, value_delimiter = ',', value_name = "CPU,…")]
     cpu: Vec<String>,
+    /// Arithmetic of convolutions and matrix products of floats: f32, or f16 where every level of --cpu has it.
+    #[arg(long, default_value = "f32", value_name = "PRECISION", value_parser = Precision::parse)]
+    precision: Precision,
 }
 
 impl TargetArgs {
     /// The targets, one for each CPU level.
     ///
     /// # Errors
-    /// Where the platform, or a level of it, is unknown: the message lists those that are known.
+    /// Where the platform, or a level of it, is unknown, or a level lacks the precision: the message lists those that are known, or have it.
     pub fn targets(&self) -> Result<Vec<Target>> {
         let host = host_target();
         let is_host = self.target == "host";
@@ -44,7 +47,7 @@ impl TargetArgs {
         };
         let mut targets: Vec<Target> = vec![];
         for name in names {
-            let target = Target::on(cpu(name)?, platform.os);
+            let target = Target::on(cpu(name)?, platform.os).with_precision(self.precision)?;
             if !targets.contains(&target) {
                 targets.push(target);
             }

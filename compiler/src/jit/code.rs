@@ -66,6 +66,7 @@ impl Code {
 
     pub(super) fn new(source: &ir::Model, options: &Options) -> Result<Code, JitError> {
         let target = options.target();
+        target.check()?;
         if !runs_here(&target) {
             let reason = format!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
             return Err(CompileError::Target(reason).into());

@@ -51,6 +51,7 @@ pub fn host_target() -> Target {
         let level = match (dotprod, dotprod && std::arch::is_aarch64_feature_detected!("i8mm")) {
             (_, true) => crate::target::ArmLevel::I8mm,
             (true, _) => crate::target::ArmLevel::Dotprod,
+            _ if std::arch::is_aarch64_feature_detected!("fp16") => crate::target::ArmLevel::Fp16,
             _ => crate::target::ArmLevel::Baseline,
         };
         Target::on(Cpu::Aarch64(level), HOST_OS)

@@ -9,7 +9,7 @@ use super::source::{self, Source};
 use super::{host_target, runs_here};
 use crate::driver;
 use crate::ir;
-use crate::target::{Cpu, Target};
+use crate::target::{Cpu, Precision, Target};
 use std::path::Path;
 use std::sync::Arc;
 use tflc_runtime::pool::Pool;
@@ -19,6 +19,7 @@ use tflc_runtime::pool::Pool;
 pub struct Options {
     pub(super) threads: usize,
     pub(super) cpu: Option<Cpu>,
+    pub(super) precision: Precision,
     pub(super) signature: Option<String>,
     pub(super) also: Vec<String>,
     pub(super) shapes: Vec<(String, Vec<usize>)>,
@@ -46,6 +47,13 @@ impl Options {
     #[must_use]
     pub fn cpu(mut self, cpu: Cpu) -> Options {
         self.cpu = Some(cpu);
+        self
+    }
+
+    /// Computes products of floats in another precision, where the processor has it: [`Options::load`] fails where it has not.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Options {
+        self.precision = precision;
         self
     }
 
@@ -107,12 +115,14 @@ impl Options {
 
     /// Everything that decides what code a model becomes.
     fn describe(&self) -> String {
-        format!("{} {:?} {:?} {:?} {:?} {:?}", self.target().cpu, self.signature, self.also, self.shapes, self.bounds, self.loop_limit)
+        let shapes = (&self.shapes, &self.bounds);
+        format!("{} {} {:?} {:?} {:?} {:?}", self.target().cpu, self.precision, self.signature, self.also, shapes, self.loop_limit)
     }
 
     /// The target that these options ask for.
     pub fn target(&self) -> Target {
-        self.cpu.map_or_else(host_target, |cpu| Target::on(cpu, host_target().os))
+        let target = self.cpu.map_or_else(host_target, |cpu| Target::on(cpu, host_target().os));
+        Target { precision: self.precision, ..target }
     }
 
     /// Opens and compiles a model file.

@@ -255,6 +255,23 @@ pub(super) struct Product {
 }
 
 impl Product {
+    /// The product with weights of halves, where the target accumulates in them. A channel of a depthwise convolution sums a few products of activations, which
+    /// would have to become halves first: that takes longer than it saves.
+    fn in_halves(self, cx: &Cx<'_, '_>) -> Product {
+        if !cx.caps().f16 || self.arithmetic != Arithmetic::Float || matches!(self.mac, Mac::Depthwise(_)) {
+            return self;
+        }
+        let weights = self.weights.rounded_to_halves();
+        let mut mac = self.mac;
+        match &mut mac {
+            Mac::Gemm(s, _) => s.weights = weights.format,
+            Mac::Conv(s) => s.weights = weights.format,
+            Mac::Depthwise(s) => s.weights = weights.format,
+            Mac::Transposed(s) => s.weights = weights.format,
+        }
+        Product { mac, weights, ..self }
+    }
+
     /// Appends the calls.
     ///
     /// # Errors
@@ -267,19 +284,20 @@ impl Product {
                 super::wide::lower(cx, node, self, source, None)
             }
             Arithmetic::Float | Arithmetic::Quantized => {
-                let integer = self.arithmetic == Arithmetic::Quantized;
-                let correction = if integer && !self.mac.is_exact() { Correction::Folded } else { Correction::None };
-                let composed = compose(cx, node, &self.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;
-                let mac = self.mac.with(self.storage, self.zero_point, composed.epilogue.clone());
-                let packed = mac.packed(cx, &self.weights);
+                let product = self.in_halves(cx);
+                let integer = product.arithmetic == Arithmetic::Quantized;
+                let correction = if integer && !product.mac.is_exact() { Correction::Folded } else { Correction::None };
+                let composed = compose(cx, node, &product.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;
+                let mac = product.mac.with(product.storage, product.zero_point, composed.epilogue.clone());
+                let packed = mac.packed(cx, &product.weights);
                 let mut from = Sources::default();
                 if correction == Correction::Folded {
-                    from.bias = Some(mac.compensated(cx, &self.weights, self.bias)?);
+                    from.bias = Some(mac.compensated(cx, &product.weights, product.bias)?);
                     from.compensation = from.bias;
-                } else if let Some(t) = self.bias {
+                } else if let Some(t) = product.bias {
                     from.bias = Some(cx.operand(t)?);
                 }
-                let mut args = vec![self.source, packed, self.out];
+                let mut args = vec![product.source, packed, product.out];
                 args.extend(composed.operands(cx, &from)?);
                 mac.call(cx, args);
                 Ok(())
@@ -341,8 +359,17 @@ impl Weights {
 
     /// The same weights as halves, where these hold every value of theirs; models with weights of float16 have such ones.
     pub(super) fn as_halves(self) -> Weights {
-        let exact = |bytes: &[u8]| bytes.as_chunks().0.iter().all(|b| is_half(f32::from_le_bytes(*b)));
-        if self.format != WeightFormat::F32 || !exact(&(self.expand)()) {
+        self.halves_where(is_half)
+    }
+
+    /// The same weights rounded to halves, where none becomes infinite.
+    fn rounded_to_halves(self) -> Weights {
+        self.halves_where(|v| half::f16::from_f32(v).is_finite())
+    }
+
+    fn halves_where(self, holds: impl Fn(f32) -> bool) -> Weights {
+        let all = |bytes: &[u8]| bytes.as_chunks().0.iter().all(|b| holds(f32::from_le_bytes(*b)));
+        if self.format != WeightFormat::F32 || !all(&(self.expand)()) {
             return self;
         }
         let wide = self.expand.clone();

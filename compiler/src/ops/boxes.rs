@@ -53,7 +53,42 @@ fn overlap(a: &Corners, b: &Corners) -> f32 {
         return 0.0;
     }
     let common = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0) * (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
-    common / (area(&a) + area(&b) - common)
+    let union = area(&a) + area(&b) - common;
+    if union == 0.0 { 0.0 } else { common / union }
+}
+
+/// A candidate: its score, its box, and the number of chosen boxes that it has been compared with.
+type Candidate = (f32, usize, usize);
+
+/// Puts a candidate at position `p` of a heap, or nearer to the root: behind equal ones.
+fn sift_up(heap: &mut [Candidate], mut p: usize, candidate: Candidate) {
+    while p > 0 && heap[(p - 1) / 2].0 < candidate.0 {
+        heap[p] = heap[(p - 1) / 2];
+        p = (p - 1) / 2;
+    }
+    heap[p] = candidate;
+}
+
+fn push(heap: &mut Vec<Candidate>, candidate: Candidate) {
+    let last = heap.len();
+    heap.push(candidate);
+    sift_up(heap, last, candidate);
+}
+
+/// Takes the best candidate. Which one of equals that is follows from the steps of libstdc++'s `std::priority_queue`: the hole goes down to the end by
+/// the greater child, the right one of equals, and the last candidate up from there.
+fn pop(heap: &mut Vec<Candidate>) -> Option<Candidate> {
+    let last = heap.pop()?;
+    let Some(&best) = heap.first() else { return Some(last) };
+    let mut hole = 0;
+    while 2 * hole + 1 < heap.len() {
+        let (left, right) = (2 * hole + 1, 2 * hole + 2);
+        let child = if right < heap.len() && !(heap[right].0 < heap[left].0) { right } else { left };
+        heap[hole] = heap[child];
+        hole = child;
+    }
+    sift_up(heap, hole, last);
+    Some(best)
 }
 
 fn eval(args: &Args<'_>) -> Results {
@@ -66,16 +101,16 @@ fn eval(args: &Args<'_>) -> Results {
     if !(iou >= 0.0) || !(sigma >= 0.0) {
         return Err(args.error(format!("overlap threshold {iou}, sigma {sigma}")));
     }
-    // Candidates: score, box, number of selected boxes that it has been compared with; the best is last.
-    let mut queue: Vec<(f32, usize, usize)> = scores.iter().enumerate().filter(|(_, s)| **s > least).map(|(i, s)| (*s, i, 0)).collect();
-    queue.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+    let mut queue = vec![];
+    scores.iter().enumerate().filter(|(_, s)| **s > least).for_each(|(i, s)| push(&mut queue, (*s, i, 0)));
     let most_selected = most.min(queue.len());
     let (mut selected, mut kept) = (vec![], vec![]);
     while selected.len() < most_selected {
-        let Some((original, index, compared)) = queue.pop() else { break };
+        let Some((original, index, compared)) = pop(&mut queue) else { break };
         let mut score = original;
         let mut dropped = false;
-        for j in (compared..selected.len()).rev() {
+        let before = selected.len();
+        for j in (compared..before).rev() {
             let shared: f32 = overlap(&boxes[index], &boxes[selected[j]]);
             if shared >= iou {
                 dropped = true;
@@ -94,9 +129,10 @@ fn eval(args: &Args<'_>) -> Results {
         if score == original {
             selected.push(index);
             kept.push(score);
-        } else if score > least {
-            let at = queue.partition_point(|c| c.0 < score);
-            queue.insert(at, (score, index, selected.len()));
+        }
+        // A chosen box overlaps itself and is dropped when its turn comes again, unless it has no area.
+        if score > least {
+            push(&mut queue, (score, index, before));
         }
     }
     let count = selected.len() as i32;

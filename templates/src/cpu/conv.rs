@@ -5,7 +5,6 @@
 //! A 1×1 convolution with stride 1 is a GEMM over all pixels: use [`crate::cpu::gemm`] for it.
 
 use crate::cpu::epilogue::{Epilogue, Output};
-use crate::cpu::gemm::dtype;
 use crate::cpu::implicit::{Call, Geometry, Nest, OutMap};
 use crate::cpu::mac::{Scheme, WeightFormat};
 use crate::cpu::window::Axis;
@@ -139,7 +138,7 @@ pub fn build(spec: &ConvSpec, caps: &Caps) -> Kernel {
     let nest = spec.nest(caps);
     spec.epilogue.check(nest.scheme.acc_ty());
     let kr = if nest.scheme.kr() > 1 { format!("c{}", nest.scheme.kr()) } else { String::new() };
-    let mut b = Builder::new(format!("{}_conv_{}x{}{kr}", dtype(spec.a_storage), nest.mr, nest.panels.nr));
+    let mut b = Builder::new(format!("{}_conv_{}x{}{kr}", nest.scheme.dtype(spec.a_storage), nest.mr, nest.panels.nr));
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
     let scratch = nest.scheme.scratch(&mut b, nest.mr, nest.longest_run());

@@ -149,7 +149,7 @@ impl DetectSpec {
             least,
             overlap,
             sigma: None,
-            touching: false,
+            builtin: false,
         };
         let count = match self.method {
             Method::Fast { rows, ranked } => {

@@ -176,7 +176,7 @@ pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
     let plan = Plan::new(spec, caps);
     spec.epilogue.check(plan.scheme.acc_ty());
     let kr = if plan.scheme.kr() > 1 { format!("c{}", plan.scheme.kr()) } else { String::new() };
-    let mut b = Builder::new(format!("{}_gemm_{}x{}{kr}", dtype(spec.a_storage), plan.tile.mr, plan.panels.nr));
+    let mut b = Builder::new(format!("{}_gemm_{}x{}{kr}", plan.scheme.dtype(spec.a_storage), plan.tile.mr, plan.panels.nr));
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
     let scratch = plan.scheme.scratch(&mut b, plan.tile.mr, spec.k);

@@ -78,6 +78,8 @@ enum Kind {
     Float,
     /// f32, A loaded by vectors along K and multiplied lane by lane (targets with multiply-by-element).
     FloatLanes,
+    /// binary16: A loaded by vectors along K and rounded, copied lane by lane; two vectors of columns share an accumulator of halves.
+    HalfLanes,
     /// Bytes, four elements of K a step, broadcast from memory; `flip` turns signed activations into unsigned ones or the reverse, in long runs by way
     /// of a scratch buffer.
     Dot4 { signs: DotSigns, flip: bool },
@@ -129,6 +131,7 @@ impl Scheme {
     /// Where the pair is none of f32 × {F32, F16} and {I8, U8} × {I8, U8}.
     pub(crate) fn new(caps: &Caps, a: Storage, weights: WeightFormat) -> Scheme {
         let kind = match (a, weights) {
+            (Storage::F32, WeightFormat::F16) if caps.f16 => Kind::HalfLanes,
             (Storage::F32, WeightFormat::F32 | WeightFormat::F16) if caps.vector_bytes == 16 && caps.vector_registers >= 32 => {
                 Kind::FloatLanes
             }
@@ -166,13 +169,28 @@ impl Scheme {
     }
 
     fn is_float(&self) -> bool {
-        matches!(self.kind, Kind::Float | Kind::FloatLanes)
+        matches!(self.kind, Kind::Float | Kind::FloatLanes | Kind::HalfLanes)
+    }
+
+    /// Whether it accumulates halves.
+    fn is_half(&self) -> bool {
+        matches!(self.kind, Kind::HalfLanes)
+    }
+
+    /// Vectors that hold `nv` vectors of columns of packed weights, or of accumulators, where those are as many.
+    fn held(&self, nv: usize) -> usize {
+        if self.is_half() { nv.div_ceil(2) } else { nv }
+    }
+
+    /// Name prefix of its kernels over activations of `a`.
+    pub(crate) fn dtype(&self, a: Storage) -> &'static str {
+        if self.is_half() { "f16" } else { crate::cpu::gemm::dtype(a) }
     }
 
     /// Elements of K a step.
     pub(crate) fn kr(&self) -> usize {
         match self.kind {
-            Kind::Float | Kind::FloatLanes => 1,
+            Kind::Float | Kind::FloatLanes | Kind::HalfLanes => 1,
             Kind::Dot4 { .. } | Kind::Dot4Lanes { .. } => 4,
             Kind::Mmla { .. } => 8,
             Kind::Dot2 { .. } => 2,
@@ -203,6 +221,11 @@ impl Scheme {
         !self.is_float() && self.weights.signed_zero_point() != 0
     }
 
+    /// Vectors of columns of a tile, at most: wider panels leave less of the first-level cache to A. Two vectors of halves take the room of one.
+    pub(crate) fn most_vectors(&self) -> usize {
+        if self.is_half() { 16 } else { 8 }
+    }
+
     /// Whether a tile of `mr` rows and `nv` vectors leaves the inner loop without spills.
     pub(crate) fn fits(&self, mr: usize, nv: usize) -> bool {
         if let Kind::Mmla { .. } = self.kind {
@@ -211,10 +234,12 @@ impl Scheme {
             let sums = if self.sums_rows() { pairs + 1 } else { 0 };
             return pairs * nv * 2 + sums + pairs + 2 <= self.registers;
         }
+        let nv = self.held(nv);
         let acc = mr * nv + if self.sums_rows() { mr + 1 } else { 0 };
         let working = match self.kind {
             Kind::Float => nv + 1 + usize::from(!self.fma),
             Kind::FloatLanes => nv + mr,
+            Kind::HalfLanes => nv + mr + 1,
             Kind::Dot4Lanes { flip } => nv + mr + usize::from(flip),
             Kind::Dot4 { flip, .. } => nv + 1 + usize::from(flip),
             // With 32 registers (AArch64) the two-element dot product is two products and their pairwise sum.
@@ -229,6 +254,8 @@ impl Scheme {
         let loads = (mr + nv) as f64;
         match self.kind {
             Kind::Mmla { .. } => ((mr.div_ceil(2) * (2 * nv + 1)) as f64, (mr + 2 * nv) as f64),
+            // Each element of A is copied to all lanes; eight are rounded in three instructions.
+            Kind::HalfLanes => (mr as f64 * (nv.div_ceil(2) as f64 + 1.375), mr as f64 / 4.0 + nv.div_ceil(2) as f64),
             // The signs of four steps are flipped at once.
             Kind::Dot4Lanes { flip: true } => (mr as f64 * (nv as f64 + 0.25), loads),
             _ => ((mr * nv) as f64, loads),
@@ -238,7 +265,7 @@ impl Scheme {
     /// Bytes of packed B of one step for `nr` columns.
     pub(crate) fn step_bytes(&self, nr: usize) -> usize {
         nr * match (self.kind, self.weights) {
-            (Kind::Float | Kind::FloatLanes, WeightFormat::F16) => 2,
+            (Kind::Float | Kind::FloatLanes, WeightFormat::F16) | (Kind::HalfLanes, _) => 2,
             (Kind::Float | Kind::FloatLanes | Kind::Dot4 { .. } | Kind::Dot4Lanes { .. }, _) => 4,
             (Kind::Mmla { .. }, _) => 8,
             (Kind::Dot2 { .. }, _) => 2,
@@ -331,7 +358,7 @@ impl Scheme {
         match self.kind {
             Kind::Dot2 { .. } => true,
             Kind::Dot4 { flip, .. } => flip && k >= LEAST_STAGED_FLIP,
-            Kind::Float | Kind::FloatLanes | Kind::Dot4Lanes { .. } | Kind::Mmla { .. } => false,
+            Kind::Float | Kind::FloatLanes | Kind::HalfLanes | Kind::Dot4Lanes { .. } | Kind::Mmla { .. } => false,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Non-maximum suppression: boxes in the order of their scores, without those that overlap a chosen one too much.
 //!
 //! A heap of candidates gives the best next. Soft suppression lowers a candidate's score by each overlap (Bodla et al., arXiv 1704.04503) and puts it back
-//! into the heap; it is compared only with boxes chosen since. Ties go to the first box. There is one work unit.
+//! into the heap; it is compared only with boxes chosen since. There is one work unit.
 
-use super::heap::{heapify, sift_down};
+use super::heap::{pop, sift_up};
 use super::scalar::{both, get, get_int, put, put_int, s};
 use crate::expr::emit::emit;
 use crate::expr::{ExprBuilder, Storage, Unary};
@@ -58,7 +58,7 @@ impl SuppressSpec {
             fine,
             |b| {
                 let score = |b: &mut Builder, i: Value| get(b, Storage::F32, scores, i);
-                let run = Suppress { boxes, n: self.boxes, most: self.most, work, chosen, kept, least, overlap, sigma, touching: true };
+                let run = Suppress { boxes, n: self.boxes, most: self.most, work, chosen, kept, least, overlap, sigma, builtin: true };
                 let count = run.emit(b, caps, &score);
                 put_int(b, false, number, zero, count);
                 vec![none]
@@ -85,8 +85,10 @@ pub(super) struct Suppress {
     pub(super) overlap: Value,
     /// Width of the decay; 0 for none.
     pub(super) sigma: Option<Value>,
-    /// Whether scores are above `least` and overlaps from `overlap` on drop a box; else scores from `least` on, and overlaps above.
-    pub(super) touching: bool,
+    /// How NON_MAX_SUPPRESSION chooses, else TFLite_Detection_PostProcess. The operator takes scores above `least`, drops boxes from `overlap` on, leaves
+    /// ties to its heap, and puts a chosen box back, where it overlaps itself: without area it does not, and is chosen again. The custom operator takes
+    /// scores from `least` on, drops boxes above `overlap`, and gives ties to the first box.
+    pub(super) builtin: bool,
 }
 
 impl Suppress {
@@ -97,35 +99,41 @@ impl Suppress {
         let compared = b.ptr_add_const(self.work, 8 * self.n as i64);
         let zero = b.i64(0);
         let end = b.i64(self.n as i64);
+        let below = |b: &mut Builder, i: Value, j: Value| {
+            let (v, w) = (get(b, Storage::F32, current, i), get(b, Storage::F32, current, j));
+            let less = b.cmp(CmpOp::Lt, v, w);
+            if self.builtin {
+                return less;
+            }
+            let (equal, later) = (b.cmp(CmpOp::Eq, v, w), s!(b, i > j));
+            let behind = both(b, equal, later);
+            b.bin(BinOp::Or, less, behind)
+        };
         let candidates = b.for_loop(zero, end, 1, &[zero], |b, i, c| {
+            let m = c[0];
             let v = score(b, i);
-            let fits = b.cmp(if self.touching { CmpOp::Gt } else { CmpOp::Ge }, v, self.least);
+            let fits = b.cmp(if self.builtin { CmpOp::Gt } else { CmpOp::Ge }, v, self.least);
             b.if_then(fits, |b| {
-                put_int(b, false, heap, c[0], i);
                 put(b, Storage::F32, current, i, v);
                 put_int(b, false, compared, i, zero);
+                sift_up(b, heap, m, i, &below);
             });
-            let m = c[0];
             let more = s!(b, m + 1);
             vec![b.select(fits, more, m)]
         })[0];
-        let above = |b: &mut Builder, i: Value, j: Value| {
-            let (v, w) = (get(b, Storage::F32, current, i), get(b, Storage::F32, current, j));
-            let (more, equal, first) = (b.cmp(CmpOp::Gt, v, w), b.cmp(CmpOp::Eq, v, w), s!(b, i < j));
-            let front = b.bin(BinOp::And, equal, first);
-            b.bin(BinOp::Or, more, front)
-        };
-        heapify(b, heap, candidates, &above);
+        let most = b.i64(self.most as i64);
+        let most = b.min(most, candidates);
         let results = b.while_loop(
             &[candidates, zero],
             |b, c| {
                 let (m, count) = (c[0], c[1]);
-                let (some, room) = (s!(b, m > 0), s!(b, count < { self.most }));
+                let (some, room) = (s!(b, m > 0), s!(b, count < most));
                 (both(b, some, room), vec![m, count])
             },
             |b, c| {
                 let (m, count) = (c[0], c[1]);
                 let index = get_int(b, false, heap, zero);
+                pop(b, heap, m, &below);
                 let original = get(b, Storage::F32, current, index);
                 let first = get_int(b, false, compared, index);
                 let own = self.corners(b, index);
@@ -133,31 +141,23 @@ impl Suppress {
                 let unchanged = b.cmp(CmpOp::Eq, score, original);
                 let stays = b.un(tflc_kir::UnOp::Not, dropped);
                 let taken = both(b, stays, unchanged);
-                let changed = b.un(tflc_kir::UnOp::Not, unchanged);
-                let high = b.cmp(CmpOp::Gt, score, self.least);
-                let again = both(b, stays, changed);
-                let again = both(b, again, high);
                 b.if_then(taken, |b| {
                     put_int(b, false, self.chosen, count, index);
                     if let Some(kept) = self.kept {
                         put(b, Storage::F32, kept, count, score);
                     }
                 });
-                let left = b.if_else(
-                    again,
-                    |b| {
+                let mut left = s!(b, m - 1);
+                if self.builtin {
+                    let high = b.cmp(CmpOp::Gt, score, self.least);
+                    let again = both(b, stays, high);
+                    b.if_then(again, |b| {
                         put(b, Storage::F32, current, index, score);
                         put_int(b, false, compared, index, count);
-                        vec![m]
-                    },
-                    |b| {
-                        let left = s!(b, m - 1);
-                        let last = get_int(b, false, heap, left);
-                        put_int(b, false, heap, zero, last);
-                        vec![left]
-                    },
-                )[0];
-                sift_down(b, heap, left, zero, &above);
+                        sift_up(b, heap, left, index, &below);
+                    });
+                    left = b.select(again, m, left);
+                }
                 let more = s!(b, count + 1);
                 vec![left, b.select(taken, more, count)]
             },
@@ -179,7 +179,7 @@ impl Suppress {
                 let other = get_int(b, false, self.chosen, c[0]);
                 let other = self.corners(b, other);
                 let shared = overlap(b, own, other);
-                let dropped = b.cmp(if self.touching { CmpOp::Ge } else { CmpOp::Gt }, shared, self.overlap);
+                let dropped = b.cmp(if self.builtin { CmpOp::Ge } else { CmpOp::Gt }, shared, self.overlap);
                 let stays = b.un(tflc_kir::UnOp::Not, dropped);
                 let j = c[0];
                 let (score, go) = match self.sigma {
@@ -229,9 +229,11 @@ fn overlap(b: &mut Builder, x: [Value; 4], y: [Value; 4]) -> Value {
     let both_areas = b.add(p, q);
     let union = b.sub(both_areas, common);
     let ratio = b.bin(BinOp::Div, common, union);
-    let (some_p, some_q) = (b.cmp(CmpOp::Gt, p, zero), b.cmp(CmpOp::Gt, q, zero));
-    let some = both(b, some_p, some_q);
-    b.select(some, ratio, zero)
+    // Boxes of areas that are no numbers share no number.
+    let (no_p, no_q, no_union) = (b.cmp(CmpOp::Le, p, zero), b.cmp(CmpOp::Le, q, zero), b.cmp(CmpOp::Eq, union, zero));
+    let none = b.bin(BinOp::Or, no_p, no_q);
+    let none = b.bin(BinOp::Or, none, no_union);
+    b.select(none, zero, ratio)
 }
 
 /// `score * exp(-0.5 / sigma * shared^2)`.

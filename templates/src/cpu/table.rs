@@ -163,9 +163,12 @@ impl Row {
         }
     }
 
-    /// The row's kernel for a target.
+    /// The row's kernel for a target; on one that accumulates in halves, matrix products of floats do so.
     pub fn kernel(&self, caps: &Caps) -> Kernel {
         match self.shape {
+            Shape::Gemm(m, n, k) if caps.f16 && self.dtype == Dtype::F32 => {
+                gemm::build(&GemmSpec { weights: WeightFormat::F16, ..self.gemm_spec(m, n, k) }, caps)
+            }
             Shape::Gemm(m, n, k) => gemm::build(&self.gemm_spec(m, n, k), caps),
             Shape::Conv(hw, ci, co, k, s) => conv::build(&self.conv_spec([hw, hw, ci], co, k, s), caps),
             Shape::Depthwise(hw, c, k, s) => depthwise::build(&self.depthwise_spec([hw, hw, c], k, s), caps),

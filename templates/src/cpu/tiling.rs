@@ -86,7 +86,7 @@ pub(crate) struct Tile {
 pub(crate) fn choose(scheme: &Scheme, rows: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
     let vectors = n.div_ceil(usize::from(scheme.lanes));
     let mut best = (f64::INFINITY, Tile { mr: 1, nv: 1 });
-    for nv in 1..=vectors.min(8) {
+    for nv in 1..=vectors.min(scheme.most_vectors()) {
         let most = (1..=rows.min(32)).rev().find(|&mr| scheme.fits(mr, nv));
         let Some(most) = most else { continue };
         for most in [most, most.div_ceil(2)] {
@@ -113,7 +113,7 @@ pub(crate) fn choose_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_b
         return fast;
     }
     let mut best = (f64::INFINITY, fast);
-    for nv in 1..=vectors.min(8) {
+    for nv in 1..=vectors.min(scheme.most_vectors()) {
         for most in (1..=m.min(32)).filter(|&mr| scheme.fits(mr, nv)) {
             let split = RowSplit::new(m, most);
             let rows = split.mr + if split.small > 0 { split.mr - 1 } else { 0 };

@@ -98,11 +98,15 @@ def dense(net, source, cin, cout, activation="none", bias=True, scheme="f32", ke
                   asymmetricQuantizeInputs=asymmetric, fusedActivationFunction=ACTIVATIONS[activation])
 
 
-def transpose_conv(net, source, shape, cout, k=(3, 3), stride=(2, 2), padding=SAME, bias=True, scheme="f32"):
-    """TRANSPOSE_CONV of an input [N, H, W, C] to stride times its size (SAME) or what VALID gives."""
+def transpose_conv(net, source, shape, cout, k=(3, 3), stride=(2, 2), padding=SAME, bias=True, scheme="f32", computed=False):
+    """TRANSPOSE_CONV of an input [N, H, W, C] to stride times its size (SAME) or what VALID gives; the output shape is a constant or computed from the input's."""
     n, h, w, cin = shape
     grow = [0, 0] if padding == SAME else [max(k[i] - stride[i], 0) for i in range(2)]
     size = net.const([n, h * stride[0] + grow[0], w * stride[1] + grow[1], cout], "i32")
+    if computed:
+        assert cin == cout and padding == SAME
+        size = net.op("SHAPE", [source], ("i32", None), "ShapeOptions", outType=DTYPES["i32"][0])
+        size = net.op("MUL", [size, net.const([1, *stride, 1], "i32")], ("i32", None), "MulOptions")
     fan_in = max(1, k[0] * k[1] * cin // (stride[0] * stride[1]))
     filters, scales = weights(net, (cout, *k, cin), scheme, fan_in, 0, cout)
     b, q = biased(net, source, scheme, scales, fan_in, cout, bias)

@@ -172,6 +172,7 @@ def models():
     yield "depthwise_hybrid_5x5_valid", one(depthwise, (1, 9, 8, 18), "hybridc", k=(5, 5), padding=VALID)
     yield "transpose_conv_hybrid_batch2", one_transposed((2, 4, 5, 6), 7, "hybridc")
     yield "transpose_conv_i16c", one_transposed((1, 4, 5, 6), 7, "i16c")
+    yield "transpose_conv_i8c_computed_size", one_transposed((2, 14, 15, 7), 7, "i8c", computed=True)
     yield "conv_i8c_negative_scales", conv_of_negative_scales
     yield "conv_i16c_1x1", one(conv, (1, 6, 5, 21), "i16c", cout=9, k=(1, 1), activation="relu")
     yield "conv_i16c_s2_valid_batch2", one(conv, (2, 9, 8, 4), "i16c", cout=6, stride=(2, 2), padding=VALID)

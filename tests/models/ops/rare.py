@@ -1,4 +1,6 @@
 """Models of operators that search, scatter, transform or reorder."""
+import numpy as np
+
 from layers import quant, x
 from net import DTYPES
 
@@ -78,13 +80,17 @@ def bucketize(dtype, boundaries):
     return one("BUCKETIZE", (3, 17), "BucketizeOptions", dtype, "i32", boundaries=boundaries)
 
 
-def suppression(version, boxes, most, overlap, least, sigma=0.5):
-    """NON_MAX_SUPPRESSION over boxes (two corners in any order) and scores that are inputs."""
+def suppression(version, boxes, most, overlap, least, sigma=0.5, steps=None):
+    """NON_MAX_SUPPRESSION over boxes (two corners in any order) and scores that are inputs, or their multiples of 1/`steps`: many are equal, some empty."""
     def make(net):
         numbers = [overlap, least] + ([sigma] if version == 5 else [])
-        # Scores that are all different: LiteRT does not say which of equal ones comes first.
-        scores = net.op("ADD", [x(net, (boxes,)), net.const([i / 9999 for i in range(boxes)], "f32")], ("f32", None), "AddOptions")
-        parts = [x(net, (boxes, 4)), scores, net.const(most, "i32")] + [net.const(n, "f32") for n in numbers]
+        def coarse(value):
+            if steps is None:
+                return value
+            value = net.op("MUL", [value, net.const(np.float32(steps), "f32")], ("f32", None), "MulOptions", fusedActivationFunction=0)
+            value = net.op("FLOOR", [value], ("f32", None))
+            return net.op("MUL", [value, net.const(np.float32(1 / steps), "f32")], ("f32", None), "MulOptions", fusedActivationFunction=0)
+        parts = [coarse(x(net, (boxes, 4))), coarse(x(net, (boxes,))), net.const(most, "i32")] + [net.const(n, "f32") for n in numbers]
         results = [("i32", None)] + [("f32", None)] * (version == 5) + [("i32", None)]
         net.outputs(*net.op(f"NON_MAX_SUPPRESSION_V{version}", parts, results, f"NonMaxSuppressionV{version}Options"))
     return make
@@ -385,6 +391,8 @@ def models():
     yield "non_max_suppression_v4_few", suppression(4, 9, 20, 0.1, 0.6)
     yield "non_max_suppression_v5", suppression(5, 60, 12, 0.5, 0.1)
     yield "non_max_suppression_v5_hard", suppression(5, 40, 6, 0.3, -9.0, 0.0)
+    yield "non_max_suppression_v4_ties", suppression(4, 90, 40, 0.4, -0.5, steps=8)
+    yield "non_max_suppression_v5_ties", suppression(5, 90, 60, 0.6, 0.1, steps=4)
     yield "random_uniform", random("RANDOM_UNIFORM", [3, 7], 1234, 99)
     yield "random_standard_normal", random("RANDOM_STANDARD_NORMAL", [5, 5], 1234, 99)
     yield "multinomial_i32", multinomial((3, 7), 9, "i32")

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Small,
     /// Integers other than 0 and -1.
     Divisor,
+    /// 16 bits that are binary16: special values, and numbers around 1.
+    Halves,
 }
 
 /// A small deterministic generator (xorshift64*, Vigna 2016, "An experimental exploration of Marsaglia's xorshift generators, scrambled").
@@ -77,6 +79,9 @@ const FLOATS: &[f64] = &[
     f64::NAN,
 ];
 
+/// Zeros, ones, subnormals, the smallest normal, the largest numbers, infinities, NaN.
+const HALVES: [u16; 12] = [0, 0x8000, 0x3C00, 0xBC00, 0x0001, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00];
+
 /// `rows` values of type `ty`, as bytes.
 pub(super) fn fill(rng: &mut Rng, ty: Type, kind: Kind, rows: usize, operand: usize) -> Vec<u8> {
     let count = rows * usize::from(ty.lanes);
@@ -93,6 +98,10 @@ fn int(rng: &mut Rng, bits: u32, kind: Kind, i: usize, operand: usize) -> u64 {
     let top = 1u64 << (bits - 1);
     let specials = [0, 1, u64::MAX, top, top - 1, 2, top + 1, 127, 128, 255, 0x7FFF, 0x8000];
     let v = match kind {
+        Kind::Halves if i < 144 => return u64::from(HALVES[if operand == 0 { i % 12 } else { i / 12 }]),
+        Kind::Halves if rng.below(4) == 0 => return u64::from(HALVES[rng.below(12) as usize]),
+        // Exponents from -7 to 8, any sign and fraction.
+        Kind::Halves => return (rng.bits() & 0x83FF) | ((8 + rng.below(16)) << 10),
         Kind::Small => return rng.below(u64::from(bits) + 3),
         _ if i < 144 && operand == 0 => specials[i % 12],
         _ if i < 144 => specials[i / 12],

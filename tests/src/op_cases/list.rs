@@ -18,6 +18,9 @@ pub(super) fn add(caps: &Caps, out: &mut Vec<OpCase>) {
     compare_select(caps, out, &ints, &floats);
     converts(caps, out, &ints, &floats);
     dots(caps, out);
+    if caps.f16 {
+        halves(caps, out);
+    }
     lanes(caps, out);
     shuffles(caps, out);
 }
@@ -201,6 +204,30 @@ fn dots(caps: &Caps, out: &mut Vec<OpCase>) {
     }
     let words = (Type::vector(Elem::I16, acc.lanes * 2), Kind::Any);
     out.push(row_case("dot2", caps, &[(acc, Kind::Any), words, words], |b, a| b.dot2(a[0], a[1], a[2])));
+}
+
+/// Arithmetic on binary16 in 16-bit lanes. Results are widened, so that NaN can be told.
+fn halves(caps: &Caps, out: &mut Vec<OpCase>) {
+    let ty = Type::vector(Elem::I16, caps.lanes(Elem::I16));
+    let floats = Type::vector(Elem::F32, ty.lanes / 2);
+    for half in 0..2 {
+        let three = [(ty, Kind::Halves), (ty, Kind::Halves), (ty, Kind::Halves)];
+        out.push(row_case(&format!("fma_f16_{half}"), caps, &three, |b, a| {
+            let sum = b.fma_f16(a[0], a[1], a[2]);
+            b.widen_f16(sum)[half]
+        }));
+        out.push(row_case(&format!("fma_f16_of_a_lane_{half}"), caps, &three, |b, a| {
+            let lane = b.extract_lane(a[0], 5);
+            let x = b.splat_to(ty, lane);
+            let sum = b.fma_f16(x, a[1], a[2]);
+            b.widen_f16(sum)[half]
+        }));
+        out.push(row_case(&format!("widen_f16_{half}"), caps, &three[..1], |b, a| b.widen_f16(a[0])[half]));
+        out.push(row_case(&format!("pack_f16_{half}"), caps, &[(floats, Kind::Any), (floats, Kind::Any)], |b, a| {
+            let packed = b.pack_f16(a[0], a[1]);
+            b.widen_f16(packed)[half]
+        }));
+    }
 }
 
 fn lanes(caps: &Caps, out: &mut Vec<OpCase>) {

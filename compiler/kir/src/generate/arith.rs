@@ -12,7 +12,8 @@ impl Generator<'_> {
         match self.rng.below(100) {
             0..10 => self.unary(b),
             10..40 => self.binary(b),
-            40..47 => self.fma(b),
+            40..45 => self.fma(b),
+            45..47 => self.fma_f16(b),
             47..52 => self.compare(b),
             52..57 => self.select(b),
             57..65 => self.convert(b),
@@ -125,6 +126,30 @@ impl Generator<'_> {
         let (x, y, z) = (self.pick(b, ty), self.pick(b, ty), self.pick(b, ty));
         let v = b.fma(x.v, y.v, z.v);
         self.result(b, v, x.mag * y.mag + z.mag)
+    }
+
+    /// `x y + z` of halves, from floats and back to them.
+    fn fma_f16(&mut self, b: &mut Builder) -> Option<()> {
+        if !self.allows(Group::Float16) {
+            return self.fma(b);
+        }
+        let halves = self.type_where(|t| t.elem == Elem::I16)?;
+        let floats = Type::vector(Elem::F32, halves.lanes / 2);
+        if !self.has(floats) {
+            return None;
+        }
+        // 128 × 128 + 128 is far from the largest half.
+        let mut pack = |b: &mut Builder| {
+            let [x, y] = [(); 2].map(|()| {
+                let x = self.pick(b, floats);
+                self.tame(b, x, 128.0).v
+            });
+            b.pack_f16(x, y)
+        };
+        let [x, y, z] = [(); 3].map(|()| pack(b));
+        let sum = b.fma_f16(x, y, z);
+        self.add(b, sum);
+        b.widen_f16(sum).into_iter().try_for_each(|v| self.result(b, v, 16512.0))
     }
 
     fn compare(&mut self, b: &mut Builder) -> Option<()> {

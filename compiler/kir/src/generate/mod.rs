@@ -67,6 +67,8 @@ pub enum Group {
     Dot4,
     /// Also needs [`Caps::mmla`].
     Mmla,
+    /// Arithmetic on binary16; also needs [`Caps::f16`].
+    Float16,
     /// Also needs [`Caps::dot2`].
     Dot2,
     Splat,
@@ -267,6 +269,7 @@ impl Generator<'_> {
             Group::Fma => self.caps.fma,
             Group::Dot4 => self.caps.dot4 != Dot4::None,
             Group::Mmla => self.caps.mmla,
+            Group::Float16 => self.caps.f16,
             Group::Dot2 => self.caps.dot2,
             _ => true,
         };

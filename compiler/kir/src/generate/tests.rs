@@ -5,7 +5,13 @@ use crate::{parse, print, verify};
 use std::collections::HashSet;
 
 fn targets() -> Vec<(&'static str, Caps)> {
-    vec![("x86_64", Caps::x86_64_baseline()), ("v3", Caps::x86_64_v3()), ("v4", Caps::x86_64_v4_vnni()), ("aarch64", Caps::aarch64_i8mm())]
+    vec![
+        ("x86_64", Caps::x86_64_baseline()),
+        ("v3", Caps::x86_64_v3()),
+        ("v4", Caps::x86_64_v4_vnni()),
+        ("aarch64", Caps::aarch64_i8mm()),
+        ("aarch64 with halves", Caps::aarch64_f16()),
+    ]
 }
 
 #[test]

@@ -128,6 +128,10 @@ fn plain(p: &Plain<'_>, slots: &mut [u64], memory: &mut Memory<'_>) -> Result<()
         Op::Dot4(s) => vectors::dot4(*s, dst, arg(0), arg(1), arg(2)),
         Op::Mmla(s) => vectors::mmla(*s, dst, arg(0), arg(1), arg(2)),
         Op::Dot2 => vectors::dot2(dst, arg(0), arg(1), arg(2)),
+        Op::FmaF16 => vectors::fma_f16(dst, arg(0), arg(1), arg(2)),
+        Op::PackF16 => vectors::pack_f16(dst, arg(0), arg(1)),
+        Op::WidenF16Lo => vectors::widen_f16(dst, &arg(0)[..dst.len()]),
+        Op::WidenF16Hi => vectors::widen_f16(dst, &arg(0)[dst.len()..]),
         Op::Splat => dst.fill(arg(0)[0] & elem.bit_mask()),
         Op::ExtractLane(i) => dst[0] = arg(0)[usize::from(*i)],
         Op::InsertLane(i) => {

@@ -3,6 +3,7 @@
 use super::lanes::{Range, binary, saturate, signed};
 use crate::op::*;
 use crate::types::Elem;
+use half::f16;
 
 pub(super) fn dot4(signs: DotSigns, dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
     for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
@@ -31,6 +32,44 @@ pub(super) fn dot2(dst: &mut [u64], acc: &[u64], a: &[u64], b: &[u64]) {
     for (i, (d, &c)) in dst.iter_mut().zip(acc).enumerate() {
         let sum: i64 = (2 * i..2 * i + 2).map(|j| signed(a[j], 16) * signed(b[j], 16)).sum();
         *d = u64::from((c as u32).wrapping_add(sum as u32));
+    }
+}
+
+/// `a b + c` of halves, rounded once.
+pub(super) fn fma_f16(dst: &mut [u64], a: &[u64], b: &[u64], c: &[u64]) {
+    let wide = |v: u64| f16::from_bits(v as u16).to_f64();
+    for (d, ((&x, &y), &z)) in dst.iter_mut().zip(a.iter().zip(b).zip(c)) {
+        // The product of two halves is exact; the sum is rounded to odd, so that rounding it again is as rounding once. The crate's conversion may go by way
+        // of f32 or drop the lower word: the last bit of the upper one stands for that.
+        let sum = sum_to_odd(wide(x) * wide(y), wide(z)).to_bits();
+        let sum = sum >> 32 << 32 | u64::from(sum as u32 != 0) << 32;
+        *d = u64::from(f16::from_f64(f64::from_bits(sum)).to_bits());
+    }
+}
+
+/// `x + y` where that is a number of 53 bits, else the one of its two neighbours whose last bit is set (Boldo and Melquiond 2008, "Emulation of FMA and
+/// correctly rounded sums: proved algorithms using rounding to odd"). The error of the sum is Knuth's.
+fn sum_to_odd(x: f64, y: f64) -> f64 {
+    let sum = x + y;
+    let part = sum - x;
+    let error = (x - (sum - part)) + (y - part);
+    if !error.is_finite() || error == 0.0 || sum.to_bits() & 1 == 1 {
+        return sum;
+    }
+    // Towards the exact sum: away from zero where the error has the sign of the sum.
+    let bits = sum.to_bits();
+    f64::from_bits(if (error > 0.0) == (sum > 0.0) { bits + 1 } else { bits - 1 })
+}
+
+pub(super) fn pack_f16(dst: &mut [u64], a: &[u64], b: &[u64]) {
+    for (d, &v) in dst.iter_mut().zip(a.iter().chain(b)) {
+        *d = u64::from(f16::from_f32(f32::from_bits(v as u32)).to_bits());
+    }
+}
+
+pub(super) fn widen_f16(dst: &mut [u64], a: &[u64]) {
+    for (d, &v) in dst.iter_mut().zip(a) {
+        *d = u64::from(f16::from_bits(v as u16).to_f32().to_bits());
     }
 }
 

@@ -17,6 +17,10 @@ fn simple(word: &str) -> Option<Op> {
         "fma" => Op::Fma,
         "select" => Op::Select,
         "dot2" => Op::Dot2,
+        "fma_f16" => Op::FmaF16,
+        "pack_f16" => Op::PackF16,
+        "widen_f16_lo" => Op::WidenF16Lo,
+        "widen_f16_hi" => Op::WidenF16Hi,
         "splat" => Op::Splat,
         "concat" => Op::Concat,
         "unpack_lo" => Op::UnpackLo,
@@ -237,6 +241,7 @@ pub fn mnemonics() -> Vec<String> {
     add("reduce.", ReduceOp::ALL.iter().map(|o| o.name()).collect());
     add("prefetch.", Locality::ALL.iter().map(|o| o.name()).collect());
     add("", vec!["const", "fma", "select", "dot2", "splat", "extract_lane", "insert_lane", "extract_part", "concat", "shuffle"]);
+    add("", vec!["fma_f16", "pack_f16", "widen_f16_lo", "widen_f16_hi"]);
     add("", vec!["unpack_lo", "unpack_hi", "pack_s", "pack_u", "table16", "table256", "ptr_add", "scratch"]);
     add("", vec!["load", "load_splat", "gather", "store", "for", "if", "while"]);
     names

@@ -85,6 +85,20 @@ pub(crate) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Caus
             s.dot(Elem::I8, 4)
         }
         Op::Dot2 => s.dot(Elem::I16, 2),
+        Op::FmaF16 => {
+            s.result_if(|t| t.elem == Elem::I16, "i16 lanes")?;
+            (0..3).try_for_each(|i| s.arg(i, s.ty()))
+        }
+        Op::PackF16 => {
+            s.result_if(|t| t.elem == Elem::I16 && t.lanes.is_multiple_of(4), "i16 lanes, a multiple of four")?;
+            let part = Type::vector(Elem::F32, s.ty().lanes / 2);
+            s.arg(0, part)?;
+            s.arg(1, part)
+        }
+        Op::WidenF16Lo | Op::WidenF16Hi => {
+            s.result_if(|t| t.elem == Elem::F32 && t.is_vector(), "a vector of f32")?;
+            s.arg(0, Type::vector(Elem::I16, s.ty().lanes.saturating_mul(2)))
+        }
         Op::Splat => {
             s.result_if(|t| t.is_vector(), "a vector")?;
             s.arg(0, Type::scalar(s.ty().elem.scalar()))
@@ -195,10 +209,17 @@ fn operand_count(op: &Op) -> usize {
     let mask = |m: &MemOp| usize::from(m.active == Active::Mask);
     match op {
         Op::Const(_) | Op::ConstVec(_) | Op::Scratch { .. } => 0,
-        Op::Un(_) | Op::Convert(_) | Op::Splat | Op::ExtractLane(_) | Op::ExtractPart(_) | Op::Reduce(_) => 1,
+        Op::Un(_)
+        | Op::Convert(_)
+        | Op::WidenF16Lo
+        | Op::WidenF16Hi
+        | Op::Splat
+        | Op::ExtractLane(_)
+        | Op::ExtractPart(_)
+        | Op::Reduce(_) => 1,
         Op::Bin(_) | Op::Cmp(_) | Op::InsertLane(_) | Op::Concat | Op::Shuffle(_) | Op::PtrAdd => 2,
-        Op::UnpackLo | Op::UnpackHi | Op::PackS | Op::PackU | Op::Table16 | Op::Table256 | Op::Gather(_) => 2,
-        Op::Fma | Op::Select | Op::Dot4(_) | Op::Mmla(_) | Op::Dot2 => 3,
+        Op::PackF16 | Op::UnpackLo | Op::UnpackHi | Op::PackS | Op::PackU | Op::Table16 | Op::Table256 | Op::Gather(_) => 2,
+        Op::Fma | Op::FmaF16 | Op::Select | Op::Dot4(_) | Op::Mmla(_) | Op::Dot2 => 3,
         Op::Load(m) => address(&m.addr) + mask(m),
         Op::LoadSplat(m) => address(&m.addr),
         Op::Store(m, _) => address(&m.addr) + mask(m) + 1,

@@ -165,6 +165,17 @@ impl<'k> Emitter<'k, '_> {
             Op::Dot4(signs) => self.dot4(*signs, a[0], a[1], a[2]),
             Op::Mmla(signs) => self.mmla(*signs, a[0], a[1], a[2]),
             Op::Dot2 => self.dot2(a[0], a[1], a[2]),
+            Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi if !matches!(self.family, Family::Neon(level) if level >= ArmLevel::Fp16) =>
+            {
+                return Err("fma_f16: this target has no arithmetic on halves".into());
+            }
+            Op::FmaF16 => self.fma_f16(a[0], a[1], a[2]),
+            Op::PackF16 => self.pack_f16(a[0], a[1]),
+            Op::WidenF16Lo => self.widen_f16(a[0]),
+            Op::WidenF16Hi => {
+                let upper = self.shuffle_words(I16X8, a[0], a[0], [2, 3, 2, 3]);
+                self.widen_f16(upper)
+            }
             Op::Splat => self.splat(inst, kty, ty, a[0]),
             Op::ExtractLane(lane) => self.extract_lane(inst, kty, a[0], *lane),
             Op::InsertLane(lane) => self.insert_lane(kty, ty, a[0], a[1], *lane),

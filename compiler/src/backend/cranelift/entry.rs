@@ -7,7 +7,7 @@ use super::Compiler;
 use super::function::{Conventions, address_of, enter, import, import_external};
 use crate::backend::BackendError;
 use crate::backend::image::{External, Function};
-use crate::target::{Arch, ArmLevel, Cpu, Os, Target};
+use crate::target::{Arch, ArmLevel, Cpu, Os, Precision, Target};
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
@@ -23,30 +23,33 @@ pub enum WeightsAt {
 }
 
 /// One choice of [`Compiler::select`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Choice {
     /// What the level needs.
-    pub cpu: Cpu,
+    pub target: Target,
     /// Position of the level's descriptor in the image.
     pub descriptor: usize,
 }
 
-/// Bits of `tflc_cpu_features` for dot products and for matrix products on AArch64, as the C header has them.
+/// Bits of `tflc_cpu_features` for dot products, matrix products and arithmetic on halves on AArch64, as the C header has them.
 const DOTPROD: u64 = 1 << 0;
 const I8MM: u64 = 1 << 1;
+const FP16: u64 = 1 << 2;
 
 /// What `getauxval` is asked for, and which of its bits gives which of ours (Linux, `uapi/linux/auxvec.h`, `asm/hwcap.h` of arm64: `AT_HWCAP` and
-/// `HWCAP_ASIMDDP`, `AT_HWCAP2` and `HWCAP2_I8MM`).
-const CAPABILITIES: [(i64, u32, u64); 2] = [(16, 20, DOTPROD), (26, 13, I8MM)];
+/// `HWCAP_ASIMDDP`, `AT_HWCAP2` and `HWCAP2_I8MM`, `AT_HWCAP` and `HWCAP_ASIMDHP`).
+const CAPABILITIES: [(i64, u32, u64); 3] = [(16, 20, DOTPROD), (26, 13, I8MM), (16, 10, FP16)];
 
-/// The bits that a level needs.
-fn needed(cpu: Cpu) -> u64 {
-    match cpu {
+/// The bits that a level needs; arithmetic on halves is in the code of the levels above it only where it is asked for.
+fn needed(target: &Target) -> u64 {
+    let level = match target.cpu {
         Cpu::Aarch64(ArmLevel::Baseline) | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
         Cpu::X86(level) => crate::backend::x86::feature_bit(level),
         Cpu::Aarch64(ArmLevel::Dotprod) => DOTPROD,
         Cpu::Aarch64(ArmLevel::I8mm) => DOTPROD | I8MM,
-    }
+        Cpu::Aarch64(ArmLevel::Fp16) => FP16,
+    };
+    level | if target.precision == Precision::F16 { FP16 } else { 0 }
 }
 
 impl Compiler {
@@ -79,17 +82,17 @@ impl Compiler {
         let c = self.conventions;
         self.define(name, |b| {
             enter(b, c.getter());
-            let ask = choices.iter().any(|choice| needed(choice.cpu) != 0) && (choices.len() > 1 || features.is_some());
+            let ask = choices.iter().any(|choice| needed(&choice.target) != 0) && (choices.len() > 1 || features.is_some());
             let have = ask.then(|| cpu_features(b, c, features, target));
             for choice in choices {
                 let address = import(b, choice.descriptor, c.getter());
-                let Some(have) = have.filter(|_| needed(choice.cpu) != 0) else {
+                let Some(have) = have.filter(|_| needed(&choice.target) != 0) else {
                     let address = b.ins().func_addr(I64, address);
                     b.ins().return_(&[address]);
                     return;
                 };
                 let (found, next) = (b.create_block(), b.create_block());
-                let bits = b.ins().iconst(I64, needed(choice.cpu) as i64);
+                let bits = b.ins().iconst(I64, needed(&choice.target) as i64);
                 let masked = b.ins().band(have, bits);
                 let fits = b.ins().icmp(IntCC::Equal, masked, bits);
                 b.ins().brif(fits, found, &[], next, &[]);
@@ -133,7 +136,8 @@ fn cpu_features(b: &mut FunctionBuilder<'_>, c: Conventions, features: Option<us
                 let up = b.ins().iconst(I32, i64::from(ours.trailing_zeros()));
                 b.ins().ishl(set, up)
             });
-            return b.ins().bor(bits[0], bits[1]);
+            let two = b.ins().bor(bits[0], bits[1]);
+            return b.ins().bor(two, bits[2]);
         }
         _ => import_external(b, External::CpuFeatures, c.getter()),
     };

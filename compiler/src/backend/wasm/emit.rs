@@ -154,6 +154,9 @@ impl<'k> Emitter<'k> {
                 let [acc, x, y] = [a[0], a[1], a[2]].map(|v| self.get(v));
                 self.mmla(*signs, acc, x, y)
             }
+            Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi => {
+                return Err("fma_f16: WebAssembly has no arithmetic on halves".into());
+            }
             Op::Dot2 => {
                 let [acc, x, y] = [a[0], a[1], a[2]].map(|v| self.get(v));
                 let dot = self.c.v128(I::I32x4DotI16x8S, &[x, y]);

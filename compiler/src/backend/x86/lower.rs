@@ -81,10 +81,16 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if let Some(ty) = kernel.types.iter().find(|&&ty| !legal(ty, vector_bytes)) {
         return Err(format!("type {ty} is not legal with vectors of {vector_bytes} bytes"));
     }
-    let mut matrices = false;
-    kernel.for_each_inst(&mut |i| matrices |= matches!(i.op, Op::Mmla(_)));
+    let (mut matrices, mut halves) = (false, false);
+    kernel.for_each_inst(&mut |i| {
+        matrices |= matches!(i.op, Op::Mmla(_));
+        halves |= matches!(i.op, Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi);
+    });
     if matrices {
         return Err("mmla: x86 has no matrix products, write dot4".into());
+    }
+    if halves {
+        return Err("fma_f16: no level of x86 has arithmetic on halves".into());
     }
     let mut f = MachineFunction::default();
     let n = kernel.types.len();
@@ -188,7 +194,7 @@ impl<'k> Lower<'k> {
             Op::Select => self.select(ty, a, result),
             Op::Convert(op) => self.convert(*op, ty, a[0]),
             Op::Dot4(signs) => self.dot4(*signs, ty, a),
-            Op::Mmla(_) => unreachable!("refused at the start"),
+            Op::Mmla(_) | Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi => unreachable!("refused at the start"),
             Op::Dot2 => self.dot2(ty, a),
             Op::Splat => self.splat(ty, a[0], result),
             Op::ExtractLane(i) => self.extract_lane(*i, a[0]),

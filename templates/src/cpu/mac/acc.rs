@@ -2,7 +2,7 @@
 //!
 //! Most schemes hold `rows × nv` vectors, each of neighbouring columns of a row. Matrix products hold pairs of rows instead: for each pair and each
 //! vector of columns two vectors of 2×2 accumulators, the first with the vector's first two columns, row by row. An odd last row has a partner
-//! that counts for nothing.
+//! that counts for nothing. Halves are held as they are multiplied, two vectors of columns in one, and become floats at the end.
 
 use super::{Kind, Scheme};
 use std::ops::Range;
@@ -17,21 +17,39 @@ pub(crate) struct Acc {
     pub(super) vals: Vec<Value>,
     pub(super) row_sums: Vec<Value>,
     pub(super) scratch: Option<Value>,
-    paired: bool,
+    layout: Layout,
+}
+
+/// How accumulators are held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// A vector for each vector of columns of each row.
+    Rows,
+    /// Pairs of rows, for matrix products.
+    Pairs,
+    /// Halves: a vector for two vectors of columns of a row.
+    Halves,
 }
 
 impl Scheme {
     /// Zero accumulators for a tile; more than one set where a single one would wait for the latency of each multiply-add.
     pub(crate) fn begin(&self, b: &mut Builder, rows: usize, nv: usize, k: usize, scratch: Option<Value>) -> Acc {
         let chains = if self.is_float() { 8 } else { 10 };
-        let paired = matches!(self.kind, Kind::Mmla { .. });
-        let held = if paired { rows.next_multiple_of(2) } else { rows };
+        let layout = match self.kind {
+            Kind::Mmla { .. } => Layout::Pairs,
+            Kind::HalfLanes => Layout::Halves,
+            _ => Layout::Rows,
+        };
+        let held = if layout == Layout::Pairs { rows.next_multiple_of(2) } else { rows };
         let mut sets = 1;
-        while sets * held * nv < chains && self.fits(held * sets * 2, nv) && sets * 2 <= self.steps(k) {
+        while sets * held * self.held(nv) < chains && self.fits(held * sets * 2, nv) && sets * 2 <= self.steps(k) {
             sets *= 2;
         }
-        let ty = Type::vector(if self.is_float() { Elem::F32 } else { Elem::I32 }, self.lanes);
-        let mut acc = Acc { rows, nv, sets, vals: vec![], row_sums: vec![], scratch, paired };
+        let ty = match layout {
+            Layout::Halves => Type::vector(Elem::I16, self.lanes * 2),
+            _ => Type::vector(if self.is_float() { Elem::F32 } else { Elem::I32 }, self.lanes),
+        };
+        let mut acc = Acc { rows, nv, sets, vals: vec![], row_sums: vec![], scratch, layout };
         let zero = |b: &mut Builder| b.inst(tflc_kir::Op::Const(0), ty, &[]);
         acc.vals = (0..sets * acc.set_size()).map(|_| zero(b)).collect();
         acc.row_sums = (0..if self.sums_rows() { acc.units(&(0..rows)).len() } else { 0 }).map(|_| zero(b)).collect();
@@ -40,6 +58,9 @@ impl Scheme {
 
     /// Sums the sets, applies the weights' zero point, and gives `rows × nv` values.
     pub(crate) fn end(&self, b: &mut Builder, mut acc: Acc) -> Vec<Value> {
+        if acc.layout == Layout::Halves {
+            acc.widen(b);
+        }
         let size = acc.set_size();
         while acc.sets > 1 {
             acc.sets /= 2;
@@ -49,7 +70,7 @@ impl Scheme {
             acc.vals.truncate(acc.sets * size);
         }
         let (mut vals, mut sums) = (acc.vals, acc.row_sums);
-        if acc.paired {
+        if acc.layout == Layout::Pairs {
             vals = vals.chunks(2 * acc.nv).flat_map(|pair| unpaired(b, pair)).collect();
             sums = sums.iter().flat_map(|&s| unpaired(b, &[s, s])).collect();
         }
@@ -70,7 +91,7 @@ impl Acc {
     /// Adds `terms[v]` to row `r`.
     pub(crate) fn add_to_row(&mut self, b: &mut Builder, r: usize, terms: &[Value]) {
         let at = self.slot(0, r, 0);
-        let terms = if !self.paired {
+        let terms = if self.layout == Layout::Rows {
             terms.to_vec()
         } else {
             let zero = b.int(b.ty(terms[0]), 0);
@@ -83,7 +104,11 @@ impl Acc {
 
     /// Starts every row from `values[v]` instead of zero.
     pub(crate) fn fill(&mut self, b: &mut Builder, values: &[Value]) {
-        let values: Vec<Value> = if self.paired { values.iter().flat_map(|&v| halves(b, v, v)).collect() } else { values.to_vec() };
+        let values: Vec<Value> = match self.layout {
+            Layout::Rows => values.to_vec(),
+            Layout::Pairs => values.iter().flat_map(|&v| halves(b, v, v)).collect(),
+            Layout::Halves => values.chunks(2).map(|two| b.pack_f16(two[0], two[two.len() - 1])).collect(),
+        };
         let size = self.set_size();
         self.vals[..size].chunks_mut(values.len()).for_each(|row| row.copy_from_slice(&values));
     }
@@ -120,17 +145,29 @@ impl Acc {
 
     /// Rows that are accumulated together: single ones, or the pairs that these rows belong to.
     pub(super) fn units(&self, rows: &Range<usize>) -> Range<usize> {
-        if self.paired { rows.start / 2..rows.end.div_ceil(2) } else { rows.clone() }
+        if self.layout == Layout::Pairs { rows.start / 2..rows.end.div_ceil(2) } else { rows.clone() }
     }
 
     /// Position of vector `v` of the unit of row `r` in a set.
     pub(super) fn slot(&self, set: usize, r: usize, v: usize) -> usize {
-        set * self.set_size() + if self.paired { r / 2 } else { r } * self.width() + v
+        set * self.set_size() + if self.layout == Layout::Pairs { r / 2 } else { r } * self.width() + v
     }
 
     /// Vectors of a unit.
     fn width(&self) -> usize {
-        if self.paired { 2 * self.nv } else { self.nv }
+        match self.layout {
+            Layout::Rows => self.nv,
+            Layout::Pairs => 2 * self.nv,
+            Layout::Halves => self.nv.div_ceil(2),
+        }
+    }
+
+    /// Halves as floats, a vector for each vector of columns.
+    fn widen(&mut self, b: &mut Builder) {
+        let held = self.width();
+        let rows = self.vals.chunks(held).map(|row| row.iter().flat_map(|&v| b.widen_f16(v)).take(self.nv).collect::<Vec<_>>());
+        self.vals = rows.collect::<Vec<_>>().concat();
+        self.layout = Layout::Rows;
     }
 
     fn set_size(&self) -> usize {

@@ -13,7 +13,7 @@ impl Scheme {
     pub(crate) fn run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         match self.kind {
             _ if self.staged(run.k) => self.staged_run(b, acc, run),
-            Kind::FloatLanes | Kind::Dot4Lanes { .. } => self.lanes_run(b, acc, run),
+            Kind::FloatLanes | Kind::HalfLanes | Kind::Dot4Lanes { .. } => self.lanes_run(b, acc, run),
             Kind::Mmla { signs } => self.matrix_run(b, acc, run, signs),
             Kind::Dot4 { flip, .. } => self.broadcast_run(b, acc, run, flip),
             Kind::Float | Kind::Dot2 { .. } => self.broadcast_run(b, acc, run, false),
@@ -113,12 +113,18 @@ impl Scheme {
     }
 
     pub(super) fn load_weights(&self, b: &mut Builder, acc: &Acc, at: Addr) -> Vec<Value> {
+        if self.is_half() {
+            let ty = Type::vector(Elem::I16, self.lanes * 2);
+            // The last vector may be half a one.
+            let columns = |v: usize| (self.nr(acc) - usize::from(ty.lanes) * v).min(usize::from(ty.lanes)) as u16;
+            return (0..self.held(acc.nv)).map(|v| b.load_first(ty, Mem::S16, at.offset(16 * v as i64), columns(v))).collect();
+        }
         let vector_bytes = self.step_bytes(usize::from(self.lanes)) as i64;
         let (ty, mem) = match (self.kind, self.weights) {
             (Kind::Float | Kind::FloatLanes, WeightFormat::F16) => (Type::vector(Elem::F32, self.lanes), Mem::F16),
             (Kind::Float | Kind::FloatLanes, _) => (Type::vector(Elem::F32, self.lanes), Mem::F32),
             (Kind::Dot4 { .. } | Kind::Dot4Lanes { .. } | Kind::Mmla { .. }, _) => (Type::vector(Elem::I8, self.lanes * 4), Mem::S8),
-            (Kind::Dot2 { .. }, _) => (Type::vector(Elem::I16, self.lanes * 2), Mem::S8),
+            (Kind::Dot2 { .. } | Kind::HalfLanes, _) => (Type::vector(Elem::I16, self.lanes * 2), Mem::S8),
         };
         (0..acc.nv as i64).map(|v| b.load(ty, mem, at.offset(v * vector_bytes))).collect()
     }
@@ -185,6 +191,7 @@ impl Scheme {
                 let p = b.mul(x, w);
                 b.add(acc, p)
             }
+            Kind::HalfLanes => b.fma_f16(x, w, acc),
             Kind::Dot4 { signs, .. } => b.dot4(signs, acc, x, w),
             Kind::Dot4Lanes { .. } => b.dot4(DotSigns::Signed, acc, x, w),
             Kind::Mmla { signs } => b.mmla(signs, acc, x, w),

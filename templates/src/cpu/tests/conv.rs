@@ -105,7 +105,7 @@ fn f32_convolution_with_every_operand() {
     for (name, caps) in targets() {
         for (i, shape) in SHAPES.iter().enumerate() {
             let mut random = Random::new(i as u64);
-            let mut spec = case(i, shape, Storage::F32, WeightFormat::F32, &mut random);
+            let mut spec = case(i, shape, Storage::F32, float_weights(&caps), &mut random);
             let out_c = spec.output[2];
             spec.epilogue = every_operand(out_c as i64 * 4);
             let (a, w) = (random.floats(input_len(&spec)), random.floats(weight_len(&spec)));
@@ -115,7 +115,7 @@ fn f32_convolution_with_every_operand() {
             let operands = [f32_bytes(&bias), f32_bytes(&row), f32_bytes(&residual), f32_bytes(&[scalar])];
             let kernel = build(&spec, &caps);
             let label = format!("{name} {} {shape:?}", kernel.name);
-            let packed = pack_b(&spec, &caps, &f32_bytes(&w));
+            let packed = pack_b(&spec, &caps, &weight_bytes(spec.weights, &w));
             let bytes = ((pixels - 1) * spec.ldc + out_c) * 4;
             let c = execute(&label, &caps, &kernel, &f32_bytes(&a), &packed, bytes, &operands, units(&spec, &caps));
             check_canaries(&label, &spec, &c, 4);
@@ -125,7 +125,9 @@ fn f32_convolution_with_every_operand() {
                     -((acc + f64::from(bias[n])).max(0.0) * f64::from(row[p]) + f64::from(residual[p * out_c + n]) + f64::from(scalar));
                 let at = (p * spec.ldc + n) * 4;
                 let got = f64::from(f32::from_le_bytes(c[at..at + 4].try_into().unwrap()));
-                assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{label}: pixel {p} channel {n} is {got}, not {want}");
+                let products = pairs.iter().map(|&(i, j)| a[i] * w[j]);
+                let bound = 1e-4 * (1.0 + want.abs()) + halves_error(&caps, bias[n], products) * f64::from(row[p].abs());
+                assert!((got - want).abs() <= bound, "{label}: pixel {p} channel {n} is {got}, not {want}");
             });
         }
     }

@@ -10,6 +10,7 @@ mod run;
 mod transpose_conv;
 
 use crate::cpu::epilogue::{Epilogue, OperandAccess};
+use crate::cpu::mac::WeightFormat;
 use crate::expr::{Cast, ExprBuilder, Storage, Ty, Unary};
 use tflc_kir::interp::{Arg, Memory, run};
 use tflc_kir::{Caps, Kernel, legal, verify};
@@ -22,6 +23,7 @@ pub(super) fn targets() -> Vec<(&'static str, Caps)> {
         ("x86-64-v4", Caps::x86_64_v4()),
         ("x86-64-v4+vnni", Caps::x86_64_v4_vnni()),
         ("aarch64", Caps::aarch64()),
+        ("aarch64+fp16", Caps::aarch64_f16()),
         ("aarch64+dotprod", Caps::aarch64_dotprod()),
         ("aarch64+i8mm", Caps::aarch64_i8mm()),
     ]
@@ -70,6 +72,31 @@ impl Random {
 
 pub(super) fn f32_bytes(v: &[f32]) -> Vec<u8> {
     bytemuck::cast_slice(v).to_vec()
+}
+
+/// Weights as an array of their format, one of floats.
+pub(super) fn weight_bytes(format: WeightFormat, w: &[f32]) -> Vec<u8> {
+    match format {
+        WeightFormat::F16 => w.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        _ => f32_bytes(w),
+    }
+}
+
+/// The format of float weights with which a target accumulates in halves, where it does.
+pub(super) fn float_weights(caps: &Caps) -> WeightFormat {
+    if caps.f16 { WeightFormat::F16 } else { WeightFormat::F32 }
+}
+
+/// How far a sum in halves may be from the exact one. Sums of multiples of 1/64, as products of [`Random::float`] are, are exact up to 32, in any order. Larger
+/// ones are rounded at each step, by chance up and down, by at most a part in 2048 of the largest of them.
+pub(super) fn halves_error(caps: &Caps, start: f32, products: impl Iterator<Item = f32>) -> f64 {
+    let (mut sum, mut largest, mut steps) = (f64::from(start), f64::from(start).abs(), 0);
+    for p in products {
+        sum += f64::from(p);
+        largest = largest.max(sum.abs());
+        steps += 1;
+    }
+    if caps.f16 && largest > 16.0 { 2.0 * largest * f64::from(steps).sqrt() / 2048.0 } else { 0.0 }
 }
 
 pub(super) fn i32_bytes(v: &[i32]) -> Vec<u8> {

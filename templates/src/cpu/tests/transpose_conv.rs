@@ -77,6 +77,7 @@ fn f32_transpose_conv_with_every_operand() {
             let mut random = Random::new(i as u64);
             let mut spec = case(i, shape, Storage::F32, &mut random);
             let out_c = spec.output[2];
+            spec.weights = float_weights(&caps);
             spec.epilogue = every_operand(out_c as i64 * 4);
             let pixels = spec.batch * spec.output[0] * spec.output[1];
             let a = random.floats((spec.batch * spec.input[0] * spec.input[1] - 1) * spec.in_pixel + spec.input[2]);
@@ -85,14 +86,16 @@ fn f32_transpose_conv_with_every_operand() {
                 (random.floats(out_c), random.floats(pixels), random.floats(pixels * out_c), random.float());
             let operands = [f32_bytes(&bias), f32_bytes(&row), f32_bytes(&residual), f32_bytes(&[scalar])];
             let label = format!("{name} {shape:?}");
-            let c = run_case(&label, &caps, &spec, &f32_bytes(&a), &f32_bytes(&w), &operands);
+            let c = run_case(&label, &caps, &spec, &f32_bytes(&a), &weight_bytes(spec.weights, &w), &operands);
             for (at, pairs) in pairs(&spec).iter().enumerate() {
                 let (p, n) = (at / out_c, at % out_c);
                 let acc: f64 = pairs.iter().map(|&(i, j)| f64::from(a[i]) * f64::from(w[j])).sum();
                 let want = -((acc + f64::from(bias[n])).max(0.0) * f64::from(row[p]) + f64::from(residual[at]) + f64::from(scalar));
                 let from = (p * spec.ldc + n) * 4;
                 let got = f64::from(f32::from_le_bytes(c[from..from + 4].try_into().unwrap()));
-                assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{label}: pixel {p} channel {n} is {got}, not {want}");
+                let products = pairs.iter().map(|&(i, j)| a[i] * w[j]);
+                let bound = 1e-4 * (1.0 + want.abs()) + halves_error(&caps, bias[n], products) * f64::from(row[p].abs());
+                assert!((got - want).abs() <= bound, "{label}: pixel {p} channel {n} is {got}, not {want}");
             }
         }
     }
