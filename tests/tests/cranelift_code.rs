@@ -2,7 +2,7 @@
 
 use tflc::backend::cranelift;
 use tflc::target::{ArmLevel, Cpu, Target, X86Level};
-use tflc_kir::{Addr, Builder, DotSigns, Elem, Kernel, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, Builder, CmpOp, DotSigns, Elem, Kernel, Mem, Narrow, Type, Value};
 
 const F32X4: Type = Type::vector(Elem::F32, 4);
 const I32X4: Type = Type::vector(Elem::I32, 4);
@@ -138,6 +138,21 @@ fn f32_gemm_on_sse2_multiplies_and_adds_in_place() {
         // One copy per product that leaves its splat alive.
         assert!(count(&lines, "movdqa") <= (mr * (nv - 1)) as usize, "{text}");
     }
+}
+
+/// CMPPS faults on an address that is no multiple of 16.
+#[test]
+fn compares_on_sse2_do_not_read_memory() {
+    let mut b = Builder::new("less");
+    let [x, y, out] = ["x", "y", "out"].map(|n| b.ptr_param(n));
+    let (x, y) = (b.load(F32X4, Mem::F32, x), b.load(F32X4, Mem::F32, Addr::new(y).offset(4)));
+    let less = b.cmp(CmpOp::Lt, x, y);
+    let (one, zero) = (b.int(I32X4, 1), b.int(I32X4, 0));
+    let r = b.select(less, one, zero);
+    b.store(Mem::S32, Narrow::Wrap, out, r);
+    let vcode = cranelift::vcode_text(&b.finish(), &Target::new(SSE2)).expect("compiles");
+    let compares: Vec<&str> = vcode.lines().filter(|l| l.contains("cmp") && l.contains("ps")).collect();
+    assert!(!compares.is_empty() && compares.iter().all(|l| !l.contains('(')), "{vcode}");
 }
 
 /// `mr` rows by `nv` vectors of 32-bit sums of products of four bytes.

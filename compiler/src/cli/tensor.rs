@@ -32,6 +32,14 @@ impl HostTensor {
         self.data.len() / (self.dtype.bits() / 8)
     }
 
+    /// The real and imaginary parts of complex numbers, side by side along a new last axis.
+    ///
+    /// # Errors
+    /// None for complex64; the sizes are those of the elements.
+    pub fn parts(&self) -> Result<HostTensor> {
+        HostTensor::new(DType::Float32, &[&self.shape[..], &[2]].concat(), self.data.clone())
+    }
+
     /// Every element as `f64`, through `scale * (q - zero_point)` where a quantisation is given; truth values are 0 and 1.
     ///
     /// # Errors
@@ -99,6 +107,8 @@ mod tests {
         assert_eq!(t.to_f64(Some((0.5, 2))).unwrap(), [-1.5, 1.0]);
         let t = HostTensor::new(DType::Float16, &[], vec![0x00, 0x3e]).unwrap();
         assert_eq!(t.to_f64(None).unwrap(), [1.5]);
-        assert!(HostTensor::new(DType::Complex64, &[1], vec![0; 8]).unwrap().to_f64(None).is_err());
+        let complex = HostTensor::new(DType::Complex64, &[1], [1.5f32, -2.0].map(f32::to_le_bytes).concat()).unwrap();
+        assert!(complex.to_f64(None).is_err());
+        assert_eq!(complex.parts().unwrap().to_f64(None).unwrap(), [1.5, -2.0]);
     }
 }

@@ -68,6 +68,9 @@ pub fn distance(got: &HostTensor, want: &HostTensor) -> Result<Distance> {
     if got.dtype != want.dtype || got.shape != want.shape {
         bail!("{} {:?} where {} {:?} is expected", got.dtype, got.shape, want.dtype, want.shape);
     }
+    if got.dtype == DType::Complex64 {
+        return distance(&got.parts()?, &want.parts()?);
+    }
     let (a, b) = (got.to_f64(None)?, want.to_f64(None)?);
     let mut d = Distance { elements: a.len(), cosine: 1.0, same_special: true, ..Distance::default() };
     let (mut dot, mut aa, mut bb, mut most) = (0.0, 0.0, 0.0, 0.0f64);

@@ -77,6 +77,7 @@ impl DType {
     pub const fn storage(self) -> Option<Storage> {
         Some(match self {
             DType::Float32 => Storage::F32,
+            DType::Float64 => Storage::F64,
             DType::Float16 => Storage::F16,
             DType::BFloat16 => Storage::BF16,
             DType::Int8 => Storage::I8,

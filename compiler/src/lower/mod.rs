@@ -6,6 +6,7 @@
 mod audio;
 mod blockwise;
 mod boxes;
+mod complex;
 mod computed_weights;
 mod constants;
 pub mod context;
@@ -322,7 +323,8 @@ fn lower_by_family(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         | OpKind::UnsortedSegmentMin => scatter::lower(cx, node),
         OpKind::TopkV2 | OpKind::Bucketize | OpKind::LshProjection => search::lower(cx, node),
         OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
-        OpKind::Rfft2d | OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::LocalResponseNormalization => signal::lower(cx, node),
+        OpKind::Rfft2d | OpKind::LocalResponseNormalization => signal::lower(cx, node),
+        OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::Mul | OpKind::Cast => complex::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),

@@ -90,7 +90,7 @@ pub(super) fn prepare(cx: &mut Cx<'_, '_>, matrix: Matrix, sizes: Sizes) -> Resu
 }
 
 /// The sum of each column of signed bytes less their zero point.
-fn column_sums(cx: &mut Cx<'_, '_>, bytes: Operand, strides: [i64; 2], sizes: Sizes, zero: i32) -> Operand {
+pub(super) fn column_sums(cx: &mut Cx<'_, '_>, bytes: Operand, strides: [i64; 2], sizes: Sizes, zero: i32) -> Operand {
     let out = cx.workspace(sizes.n * 4);
     let (shape, reduced) = if strides[0] == 1 { ([sizes.n, sizes.k], [false, true]) } else { ([sizes.k, sizes.n], [true, false]) };
     let mut b = ExprBuilder::new([Storage::I8]);
@@ -122,7 +122,7 @@ fn no_zero_point(cx: &Cx<'_, '_>, matrix: Matrix) -> Result<(), CompileError> {
 }
 
 /// Unsigned bytes as signed ones, 128 lower.
-fn flipped(cx: &mut Cx<'_, '_>, bytes: Operand, elements: usize) -> Operand {
+pub(super) fn flipped(cx: &mut Cx<'_, '_>, bytes: Operand, elements: usize) -> Operand {
     let out = cx.workspace(elements);
     let mut b = ExprBuilder::new([Storage::U8]);
     let (x, half) = (b.input(0), b.i32(128));
@@ -133,7 +133,7 @@ fn flipped(cx: &mut Cx<'_, '_>, bytes: Operand, elements: usize) -> Operand {
 }
 
 /// Copies signed bytes into panels; `strides` are those of k and n.
-fn pack(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, [k_stride, n_stride]: [i64; 2]) -> Operand {
+pub(super) fn pack(cx: &mut Cx<'_, '_>, spec: &GemmSpec, matrix: Operand, [k_stride, n_stride]: [i64; 2]) -> Operand {
     let caps = cx.caps().clone();
     let panels = gemm::panels(spec, &caps);
     let layout = gemm::k_layout(spec, &caps);

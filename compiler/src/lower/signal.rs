@@ -1,7 +1,8 @@
-//! RFFT2D, REAL, IMAG and COMPLEX_ABS; LOCAL_RESPONSE_NORMALIZATION.
+//! RFFT2D; LOCAL_RESPONSE_NORMALIZATION.
 //!
-//! Complex numbers lie in memory as pairs (real, imaginary). Transforms work on separate arrays of both and meet in the result.
+//! Transforms work on separate arrays of real and imaginary parts, which meet in the result.
 
+use super::complex::half;
 use super::constants::operand_ints;
 use super::context::{Cx, Operand};
 use super::grain::grain;
@@ -12,57 +13,14 @@ use crate::ir::{Node, OpKind};
 use crate::ops::normalize::lrn_attrs;
 use tflc_templates::cpu::fft::FftSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, row_major};
-use tflc_templates::expr::{Binary, Compare, Expr, ExprBuilder, Storage, Unary};
+use tflc_templates::expr::{Binary, ExprBuilder, Storage};
 
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     match node.op {
         OpKind::Rfft2d => rfft2d(cx, node),
-        OpKind::LocalResponseNormalization => local_response(cx, node),
-        _ => part(cx, node),
+        _ => local_response(cx, node),
     }
-}
-
-/// Every second number of an array of pairs.
-fn half(base: Operand, which: usize, shape: &[usize]) -> Part {
-    Part { base: base.offset(4 * which), offset: 0, strides: row_major(shape).iter().map(|s| s * 2).collect() }
-}
-
-fn part(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let x = cx.input(node, 0)?;
-    let (y, ty) = result(cx, node, 0)?;
-    let (from, to) = (cx.operand(x)?, cx.operand(y)?);
-    let (re, im) = (half(from, 0, &ty.shape), half(from, 1, &ty.shape));
-    match node.op {
-        OpKind::Real => copy_strided(cx, &ty.shape, re, Part::dense(to, &ty.shape), 4),
-        OpKind::Imag => copy_strided(cx, &ty.shape, im, Part::dense(to, &ty.shape), 4),
-        _ => {
-            let spec = PointwiseSpec::new(&ty.shape, vec![re.strides, im.strides], row_major(&ty.shape), magnitude());
-            emit(cx, spec, vec![re.base, im.base, to]);
-        }
-    }
-    Ok(())
-}
-
-/// `a sqrt(1 + (b/a)^2)` with `a` the greater and `b` the smaller magnitude: squares of extreme numbers neither overflow nor vanish.
-fn magnitude() -> Expr {
-    let mut b = ExprBuilder::new([Storage::F32, Storage::F32]);
-    let (re, im) = (b.input(0), b.input(1));
-    let (re, im) = (b.unary(Unary::Abs, re), b.unary(Unary::Abs, im));
-    let (most, least) = (b.max(re, im), b.min(re, im));
-    let ratio = b.binary(Binary::Div, least, most);
-    let square = b.mul(ratio, ratio);
-    let one = b.f32(1.0);
-    let sum = b.add(one, square);
-    let root = b.unary(Unary::Sqrt, sum);
-    let length = b.mul(most, root);
-    // Zero and infinity have no ratio.
-    let (zero, infinity) = (b.f32(0.0), b.f32(f32::INFINITY));
-    let at_zero = b.compare(Compare::Eq, most, zero);
-    let length = b.select(at_zero, zero, length);
-    let at_infinity = b.compare(Compare::Eq, most, infinity);
-    let length = b.select(at_infinity, infinity, length);
-    b.finish(length, Storage::F32)
 }
 
 /// Rows, then columns of the half of the spectrum that is kept.

@@ -3,11 +3,12 @@
 //! Floats are computed in binary32, integers wrap. Quantised forms are in `arithmetic_quant.rs`.
 
 use crate::error::CompileError;
-use crate::ir::DType::{BFloat16, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt32};
+use crate::ir::DType::{BFloat16, Complex64, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt32};
 use crate::ir::{DType, OpKind};
 use crate::ops::activation::Activation;
 use crate::ops::arithmetic_quant;
 use crate::ops::call::{Call, Inferred, is_quantized};
+use crate::ops::complex;
 use crate::ops::operator::{Args, Eval, EvalError, Operator};
 use crate::ops::pointwise::infer_binary;
 use crate::ops::storage::{over_operands, storage_of};
@@ -15,6 +16,8 @@ use tflc_templates::expr::{Binary, Cast, Compare, Expr, ExprBuilder, Id, Ty, Una
 
 /// ADD, SUB, MUL and DIV: with a fused activation, broadcasting.
 pub(super) const BASIC: Operator = Operator::new(infer_basic, Eval::Pointwise(basic)).checked(check_divisor);
+/// MUL: the same, and of complex numbers.
+pub(super) const MUL: Operator = Operator::new(infer_basic, Eval::Partly(real_product, complex::product));
 /// MAXIMUM and MINIMUM: of stored values.
 pub(super) const EXTREME: Operator = Operator::new(infer_extreme, Eval::Pointwise(extreme));
 /// SQUARED_DIFFERENCE: `(a - b)^2`.
@@ -34,6 +37,13 @@ const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, Int3
 
 fn infer_basic(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
+    let product = call.op == OpKind::Mul;
+    if product && call.input(0)?.dtype == Complex64 {
+        if Activation::parse_clamp(call)? != Activation::None {
+            return Err(call.invalid("an activation of complex numbers"));
+        }
+        return infer_binary(call);
+    }
     call.dtype_among(0, NUMBERS)?;
     Activation::parse_clamp(call)?;
     infer_binary(call)
@@ -87,6 +97,12 @@ fn operands(call: &Call<'_>) -> Result<(ExprBuilder, Id, Id), CompileError> {
     let mut b = over_operands(call)?;
     let (x, y) = (b.input(0), b.input(1));
     Ok((b, x, y))
+}
+
+/// The product where it is one of real numbers.
+fn real_product(call: &Call<'_>) -> Option<Result<Expr, CompileError>> {
+    let complex = call.input(0).is_ok_and(|ty| ty.dtype == Complex64);
+    (!complex).then(|| basic(call))
 }
 
 fn basic(call: &Call<'_>) -> Result<Expr, CompileError> {

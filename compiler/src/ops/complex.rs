@@ -1,9 +1,10 @@
-//! REAL, IMAG, COMPLEX_ABS of complex64. RFFT2D: the Fourier transform of real matrices.
+//! REAL, IMAG, COMPLEX_ABS of complex64, and their product, which MUL gives. RFFT2D: the Fourier transform of real matrices.
 
 use crate::ir::DType::{Complex64, Float32, Int32};
 use crate::ir::OpKind;
 use crate::ops::call::{Call, Inferred};
-use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
+use crate::ops::shapes::Walk;
 
 /// REAL, IMAG and COMPLEX_ABS.
 pub(super) const PART: Operator = Operator::new(infer_part, Eval::Direct(part));
@@ -24,6 +25,20 @@ fn part(args: &Args<'_>) -> Results {
         _ => |re, im| (re as f64).hypot(im as f64) as f32,
     };
     args.result(x.as_chunks::<2>().0.iter().map(|c| f(c[0], c[1])).collect())
+}
+
+/// MUL of complex numbers, broadcast: `(ac - bd) + (ad + bc)i`, each sum rounded to binary32.
+pub(super) fn product(args: &Args<'_>) -> Results {
+    let shape = &args.ty().shape;
+    let spread = |i: usize| -> Result<Vec<f32>, EvalError> {
+        let v = args.value(i)?;
+        let mut bytes = vec![0; args.ty().elements() * 8];
+        Walk::broadcast(&v.ty.shape, shape).gather(v.bytes(), &mut bytes, 8);
+        Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    };
+    let (x, y) = (spread(0)?, spread(1)?);
+    let pairs = x.as_chunks::<2>().0.iter().zip(y.as_chunks::<2>().0);
+    args.result(pairs.flat_map(|([a, b], [c, d])| [a * c - b * d, a * d + b * c]).collect::<Vec<f32>>())
 }
 
 fn infer_rfft2d(call: &Call<'_>) -> Inferred {

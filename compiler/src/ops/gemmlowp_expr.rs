@@ -58,7 +58,7 @@ pub fn wrap(b: &mut ExprBuilder, v: Id) -> Id {
 }
 
 /// `SaturatingRoundingDoublingHighMul`: half up, which for 16 bits is what its division towards zero comes to.
-fn mul(b: &mut ExprBuilder, x: Id, y: Id) -> Id {
+pub fn mul(b: &mut ExprBuilder, x: Id, y: Id) -> Id {
     let product = b.mul(x, y);
     let (half, bits, max) = (b.i32(1 << 14), b.i32(15), b.i32(MAX));
     let sum = b.add(product, half);
@@ -67,7 +67,7 @@ fn mul(b: &mut ExprBuilder, x: Id, y: Id) -> Id {
 }
 
 /// Left shift, saturated.
-fn shl(b: &mut ExprBuilder, v: Id, by: u32) -> Id {
+pub fn shl(b: &mut ExprBuilder, v: Id, by: u32) -> Id {
     let (by, lo, hi) = (b.i32(by as i32), b.i32(-MAX - 1), b.i32(MAX));
     let v = b.binary(Binary::Shl, v, by);
     let v = b.max(v, lo);

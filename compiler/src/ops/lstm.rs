@@ -1,20 +1,20 @@
 //! LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM, BIDIRECTIONAL_SEQUENCE_LSTM: geometry, inference, sequences.
 //!
 //! Gates may be coupled (CIFG: no input gate), have peepholes, layer normalisation and a projection; weights are float, or
-//! 8-bit with float activations. The integer form (8-bit activations, 16-bit cell) is in `lstm_integer.rs`, a step of the float
-//! form in `lstm_step.rs`. Output and cell state are variable operands.
+//! 8-bit with float activations. The integer form (8-bit activations, 16-bit cell) is in `lstm_integer.rs`, the basic kernel in
+//! `lstm_basic.rs`, a step of the float form in `lstm_step.rs`. Output and cell state are variable operands.
 //! Source: TFLite `kernels/{lstm,unidirectional_sequence_lstm,bidirectional_sequence_lstm,lstm_eval}.cc`.
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::DType::{Float32, Int8, Int16};
 use crate::ir::OpKind;
 use crate::ops::call::{Call, Inferred};
-use crate::ops::lstm_integer;
 use crate::ops::lstm_step::Cell;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::recurrent::{Activate, Inputs, check_matrix};
 use crate::ops::state::State;
 use crate::ops::value::Value;
+use crate::ops::{lstm_basic, lstm_integer};
 
 /// LSTM: one step.
 pub const LSTM: Operator = Operator::new(infer, Eval::Stateful(eval));
@@ -173,7 +173,7 @@ fn basic(call: &Call<'_>) -> bool {
 
 fn infer(call: &Call<'_>) -> Inferred {
     if basic(call) {
-        return infer_basic(call);
+        return lstm_basic::infer(call);
     }
     if !(20..=24).contains(&call.inputs.len()) || call.outputs.len() != 1 {
         return Err(call.invalid(format!("{} operands and {} results", call.inputs.len(), call.outputs.len())));
@@ -208,7 +208,7 @@ fn float_states(call: &Call<'_>, l: &Layout) -> Result<(), CompileError> {
 
 fn eval(args: &Args<'_>, state: &mut State) -> Results {
     if basic(args.call) {
-        return eval_basic(args);
+        return lstm_basic::eval(args, state);
     }
     let s = ONE.check(args.call)?;
     if args.value(0)?.ty.dtype == Int8 {
@@ -303,45 +303,6 @@ pub fn merged(args: &Args<'_>, outputs: Vec<(Vec<f32>, usize)>) -> Results {
     let [(a, n), (b, m)] = &outputs[..] else { return Err(args.error("not two directions")) };
     let rows = a.chunks_exact((*n).max(1)).zip(b.chunks_exact((*m).max(1)));
     args.result(rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect::<Vec<f32>>())
-}
-
-/// The basic kernel: input, previous output, weights [4N, I+N] (input, cell, forget, output), bias, previous state.
-fn infer_basic(call: &Call<'_>) -> Inferred {
-    call.arity(5, 5, 4)?;
-    for i in 0..5 {
-        call.dtype_among(i, &[Float32])?;
-    }
-    let ([b, n], [pb, units], [wo, wi], [bias], [sb, su]) =
-        (call.dims::<2>(0)?, call.dims::<2>(1)?, call.dims::<2>(2)?, call.dims::<1>(3)?, call.dims::<2>(4)?);
-    if pb != b || sb != b || su != units || wo != 4 * units || bias != wo || wi != n + units {
-        return Err(call.invalid("sizes of the operands do not fit each other"));
-    }
-    let shapes = [[b, units], [b, units], [b, wi], [b, wo]];
-    shapes.into_iter().enumerate().map(|(i, s)| call.result(i, Float32, s)).collect()
-}
-
-fn eval_basic(args: &Args<'_>) -> Results {
-    let ([_, n], [_, units]) = (args.call.dims::<2>(0)?, args.call.dims::<2>(1)?);
-    let (x, previous, w, bias, state) = (args.floats(0)?, args.floats(1)?, args.floats(2)?, args.floats(3)?, args.floats(4)?);
-    let (mut output, mut cells, mut concat, mut gates) = (vec![], vec![], vec![], vec![]);
-    let logistic = |v: f32| Activate::Logistic.apply(v);
-    let tanh = |v: f32| Activate::Tanh.apply(v);
-    for b in 0..x.len() / n.max(1) {
-        let row: Vec<f32> = x[b * n..(b + 1) * n].iter().chain(&previous[b * units..(b + 1) * units]).copied().collect();
-        let g: Vec<f32> = w
-            .chunks_exact(row.len().max(1))
-            .zip(bias.iter())
-            .map(|(w, bias)| w.iter().zip(&row).map(|(a, b)| a * b).sum::<f32>() + bias)
-            .collect();
-        for c in 0..units {
-            let new = logistic(g[c]) * tanh(g[units + c]) + state[b * units + c] * logistic(g[2 * units + c]);
-            cells.push(new);
-            output.push(logistic(g[3 * units + c]) * tanh(new));
-        }
-        concat.extend(row);
-        gates.extend(g);
-    }
-    Ok([output, cells, concat, gates].into_iter().zip(args.types).map(|(v, ty)| Value::new(ty.clone(), v)).collect())
 }
 
 /// Checks that an operand is a 16-bit tensor.

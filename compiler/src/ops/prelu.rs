@@ -1,9 +1,9 @@
-//! PRELU: `x >= 0 ? x : x * alpha`, alpha broadcast to the input's shape.
+//! PRELU: `x >= 0 ? x : x * alpha`, alpha broadcast to the input's shape; alpha is int8 where the input is int16.
 //!
-//! Source of the 8-bit form: TFLite `kernels/internal/reference/prelu.h`.
+//! Source of the quantised forms: TFLite `kernels/internal/reference/prelu.h`.
 
 use crate::error::CompileError;
-use crate::ir::DType::{BFloat16, Float16, Float32, Int8, UInt8};
+use crate::ir::DType::{BFloat16, Float16, Float32, Int8, Int16, UInt8};
 use crate::ops::activation::{emit_clamp, integer_range};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::fixed_point::{Fixed, Rounding};
@@ -17,10 +17,12 @@ pub(super) const PRELU: Operator = Operator::new(infer, Eval::Pointwise(build));
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
-    let dtype = call.dtype_among(0, &[Float32, Float16, BFloat16, Int8, UInt8])?;
-    call.same_dtype(0, 1)?;
+    let dtype = call.dtype_among(0, &[Float32, Float16, BFloat16, Int8, UInt8, Int16])?;
+    // LiteRT's slopes of 16-bit activations are bytes.
+    let slopes = if dtype == Int16 { Int8 } else { dtype };
+    call.dtype_among(1, &[slopes])?;
     let (x, alpha) = (call.input(0)?, call.input(1)?);
-    if matches!(dtype, Int8 | UInt8) {
+    if matches!(dtype, Int8 | UInt8 | Int16) {
         call.quant(x)?;
         call.quant(alpha)?;
         call.quant(call.output(0)?)?;

@@ -4,7 +4,7 @@
 //! Sources: TFLite `kernels/{basic_rnn,unidirectional_sequence_rnn,bidirectional_sequence_rnn,svdf}.cc`, `internal/kernel_utils.cc`.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{Float32, Int8, Int16, Int32};
+use crate::ir::DType::{Float32, Int8, Int16, Int32, UInt8};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::lstm::{merged, row, sequence};
@@ -199,8 +199,8 @@ fn infer_svdf(call: &Call<'_>) -> Inferred {
     } else {
         check_matrix(call, 1, &[s.filters, s.input])?;
         call.dtype_among(4, &[Float32])?;
-        call.dtype_among(2, &[Float32, Int8])?;
-        if call.input(2)?.dtype == Int8 {
+        call.dtype_among(2, &[Float32, Int8, UInt8])?;
+        if call.input(2)?.dtype != Float32 {
             scale(call, call.input(2)?)?;
         }
         if call.optional(3).is_some() {
@@ -255,7 +255,8 @@ fn eval_svdf(args: &Args<'_>, state: &mut State) -> Results {
         Float32 => args.floats(2)?.into_owned(),
         _ => {
             let scale = scale(call, &args.value(2)?.ty)?;
-            args.ints(2)?.into_iter().map(|q| q as f32 * scale).collect()
+            // Bytes that old models call unsigned are signed all the same.
+            args.value(2)?.bytes().iter().map(|q| f32::from(*q as i8) * scale).collect()
         }
     };
     let bias = if args.optional(3).is_some() { args.floats(3)?.into_owned() } else { vec![0.0; units] };

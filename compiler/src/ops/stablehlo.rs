@@ -3,7 +3,7 @@
 //! Operands of elementwise ones have one shape. Sources: the StableHLO specification; TFLite `kernels/stablehlo_*.cc`.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
 use crate::ir::{AttrValue, DType, Node, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK};
 use crate::ops::control::target;
@@ -20,7 +20,7 @@ pub(super) const PAD: Operator = Operator::new(infer_pad, Eval::Direct(pad));
 /// STABLEHLO_REDUCE_WINDOW, with one of the operators of [`reducer`] as its body.
 pub(super) const REDUCE_WINDOW: Operator = Operator::new(infer_window, Eval::Direct(window));
 
-const NUMBERS: &[DType] = &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool];
+const NUMBERS: &[DType] = &[Float32, Float64, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool];
 
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;

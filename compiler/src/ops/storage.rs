@@ -9,6 +9,7 @@ use tflc_templates::expr::{ExprBuilder, Storage};
 pub fn storage(dtype: DType) -> Option<Storage> {
     Some(match dtype {
         DType::Float32 => Storage::F32,
+        DType::Float64 => Storage::F64,
         DType::Float16 => Storage::F16,
         DType::BFloat16 => Storage::BF16,
         DType::Int8 => Storage::I8,

@@ -4,7 +4,7 @@
 //! 16-bit forms are look-ups with interpolation, which expressions lack, and are evaluated by `unary_int16.rs`.
 
 use crate::error::CompileError;
-use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8};
+use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Float64, Int8, Int16, Int32, Int64, UInt8};
 use crate::ir::{DType, OpKind};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred, is_quantized};
@@ -25,7 +25,7 @@ pub(super) fn dtypes(op: OpKind) -> &'static [DType] {
     match op {
         OpKind::Abs => &[Float32, Float16, BFloat16, Int8, Int16, Int32],
         OpKind::Neg => &[Float32, Float16, BFloat16, Int8, Int16, Int32, Int64],
-        OpKind::Sign => &[Float32, Float16, BFloat16, Int32],
+        OpKind::Sign => &[Float32, Float64, Float16, BFloat16, Int32],
         OpKind::LogicalNot => &[Bool],
         OpKind::Sqrt | OpKind::Rsqrt | OpKind::Exp | OpKind::Log => &[Float32, Float16, BFloat16, Int8, Int16],
         OpKind::Floor | OpKind::Ceil | OpKind::Round | OpKind::Square | OpKind::Sin | OpKind::Cos => &[Float32, Float16, BFloat16],
@@ -77,6 +77,7 @@ fn zeros(call: &Call<'_>) -> Result<Expr, CompileError> {
     let x = b.input(0);
     let zero = match b.ty(x) {
         Ty::F32 => b.f32(0.0),
+        Ty::F64 => b.f64(0.0),
         Ty::I32 => b.i32(0),
         Ty::I64 => b.i64(0),
         Ty::Bool => b.bool(false),
@@ -170,6 +171,7 @@ fn gelu_tanh(b: &mut ExprBuilder, x: Id) -> Id {
 fn sign(b: &mut ExprBuilder, x: Id) -> Id {
     let (zero, one, minus) = match b.ty(x) {
         Ty::F32 => (b.f32(0.0), b.f32(1.0), b.f32(-1.0)),
+        Ty::F64 => (b.f64(0.0), b.f64(1.0), b.f64(-1.0)),
         _ => (b.i32(0), b.i32(1), b.i32(-1)),
     };
     let positive = b.compare(Compare::Gt, x, zero);

@@ -1,7 +1,7 @@
 //! UNIQUE: distinct elements in order of appearance, and where each element is among them. WHERE: indices of true elements. BUCKETIZE.
 
 use crate::error::Unsupported;
-use crate::ir::DType::{Bool, Float32, Int8, Int16, Int32, Int64, UInt8, UInt32};
+use crate::ir::DType::{Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt32};
 use crate::ir::{AttrValue, TensorType};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
@@ -96,7 +96,7 @@ fn boundaries<'a>(call: &Call<'a>) -> &'a [f32] {
 
 fn infer_bucketize(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
-    call.dtype_among(0, &[Float32, Int32, Int64])?;
+    call.dtype_among(0, &[Float32, Float64, Int32, Int64])?;
     if !boundaries(call).is_sorted() {
         return Err(call.invalid("boundaries are not in order"));
     }
@@ -105,6 +105,10 @@ fn infer_bucketize(call: &Call<'_>) -> Inferred {
 
 fn bucketize(args: &Args<'_>) -> Results {
     let bounds = boundaries(args.call);
-    let x = args.value(0)?.to_f32().ok_or_else(|| args.error("no numbers"))?;
+    let x = args.value(0)?;
+    if x.ty.dtype == Float64 {
+        return args.result(x.elements::<f64>().iter().map(|v| bounds.partition_point(|b| f64::from(*b) <= *v) as i32).collect());
+    }
+    let x = x.to_f32().ok_or_else(|| args.error("no numbers"))?;
     args.result(x.iter().map(|v| bounds.partition_point(|b| b <= v) as i32).collect())
 }

@@ -68,7 +68,8 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 /// The producer to fuse the pointwise node `at` into, and the fused node.
 fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
     let node = patch.node(at)?;
-    let expr = expr_of(node)?;
+    // A tail works on the registers of its kernel, which never hold binary64.
+    let expr = expr_of(node).filter(|e| !e.has_binary64())?;
     let out = patch.ty(*node.outputs.first()?);
     let operands: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
     // Of several producers the latest: its other operands are ready by then.

@@ -101,6 +101,7 @@ fn constant(b: &mut ExprBuilder, storage: Storage, data: &[u8]) -> Id {
     let bits = u64::from_le_bytes(raw);
     match storage {
         Storage::F32 => b.f32(f32::from_bits(bits as u32)),
+        Storage::F64 => b.f64(f64::from_bits(bits)),
         Storage::F16 => b.f32(half::f16::from_bits(bits as u16).to_f32()),
         Storage::BF16 => b.f32(half::bf16::from_bits(bits as u16).to_f32()),
         Storage::I8 => b.i32(i32::from(bits as u8 as i8)),

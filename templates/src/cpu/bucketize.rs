@@ -13,7 +13,7 @@ pub struct BucketizeSpec {
     pub elements: usize,
     /// Boundaries.
     pub boundaries: usize,
-    /// Type of the elements, which are compared as `F32`.
+    /// Type of the elements, which are compared as `F32`, `F64` as they are.
     pub storage: Storage,
 }
 
@@ -30,9 +30,12 @@ impl BucketizeSpec {
         let (begin, end) = (b.begin(), b.end());
         b.for_loop(begin, end, 1, &[], |b, u, _| {
             let v = get(b, self.storage, x, u);
-            let v = if self.storage.ty() == Ty::F32 { v } else { b.convert(ConvertOp::IntToFloat, Type::F32, v) };
+            // Boundaries are binary32 and exact in binary64.
+            let wide = self.storage.ty() == Ty::F64;
+            let v = if matches!(self.storage.ty(), Ty::F32 | Ty::F64) { v } else { b.convert(ConvertOp::IntToFloat, Type::F32, v) };
             let found = partition_point(b, self.boundaries, |b, i| {
                 let bound = get(b, Storage::F32, boundaries, i);
+                let bound = if wide { b.convert(ConvertOp::FloatToFloat, Type::F64, bound) } else { bound };
                 b.cmp(CmpOp::Le, bound, v)
             });
             put_int(b, false, y, u, found);

@@ -28,8 +28,8 @@ impl WhereSpec {
             let v = get(b, self.storage, x, i);
             let holds = match self.storage.ty() {
                 Ty::Bool => v,
-                Ty::F32 => {
-                    let none = b.float(Type::F32, 0.0);
+                Ty::F32 | Ty::F64 => {
+                    let none = b.float(b.ty(v), 0.0);
                     b.cmp(CmpOp::Ne, v, none)
                 }
                 _ => {

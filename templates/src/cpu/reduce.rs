@@ -122,6 +122,7 @@ impl ReduceSpec {
     fn acc_elem(&self) -> Elem {
         match self.acc_ty() {
             Ty::F32 => Elem::F32,
+            Ty::F64 => Elem::F64,
             Ty::I64 => Elem::I64,
             Ty::I32 | Ty::Bool => Elem::I32,
         }
@@ -403,6 +404,7 @@ pub(super) fn fill_tail(b: &mut Builder, v: Value, active: u16, other: Value) ->
 pub fn accumulator_storage(ty: Ty) -> Storage {
     match ty {
         Ty::F32 => Storage::F32,
+        Ty::F64 => Storage::F64,
         Ty::I64 => Storage::I64,
         Ty::I32 => Storage::I32,
         Ty::Bool => Storage::Bool,

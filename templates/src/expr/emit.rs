@@ -10,6 +10,7 @@ use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, ConvertOp, Elem, Mem, Narrow, 
 pub const fn elem(ty: Ty) -> Elem {
     match ty {
         Ty::F32 => Elem::F32,
+        Ty::F64 => Elem::F64,
         Ty::I32 => Elem::I32,
         Ty::I64 => Elem::I64,
         Ty::Bool => Elem::Bool,
@@ -17,8 +18,11 @@ pub const fn elem(ty: Ty) -> Elem {
 }
 
 /// The number of lanes in which `expr` can be emitted for a target: full registers of its widest compute type, 1 where no legal vector
-/// holds every compute type.
+/// holds every compute type; binary64 is rare and goes one by one.
 pub fn lanes(caps: &Caps, expr: &Expr) -> u16 {
+    if expr.has_binary64() {
+        return 1;
+    }
     let wide = expr.types().contains(&Ty::I64) || expr.inputs.iter().any(|s| s.ty() == Ty::I64);
     match (wide, caps.vector_bytes) {
         (false, _) => caps.lanes(Elem::F32),
@@ -115,6 +119,7 @@ pub fn store_storage(b: &mut Builder, storage: Storage, narrow: Narrow, addr: im
 pub const fn mem(storage: Storage) -> Mem {
     match storage {
         Storage::F32 => Mem::F32,
+        Storage::F64 => Mem::F64,
         Storage::F16 => Mem::F16,
         Storage::BF16 => Mem::BF16,
         Storage::I8 => Mem::S8,
@@ -175,6 +180,7 @@ impl Emitter<'_> {
     fn constant(&mut self, c: Const) -> Value {
         match c {
             Const::F32(bits) => self.b.f32_const(self.ty(Ty::F32), f32::from_bits(bits)),
+            Const::F64(bits) => self.b.float(self.ty(Ty::F64), f64::from_bits(bits)),
             Const::I32(v) => self.b.int(self.ty(Ty::I32), i64::from(v)),
             Const::I64(v) => self.b.int(self.ty(Ty::I64), v),
             Const::Bool(v) => self.b.int(self.ty(Ty::Bool), i64::from(v)),
@@ -267,24 +273,25 @@ impl Emitter<'_> {
             (Cast::Bits, ..) => self.b.bitcast(ty, a),
             (Cast::RoundEven, ..) => self.b.convert(ConvertOp::FloatToIntEven, ty, a),
             (Cast::Value, from, to) if from == elem(to) => a,
-            (Cast::Value, Elem::Bool, Ty::F32) => {
-                let (one, zero) = (self.b.f32_const(ty, 1.0), self.b.f32_const(ty, 0.0));
+            (Cast::Value, Elem::Bool, Ty::F32 | Ty::F64) => {
+                let (one, zero) = (self.b.float(ty, 1.0), self.b.float(ty, 0.0));
                 self.b.select(a, one, zero)
             }
             (Cast::Value, Elem::Bool, _) => {
                 let (one, zero) = (self.b.int(ty, 1), self.b.int(ty, 0));
                 self.b.select(a, one, zero)
             }
-            (Cast::Value, Elem::F32, Ty::Bool) => {
-                let zero = self.b.f32_const(self.ty(Ty::F32), 0.0);
+            (Cast::Value, Elem::F32 | Elem::F64, Ty::Bool) => {
+                let zero = self.b.float(self.b.ty(a), 0.0);
                 self.b.cmp(CmpOp::Ne, a, zero)
             }
             (Cast::Value, _, Ty::Bool) => {
                 let zero = self.b.int(self.b.ty(a), 0);
                 self.b.cmp(CmpOp::Ne, a, zero)
             }
-            (Cast::Value, Elem::F32, _) => self.float_to_int(ty, a),
-            (Cast::Value, _, Ty::F32) => self.b.convert(ConvertOp::IntToFloat, ty, a),
+            (Cast::Value, Elem::F32 | Elem::F64, Ty::F32 | Ty::F64) => self.b.convert(ConvertOp::FloatToFloat, ty, a),
+            (Cast::Value, Elem::F32 | Elem::F64, _) => self.float_to_int(ty, a),
+            (Cast::Value, _, Ty::F32 | Ty::F64) => self.b.convert(ConvertOp::IntToFloat, ty, a),
             (Cast::Value, _, Ty::I64) => self.b.convert(ConvertOp::ExtS, ty, a),
             (Cast::Value, _, Ty::I32) => self.b.convert(ConvertOp::Wrap, ty, a),
         }
@@ -293,13 +300,15 @@ impl Emitter<'_> {
     /// Towards zero, saturating; NaN gives 0.
     fn float_to_int(&mut self, ty: Type, a: Value) -> Value {
         let b = &mut *self.b;
-        // The largest binary32 below 2^31 (2^63), and the power itself.
-        let (below, limit, max) = match ty.elem {
-            Elem::I64 => (9_223_371_487_098_961_920.0_f32, 9_223_372_036_854_775_808.0_f32, i64::MAX),
+        let fty = b.ty(a);
+        // The largest number of the type below 2^31 (2^63), and the power itself.
+        let (below, limit, max) = match (ty.elem, fty.elem) {
+            (Elem::I64, Elem::F64) => (9_223_372_036_854_774_784.0, 9_223_372_036_854_775_808.0, i64::MAX),
+            (Elem::I64, _) => (9_223_371_487_098_961_920.0, 9_223_372_036_854_775_808.0, i64::MAX),
+            (_, Elem::F64) => (2_147_483_647.0, 2_147_483_648.0, i64::from(i32::MAX)),
             _ => (2_147_483_520.0, 2_147_483_648.0, i64::from(i32::MAX)),
         };
-        let fty = b.ty(a);
-        let (lo, hi, limit) = (b.f32_const(fty, -limit), b.f32_const(fty, below), b.f32_const(fty, limit));
+        let (lo, hi, limit) = (b.float(fty, -limit), b.float(fty, below), b.float(fty, limit));
         let clamped = b.max(a, lo);
         let clamped = b.min(clamped, hi);
         let int = b.convert(ConvertOp::FloatToIntTrunc, ty, clamped);

@@ -12,6 +12,8 @@ use half::{bf16, f16};
 pub enum Scalar {
     /// binary32.
     F32(f32),
+    /// binary64.
+    F64(f64),
     /// Signed 32-bit integer.
     I32(i32),
     /// Signed 64-bit integer.
@@ -41,6 +43,7 @@ pub fn interpret(expr: &Expr, inputs: &[Scalar]) -> Scalar {
     for (i, value) in inputs.iter().enumerate() {
         match (value, &mut lanes.inputs[i]) {
             (Scalar::F32(v), Lanes::F32(l)) => l[0] = *v,
+            (Scalar::F64(v), Lanes::F64(l)) => l[0] = *v,
             (Scalar::I32(v), Lanes::I32(l)) => l[0] = *v,
             (Scalar::I64(v), Lanes::I64(l)) => l[0] = *v,
             (Scalar::Bool(v), Lanes::Bool(l)) => l[0] = *v,
@@ -50,6 +53,7 @@ pub fn interpret(expr: &Expr, inputs: &[Scalar]) -> Scalar {
     lanes.run(expr, 1);
     match lanes.value(expr.result, expr) {
         Lanes::F32(l) => Scalar::F32(l[0]),
+        Lanes::F64(l) => Scalar::F64(l[0]),
         Lanes::I32(l) => Scalar::I32(l[0]),
         Lanes::I64(l) => Scalar::I64(l[0]),
         Lanes::Bool(l) => Scalar::Bool(l[0]),
@@ -91,6 +95,7 @@ pub fn eval_slices(expr: &Expr, inputs: &[Source<'_>], output: &mut [u8]) {
 #[derive(Clone)]
 enum Lanes {
     F32(Vec<f32>),
+    F64(Vec<f64>),
     I32(Vec<i32>),
     I64(Vec<i64>),
     Bool(Vec<bool>),
@@ -100,6 +105,7 @@ impl Lanes {
     fn new(ty: Ty) -> Lanes {
         match ty {
             Ty::F32 => Lanes::F32(vec![0.0; CHUNK]),
+            Ty::F64 => Lanes::F64(vec![0.0; CHUNK]),
             Ty::I32 => Lanes::I32(vec![0; CHUNK]),
             Ty::I64 => Lanes::I64(vec![0; CHUNK]),
             Ty::Bool => Lanes::Bool(vec![false; CHUNK]),
@@ -118,6 +124,7 @@ fn load(storage: Storage, bytes: &[u8], lanes: &mut Lanes, first: usize) {
     }
     match (storage, lanes) {
         (Storage::F32, Lanes::F32(l)) => each!(l, 4, f32::from_le_bytes),
+        (Storage::F64, Lanes::F64(l)) => each!(l, 8, f64::from_le_bytes),
         (Storage::F16, Lanes::F32(l)) => each!(l, 2, |b| f16::from_le_bytes(b).to_f32()),
         (Storage::BF16, Lanes::F32(l)) => each!(l, 2, |b| bf16::from_le_bytes(b).to_f32()),
         (Storage::I8, Lanes::I32(l)) => each!(l, 1, |b: [u8; 1]| b[0] as i8 as i32),
@@ -143,6 +150,7 @@ fn store(storage: Storage, lanes: &Lanes, bytes: &mut [u8]) {
     }
     match (storage, lanes) {
         (Storage::F32, Lanes::F32(l)) => each!(l, 4, |v: f32| v),
+        (Storage::F64, Lanes::F64(l)) => each!(l, 8, |v: f64| v),
         (Storage::F16, Lanes::F32(l)) => each!(l, 2, f16::from_f32),
         (Storage::BF16, Lanes::F32(l)) => each!(l, 2, bf16::from_f32),
         (Storage::I8 | Storage::U8, Lanes::I32(l)) => each!(l, 1, |v: i32| v as u8),
@@ -167,6 +175,7 @@ impl Machine {
         for (node, lanes) in expr.nodes.iter().zip(&mut nodes) {
             match (node, lanes) {
                 (Node::Const(Const::F32(v)), Lanes::F32(l)) => l.fill(f32::from_bits(*v)),
+                (Node::Const(Const::F64(v)), Lanes::F64(l)) => l.fill(f64::from_bits(*v)),
                 (Node::Const(Const::I32(v)), Lanes::I32(l)) => l.fill(*v),
                 (Node::Const(Const::I64(v)), Lanes::I64(l)) => l.fill(*v),
                 (Node::Const(Const::Bool(v)), Lanes::Bool(l)) => l.fill(*v),
@@ -272,6 +281,11 @@ fn unary(op: Unary, a: &Lanes, out: &mut Lanes, n: usize) {
             Unary::Erf => map!(a, o, |v: f32| erf(v as f64) as f32),
             Unary::Not => unreachable!("complement of a float"),
         },
+        (Lanes::F64(a), Lanes::F64(o)) => match op {
+            Unary::Neg => map!(a, o, |v: f64| -v),
+            Unary::Abs => map!(a, o, f64::abs),
+            _ => unreachable!("{op:?} of binary64"),
+        },
         (Lanes::I32(a), Lanes::I32(o)) => match op {
             Unary::Neg => map!(a, o, i32::wrapping_neg),
             Unary::Abs => map!(a, o, i32::wrapping_abs),
@@ -330,6 +344,15 @@ fn binary(op: Binary, a: &Lanes, b: &Lanes, out: &mut Lanes, n: usize) {
             Binary::Atan2 => map!(a, b, o, |a: f32, b: f32| (a as f64).atan2(b as f64) as f32),
             _ => unreachable!("{op:?} of floats"),
         },
+        (Lanes::F64(a), Lanes::F64(b), Lanes::F64(o)) => match op {
+            Binary::Add => map!(a, b, o, |a: f64, b: f64| a + b),
+            Binary::Sub => map!(a, b, o, |a: f64, b: f64| a - b),
+            Binary::Mul => map!(a, b, o, |a: f64, b: f64| a * b),
+            Binary::Div => map!(a, b, o, |a: f64, b: f64| a / b),
+            Binary::Min => map!(a, b, o, |a: f64, b: f64| if a < b { a } else { b }),
+            Binary::Max => map!(a, b, o, |a: f64, b: f64| if a > b { a } else { b }),
+            _ => unreachable!("{op:?} of binary64"),
+        },
         (Lanes::I32(a), Lanes::I32(b), Lanes::I32(o)) => integer!(a, b, o, i32),
         (Lanes::I64(a), Lanes::I64(b), Lanes::I64(o)) => integer!(a, b, o, i64),
         (Lanes::Bool(a), Lanes::Bool(b), Lanes::Bool(o)) => match op {
@@ -380,6 +403,7 @@ fn compare(op: Compare, a: &Lanes, b: &Lanes, out: &mut Lanes, n: usize) {
     let Lanes::Bool(o) = out else { unreachable!("result of a comparison") };
     match (a, b) {
         (Lanes::F32(a), Lanes::F32(b)) => all(op, &a[..n], &b[..n], &mut o[..n]),
+        (Lanes::F64(a), Lanes::F64(b)) => all(op, &a[..n], &b[..n], &mut o[..n]),
         (Lanes::I32(a), Lanes::I32(b)) => all(op, &a[..n], &b[..n], &mut o[..n]),
         (Lanes::I64(a), Lanes::I64(b)) => all(op, &a[..n], &b[..n], &mut o[..n]),
         (Lanes::Bool(a), Lanes::Bool(b)) => all(op, &a[..n], &b[..n], &mut o[..n]),
@@ -396,6 +420,7 @@ fn select(c: &Lanes, a: &Lanes, b: &Lanes, out: &mut Lanes, n: usize) {
     let Lanes::Bool(c) = c else { unreachable!("condition of a selection") };
     match (a, b, out) {
         (Lanes::F32(a), Lanes::F32(b), Lanes::F32(o)) => all(&c[..n], &a[..n], &b[..n], &mut o[..n]),
+        (Lanes::F64(a), Lanes::F64(b), Lanes::F64(o)) => all(&c[..n], &a[..n], &b[..n], &mut o[..n]),
         (Lanes::I32(a), Lanes::I32(b), Lanes::I32(o)) => all(&c[..n], &a[..n], &b[..n], &mut o[..n]),
         (Lanes::I64(a), Lanes::I64(b), Lanes::I64(o)) => all(&c[..n], &a[..n], &b[..n], &mut o[..n]),
         (Lanes::Bool(a), Lanes::Bool(b), Lanes::Bool(o)) => all(&c[..n], &a[..n], &b[..n], &mut o[..n]),
@@ -417,6 +442,15 @@ fn cast(kind: Cast, a: &Lanes, out: &mut Lanes, n: usize) {
         (_, Lanes::F32(a), Lanes::I32(o)) => map(&a[..n], o, |v| v as i32),
         (_, Lanes::F32(a), Lanes::I64(o)) => map(&a[..n], o, |v| v as i64),
         (_, Lanes::F32(a), Lanes::Bool(o)) => map(&a[..n], o, |v| v != 0.0),
+        (_, Lanes::F32(a), Lanes::F64(o)) => map(&a[..n], o, |v| v as f64),
+        (_, Lanes::F64(a), Lanes::F32(o)) => map(&a[..n], o, |v| v as f32),
+        (_, Lanes::F64(a), Lanes::F64(o)) => map(&a[..n], o, |v| v),
+        (_, Lanes::F64(a), Lanes::I32(o)) => map(&a[..n], o, |v| v as i32),
+        (_, Lanes::F64(a), Lanes::I64(o)) => map(&a[..n], o, |v| v as i64),
+        (_, Lanes::F64(a), Lanes::Bool(o)) => map(&a[..n], o, |v| v != 0.0),
+        (_, Lanes::I32(a), Lanes::F64(o)) => map(&a[..n], o, |v| v as f64),
+        (_, Lanes::I64(a), Lanes::F64(o)) => map(&a[..n], o, |v| v as f64),
+        (_, Lanes::Bool(a), Lanes::F64(o)) => map(&a[..n], o, |v| v as u8 as f64),
         (_, Lanes::I32(a), Lanes::F32(o)) => map(&a[..n], o, |v| v as f32),
         (_, Lanes::I32(a), Lanes::I32(o)) => map(&a[..n], o, |v| v),
         (_, Lanes::I32(a), Lanes::I64(o)) => map(&a[..n], o, |v| v as i64),

@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub enum Ty {
     /// binary32.
     F32,
+    /// binary64: sums, products, comparisons and conversions, one lane at a time.
+    F64,
     /// Signed 32-bit integer, wrapping.
     I32,
     /// Signed 64-bit integer, wrapping.
@@ -34,6 +36,8 @@ pub enum Ty {
 pub enum Storage {
     /// binary32, computed as `F32`.
     F32,
+    /// binary64, computed as `F64`.
+    F64,
     /// binary16, computed as `F32`.
     F16,
     /// bfloat16, computed as `F32`.
@@ -61,6 +65,7 @@ impl Storage {
     pub const fn ty(self) -> Ty {
         match self {
             Storage::F32 | Storage::F16 | Storage::BF16 => Ty::F32,
+            Storage::F64 => Ty::F64,
             Storage::I8 | Storage::U8 | Storage::I16 | Storage::U16 | Storage::I32 => Ty::I32,
             Storage::U32 | Storage::I64 => Ty::I64,
             Storage::Bool => Ty::Bool,
@@ -73,7 +78,7 @@ impl Storage {
             Storage::I8 | Storage::U8 | Storage::Bool => 1,
             Storage::F16 | Storage::BF16 | Storage::I16 | Storage::U16 => 2,
             Storage::F32 | Storage::I32 | Storage::U32 => 4,
-            Storage::I64 => 8,
+            Storage::I64 | Storage::F64 => 8,
         }
     }
 }
@@ -87,6 +92,8 @@ pub struct Id(pub u32);
 pub enum Const {
     /// Bits of a binary32.
     F32(u32),
+    /// Bits of a binary64.
+    F64(u64),
     /// 32-bit integer.
     I32(i32),
     /// 64-bit integer.
@@ -187,8 +194,8 @@ pub enum Compare {
 /// Conversions between compute types.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cast {
-    /// Integer to F32, to nearest even; I32 to I64 by sign; I64 to I32 by truncation; Bool to 0 or 1; anything to Bool by `!= 0`.
-    /// F32 to an integer towards zero, saturating, NaN gives 0.
+    /// Integer to float, F64 to F32, to nearest even; I32 to I64 by sign; I64 to I32 by truncation; Bool to 0 or 1; anything to Bool by `!= 0`.
+    /// Float to an integer towards zero, saturating, NaN gives 0.
     Value,
     /// F32 to I32, to nearest even; the operand lies in the range of I32 and is not NaN.
     RoundEven,
@@ -280,6 +287,11 @@ impl ExprBuilder {
     /// F32 constant.
     pub fn f32(&mut self, v: f32) -> Id {
         self.push(Node::Const(Const::F32(v.to_bits())), Ty::F32)
+    }
+
+    /// F64 constant.
+    pub fn f64(&mut self, v: f64) -> Id {
+        self.push(Node::Const(Const::F64(v.to_bits())), Ty::F64)
     }
 
     /// I32 constant.
@@ -402,6 +414,7 @@ impl Expr {
             let ty = match node {
                 Node::Input(i) => self.inputs[*i as usize].ty(),
                 Node::Const(Const::F32(_)) | Node::MulAdd(..) => Ty::F32,
+                Node::Const(Const::F64(_)) => Ty::F64,
                 Node::Const(Const::I32(_)) | Node::Table { .. } => Ty::I32,
                 Node::Const(Const::I64(_)) => Ty::I64,
                 Node::Const(Const::Bool(_)) | Node::Compare(..) => Ty::Bool,
@@ -411,6 +424,11 @@ impl Expr {
             types.push(ty);
         }
         types
+    }
+
+    /// Whether any value is a binary64, which kernels compute one at a time.
+    pub fn has_binary64(&self) -> bool {
+        self.inputs.contains(&Storage::F64) || self.types().contains(&Ty::F64)
     }
 
     /// The expression that gives input 0 unchanged.

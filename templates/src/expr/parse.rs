@@ -184,11 +184,18 @@ impl<'a> Parser<'_, 'a> {
         }
     }
 
-    /// A constant; a fraction or an exponent makes a float, the suffix `i64` a wide integer.
+    /// A constant; a fraction or an exponent makes a float, the suffix `i64` a wide integer, `f64` behind 16 digits the bits of a binary64.
     fn number(&mut self) -> Result<Id> {
         let mut ahead = self.cursor.clone();
         let negative = ahead.accept("-")?;
+        let bits =
+            |n: &str| n.strip_prefix("0x")?.strip_suffix("f64").filter(|d| d.len() == 16).and_then(|d| u64::from_str_radix(d, 16).ok());
         let constant = match ahead.token() {
+            Token::Number(n) if bits(n).is_some() => {
+                let bits = bits(n).unwrap_or_default();
+                self.cursor.advance()?;
+                Const::F64(bits)
+            }
             Token::Number(n) => match n.strip_suffix("i64") {
                 Some(digits) => {
                     let text = if negative { format!("-{digits}") } else { digits.to_string() };

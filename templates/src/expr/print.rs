@@ -167,6 +167,7 @@ fn text_of(node: &Node, args: &[Pending]) -> (String, Level) {
 fn constant(c: Const) -> String {
     match c {
         Const::F32(bits) => float(f32::from_bits(bits)),
+        Const::F64(bits) => format!("0x{bits:016x}f64"),
         Const::I32(v) => v.to_string(),
         Const::I64(v) => format!("{v}i64"),
         Const::Bool(v) => v.to_string(),
@@ -189,8 +190,8 @@ macro_rules! names {
 }
 
 names! {
-    Ty name { F32 = "f32", I32 = "i32", I64 = "i64", Bool = "bool" }
-    Storage name { F32 = "f32", F16 = "f16", BF16 = "bf16", I8 = "i8", U8 = "u8", I16 = "i16", U16 = "u16", I32 = "i32", U32 = "u32",
+    Ty name { F32 = "f32", F64 = "f64", I32 = "i32", I64 = "i64", Bool = "bool" }
+    Storage name { F32 = "f32", F64 = "f64", F16 = "f16", BF16 = "bf16", I8 = "i8", U8 = "u8", I16 = "i16", U16 = "u16", I32 = "i32", U32 = "u32",
         I64 = "i64", Bool = "bool" }
     Unary name { Neg = "neg", Abs = "abs", Not = "not", Sqrt = "sqrt", RoundEven = "round_even", Floor = "floor", Ceil = "ceil",
         Trunc = "trunc", Exp = "exp", Expm1 = "expm1", Log = "log", Tanh = "tanh", Logistic = "logistic", Sin = "sin", Cos = "cos",

@@ -6,7 +6,7 @@ impl Storage {
     /// The least and the greatest integer of this memory type; `None` for floats.
     pub fn integers(self) -> Option<(i64, i64)> {
         Some(match self {
-            Storage::F32 | Storage::F16 | Storage::BF16 => return None,
+            Storage::F32 | Storage::F64 | Storage::F16 | Storage::BF16 => return None,
             Storage::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
             Storage::U8 => (0, i64::from(u8::MAX)),
             Storage::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
@@ -24,7 +24,7 @@ impl Expr {
     /// an operator may wrap, nothing is known of its result.
     pub fn fits_output(&self) -> bool {
         match self.output {
-            Storage::F32 | Storage::I32 | Storage::I64 | Storage::Bool => return true,
+            Storage::F32 | Storage::F64 | Storage::I32 | Storage::I64 | Storage::Bool => return true,
             Storage::F16 | Storage::BF16 => return false,
             _ => {}
         }
@@ -33,7 +33,7 @@ impl Expr {
             Ty::I32 => Storage::I32.integers(),
             Ty::I64 => Storage::I64.integers(),
             Ty::Bool => Some((0, 1)),
-            Ty::F32 => None,
+            Ty::F32 | Ty::F64 => None,
         };
         let floats = self.float_bounds();
         let mut ranges: Vec<Option<(i64, i64)>> = vec![];

@@ -109,23 +109,24 @@ impl Expr {
 
 /// Type of a node from those of its operands, or the name of the operator that does not take them.
 fn result_type(node: &Node, operands: &[Ty]) -> Result<Ty, &'static str> {
-    use Ty::{Bool, F32, I32, I64};
+    use Ty::{Bool, F32, F64, I32, I64};
     let fits = |ok: bool, ty: Ty, op: &'static str| if ok { Ok(ty) } else { Err(op) };
     match (node, operands) {
         (Node::Const(c), []) => Ok(c.ty()),
         (Node::Unary(op, _), [a]) => {
             let ok = match op {
                 Unary::Neg | Unary::Abs => *a != Bool,
-                Unary::Not => *a != F32,
+                Unary::Not => !matches!(a, F32 | F64),
                 _ => *a == F32,
             };
             fits(ok, *a, op.name())
         }
         (Node::Binary(op, ..), [a, b]) => {
             let ok = match op {
-                Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Rem | Binary::Min | Binary::Max => *a != Bool,
+                Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => *a != Bool,
+                Binary::Rem => !matches!(a, Bool | F64),
                 Binary::Pow | Binary::Atan2 => *a == F32,
-                Binary::And | Binary::Or | Binary::Xor => *a != F32,
+                Binary::And | Binary::Or | Binary::Xor => !matches!(a, F32 | F64),
                 Binary::Shl | Binary::Shr => matches!(a, I32 | I64),
                 Binary::MulRoundHi => *a == I32,
             };
@@ -147,6 +148,7 @@ impl Const {
     pub const fn ty(self) -> Ty {
         match self {
             Const::F32(_) => Ty::F32,
+            Const::F64(_) => Ty::F64,
             Const::I32(_) => Ty::I32,
             Const::I64(_) => Ty::I64,
             Const::Bool(_) => Ty::Bool,

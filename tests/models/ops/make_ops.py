@@ -3,8 +3,8 @@
 
 usage: make_ops.py [NAME ...]        (all models where no name is given; about three minutes)
 
-Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py,
-rare.py, networks.py, quantized.py and open.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
+Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py, rare.py, networks.py, quantized.py,
+open_sizes.py, element_types.py and cells.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
 """
 import pathlib
 import sys
@@ -13,10 +13,12 @@ import zlib
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import golden
+import cells
+import element_types
 import linear
 import movement
 import networks
-import open as open_sizes
+import open_sizes
 import pointwise
 import quantized
 import rare
@@ -25,7 +27,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes):
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, element_types, cells):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

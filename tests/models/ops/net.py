@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 DTYPES = {
     "f32": (schema.TensorType.FLOAT32, np.float32), "f16": (schema.TensorType.FLOAT16, np.float16),
     "f64": (schema.TensorType.FLOAT64, np.float64), "i8": (schema.TensorType.INT8, np.int8),
-    "u8": (schema.TensorType.UINT8, np.uint8), "i16": (schema.TensorType.INT16, np.int16),
+    "u8": (schema.TensorType.UINT8, np.uint8), "u16": (schema.TensorType.UINT16, np.uint16), "i16": (schema.TensorType.INT16, np.int16),
     "i32": (schema.TensorType.INT32, np.int32), "u32": (schema.TensorType.UINT32, np.uint32),
     "i64": (schema.TensorType.INT64, np.int64), "u64": (schema.TensorType.UINT64, np.uint64), "bool": (schema.TensorType.BOOL, np.bool_),
     "i4": (schema.TensorType.INT4, np.int8), "c64": (schema.TensorType.COMPLEX64, np.complex64),

@@ -62,7 +62,8 @@ def prelu(shape, alpha_shape, dtype="f32"):
         if dtype == "f32":
             alpha, q = net.const(net.rng.uniform(-0.2, 0.6, alpha_shape), "f32"), None
         else:
-            alpha, q = net.const(net.rng.integers(-60, 127, alpha_shape), dtype, (0.006, 0)), fit(dtype, -1.5, 3)
+            slopes = "i8" if dtype == "i16" else dtype
+            alpha, q = net.const(net.rng.integers(-60, 127, alpha_shape), slopes, (0.006, 0)), fit(dtype, -1.5, 3)
         net.outputs(net.op("PRELU", [x(net, shape, dtype), alpha], (dtype, q)))
     return make
 

@@ -50,6 +50,8 @@ pub(super) fn binary(g: &mut Generator) -> Option<Planned> {
         Maximum | Minimum if g.ty(a).quant != g.ty(b).quant => None,
         Maximum | Minimum => plan_like(g, op, [a, b], Attrs::new(), a),
         SquaredDifference => plan_new(g, op, [a, b], Attrs::new(), a),
+        // Complex numbers have no activation.
+        Mul if g.ty(a).dtype == DType::Complex64 => plan_like(g, op, [a, b], Attrs::new(), a),
         _ => {
             let attrs = activation(g, Attrs::new());
             plan_new(g, op, [a, b], attrs, a)
@@ -189,8 +191,15 @@ pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
             plan(tflc::ir::OpKind::Dequantize, [x], Attrs::new(), Float32, Quantization::None)
         }
         op => {
-            let all = [Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64, UInt32, Bool];
-            let x = g.precise(&all, any_shape, Generator::shape)?;
+            // 4-bit integers come as constants, which are folded.
+            let types = g.dtypes(op);
+            let all: Vec<DType> = types.iter().copied().filter(|d| *d != Int4).collect();
+            let x = if g.dtype(&types) == Int4 {
+                let ty = raw(Int4, g.shape());
+                g.random_constant(ty)
+            } else {
+                g.precise(&all, any_shape, Generator::shape)?
+            };
             let to = g.dtype(&all);
             plan(op, [x], Attrs::new(), to, Quantization::None)
         }
@@ -288,7 +297,8 @@ pub(super) fn prelu(g: &mut Generator) -> Option<Planned> {
         let last = shape.len() - 1;
         shape[..last].fill(1);
     }
-    let quant = g.quantization(ty.dtype);
-    let alpha = g.random_constant(TensorType { dtype: ty.dtype, shape, quant });
+    let slopes = if ty.dtype == DType::Int16 { DType::Int8 } else { ty.dtype };
+    let quant = g.quantization(slopes);
+    let alpha = g.random_constant(TensorType { dtype: slopes, shape, quant });
     plan_new(g, Prelu, [x, alpha], Attrs::new(), x)
 }

@@ -31,7 +31,9 @@ impl Weights {
             Weights::Float => floats(g, shape, 0.5),
             Weights::Hybrid => {
                 let elements: Vec<i8> = (0..shape.iter().product()).map(|_| g.rng.between(-127, 127) as i8).collect();
-                g.constant(Value::new(scaled(DType::Int8, shape, 0.004, 0), elements))
+                // Old models call the same bytes unsigned.
+                let dtype = if g.rng.one_in(4) { DType::UInt8 } else { DType::Int8 };
+                g.given(Value::new(scaled(dtype, shape, 0.004, 0), elements))
             }
         }
     }
@@ -44,7 +46,7 @@ impl Weights {
 
 fn floats(g: &mut Generator, shape: &[usize], largest: f32) -> TensorId {
     let elements: Vec<f32> = (0..shape.iter().product()).map(|_| g.rng.signed_unit() * largest).collect();
-    g.constant(Value::new(raw(DType::Float32, shape), elements))
+    g.given(Value::new(raw(DType::Float32, shape), elements))
 }
 
 /// An input of a recurrent operator: one step, or a sequence with its attributes.
@@ -154,6 +156,29 @@ fn clips(g: &mut Generator, attrs: Attrs) -> Attrs {
     attrs.with("cell_clip", clip(3)).with("proj_clip", clip(4))
 }
 
+/// The basic kernel of LSTM in bytes, with a state of 16 bits.
+fn basic_integer(g: &mut Generator) -> Option<Planned> {
+    let (batch, input, units) = (1 + g.rng.below(3), 1 + g.rng.below(9), 1 + g.rng.below(9));
+    let bytes = |columns: usize| scaled(DType::UInt8, [batch, columns], 1.0 / 128.0, 128);
+    let state = scaled(DType::Int16, [batch, units], 1.0 / 2048.0, 0);
+    let x = crate::random_values::random_value(&mut g.rng, &bytes(input));
+    let x = g.input_of(x);
+    let previous = [bytes(units), state.clone()].map(|ty| {
+        let value = crate::random_values::random_value(&mut g.rng, &ty);
+        g.input_of(value)
+    });
+    let zero = g.rng.between(110, 140);
+    let w = crate::random_values::random_value(&mut g.rng, &scaled(DType::UInt8, [4 * units, input + units], 0.01, zero));
+    let w = g.given(w);
+    let b = integers(g, scaled(DType::Int32, [4 * units], 0.01 / 128.0, 0), 9000);
+    let attrs = Attrs::new().with("kernel_type", name("BASIC")).with("fused_activation_function", name("TANH"));
+    let one = plan(OpKind::Lstm, [x, previous[0], w, b, previous[1]], attrs, DType::UInt8, bytes(units).quant)?;
+    let gates = scaled(DType::Int16, [0], 1.0 / 4096.0, 0).quant;
+    let hidden = bytes(units).quant;
+    let results = vec![(DType::UInt8, hidden.clone()), (DType::Int16, state.quant), (DType::UInt8, hidden), (DType::Int16, gates)];
+    Some(Planned { results, ..one })
+}
+
 /// The basic kernel of LSTM: previous output and state are operands.
 fn basic(g: &mut Generator) -> Option<Planned> {
     let (batch, input, units) = (1 + g.rng.below(3), 1 + g.rng.below(6), 1 + g.rng.below(6));
@@ -167,8 +192,13 @@ fn basic(g: &mut Generator) -> Option<Planned> {
 
 pub(super) fn lstm(g: &mut Generator) -> Option<Planned> {
     let op = g.op(&[OpKind::Lstm, UnidirectionalSequenceLstm, BidirectionalSequenceLstm]);
-    if op == OpKind::Lstm && g.rng.one_in(3) {
-        return basic(g);
+    if op == OpKind::Lstm {
+        if g.dtype(&[DType::Float32, DType::Float32, DType::Float32, DType::UInt8]) == DType::UInt8 {
+            return basic_integer(g);
+        }
+        if g.rng.one_in(3) {
+            return basic(g);
+        }
     }
     let weights = Weights::any(g);
     let float = weights == Weights::Float;
@@ -203,7 +233,7 @@ fn integers(g: &mut Generator, ty: TensorType, largest: i64) -> TensorId {
         DType::Int16 => Value::new(ty, list.into_iter().map(|v| v as i16).collect()),
         _ => Value::new(ty, list.into_iter().map(|v| v as i32).collect()),
     };
-    g.constant(value)
+    g.given(value)
 }
 
 /// LSTM and UNIDIRECTIONAL_SEQUENCE_LSTM of 8-bit activations and a 16-bit cell.

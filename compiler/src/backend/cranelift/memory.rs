@@ -139,6 +139,11 @@ impl Emitter<'_, '_> {
         let flags = mem_flags();
         let Address(base, offset) = at;
         Ok(match (mem, ty) {
+            // Cranelift 0.135 folds a load into CMPPS and CMPPD, which fault unless the address is a multiple of 16: floats come in as integers.
+            (Mem::F32 | Mem::F64, F32X4 | F64X2) if self.family == Family::Sse2 => {
+                let bits = self.b.ins().load(if ty == F32X4 { I32X4 } else { I64X2 }, flags, base, offset);
+                self.cast(ty, bits)
+            }
             _ if mem.bytes() * 8 == kty.elem.bits() => self.b.ins().load(ty, flags, base, offset),
             (Mem::S8, I16X8) => self.b.ins().sload8x8(flags, base, offset),
             (Mem::U8, I16X8) => self.b.ins().uload8x8(flags, base, offset),

@@ -3,7 +3,8 @@
 //!
 //! Source: TFLite `kernels/lstm_eval.cc`; the operands are those of [`crate::ops::lstm`].
 
-use super::product::{Addend, Stack, product, reduce};
+use super::product::{Addend, product, reduce};
+use super::stack::{Stack, vectors};
 use super::{Rows, Sequence, activate, clip, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, TensorId};
@@ -98,9 +99,9 @@ impl<'n> Direction<'n> {
     fn steps(&self, cx: &mut Cx<'_, '_>, sums: Operand, width: usize, out: Rows) -> Result<(), CompileError> {
         let s = &self.sizes;
         let (h, c) = (state(cx, cx.input(self.node, self.layout.state[0])?)?, state(cx, cx.input(self.node, self.layout.state[1])?)?);
-        let recurrent = self.stack(cx, &self.layout.recurrent, s.output)?;
+        let recurrent = self.stack(cx, &self.layout.recurrent, s.output)?.ready(cx, s.batch);
         let projection = match cx.optional_input(self.node, self.layout.projection[0]) {
-            Some(t) => Some(Stack::new(cx, &[t], s.output, s.cell)?),
+            Some(t) => Some(Stack::new(cx, &[t], s.output, s.cell)?.ready(cx, s.batch)),
             None => None,
         };
         let mut vectors = vec![];
@@ -125,12 +126,8 @@ impl<'n> Direction<'n> {
 
     /// The biases of all gates, one behind the other.
     fn biases(&self, cx: &mut Cx<'_, '_>) -> Result<Operand, CompileError> {
-        let mut data = vec![];
-        for &g in &self.gates {
-            let t = cx.input(self.node, self.layout.bias[g])?;
-            data.extend_from_slice(cx.require_constant(t, "bias")?);
-        }
-        Ok(cx.bytes(data))
+        let tensors = self.gates.iter().map(|&g| cx.input(self.node, self.layout.bias[g])).collect::<Result<Vec<TensorId>, _>>()?;
+        vectors(cx, &tensors)
     }
 
     fn vectors(&self, cx: &mut Cx<'_, '_>, g: usize) -> Result<Vectors, CompileError> {
@@ -302,7 +299,7 @@ fn per_row(cx: &mut Cx<'_, '_>, [m, n]: [usize; 2], args: &[Operand; 3], expr: t
 }
 
 /// A vector of floats, or of bytes times their scale.
-fn float_vector(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
+pub(super) fn float_vector(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Operand, CompileError> {
     let ty = cx.ty(t);
     let at = cx.operand(t)?;
     if ty.dtype == DType::Float32 {

@@ -3,7 +3,8 @@
 //! The arithmetic is that of the evaluator, [`crate::ops::lstm_integer`], bit for bit. Source: TFLite `kernels/lstm_eval.cc`.
 
 use super::norm_integer::normalize;
-use super::product::{Stack, compensation, ints, multiply};
+use super::product::{IntBias, compensation, ints, multiply};
+use super::stack::Stack;
 use super::{Rows, Sequence, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, OpKind, TensorId};
@@ -69,18 +70,19 @@ impl Cell<'_> {
         let sums = cx.workspace(rows * width * 2);
         let weights = self.stack(cx, &ONE.input, s.input)?;
         // Where sums are normalised, the bias comes after that.
-        let bias = if cx.optional_input(self.node, ONE.norm[1]).is_some() { None } else { Some(self.biases(cx)?) };
-        let centre = compensation(cx, &weights, rows, width, bias, self.p.input_zero);
+        let bias = if cx.optional_input(self.node, ONE.norm[1]).is_some() { IntBias::None } else { self.biases(cx)? };
+        let centre = compensation(cx, &weights, rows, bias, self.p.input_zero);
         let scales = self.multipliers(cx, |g| self.p.gates[g].input);
         self.accumulate(cx, &weights, rows, (Rows::new(x, s.input), Rows::new(sums, width)), centre, scales, None);
 
         let (h, c) = (state(cx, cx.input(self.node, ONE.state[0])?)?, state(cx, cx.input(self.node, ONE.state[1])?)?);
         let (h, c) = (Rows::new(h, s.output), Rows::new(c, s.cell));
-        let recurrent = self.stack(cx, &ONE.recurrent, s.output)?;
-        let centre = compensation(cx, &recurrent, s.batch, width, None, self.p.output_zero);
+        let recurrent = self.stack(cx, &ONE.recurrent, s.output)?.ready(cx, s.batch);
+        let centre = compensation(cx, &recurrent, s.batch, IntBias::None, self.p.output_zero);
         let scales = self.multipliers(cx, |g| self.p.gates[g].recurrent);
         let gates = Rows::new(cx.workspace(s.batch * width * 2), width);
         let hidden = Rows::new(cx.workspace(s.batch * s.cell), s.cell);
+        let projection = cx.optional_input(self.node, ONE.projection[0]).map(|t| self.projection(cx, t)).transpose()?;
         let (y, ty) = result(cx, self.node, 0)?;
         let out = cx.operand(y)?;
         let columns = ty.shape.last().copied().unwrap_or(1);
@@ -88,11 +90,11 @@ impl Cell<'_> {
             let now = self.sequence.step(sums, width, 2);
             self.accumulate(cx, &recurrent, s.batch, (h, gates), centre, scales, Some(now));
             self.update_cell(cx, gates, c)?;
-            match cx.optional_input(self.node, ONE.projection[0]) {
+            match &projection {
                 None => self.hidden(cx, gates, c, h)?,
-                Some(t) => {
+                Some(projection) => {
                     self.hidden(cx, gates, c, hidden)?;
-                    self.project(cx, t, hidden, h)?;
+                    self.project(cx, projection, hidden, h);
                 }
             }
             copy_rows(cx, [s.batch, s.output], h, self.sequence.step(out, columns, 1), 1);
@@ -128,12 +130,9 @@ impl Cell<'_> {
         multiply(cx, w, m, (Storage::I8, x, out), b.finish(v, Storage::I16), operands);
     }
 
-    fn biases(&self, cx: &Cx<'_, '_>) -> Result<Vec<i32>, CompileError> {
-        let mut all = vec![];
-        for &g in &self.gates {
-            all.extend(int_vector(cx, cx.input(self.node, ONE.bias[g])?)?);
-        }
-        Ok(all)
+    fn biases(&self, cx: &mut Cx<'_, '_>) -> Result<IntBias, CompileError> {
+        let tensors = self.gates.iter().map(|&g| cx.input(self.node, ONE.bias[g])).collect::<Result<Vec<TensorId>, _>>()?;
+        IntBias::new(cx, &tensors)
     }
 
     /// Where the sums of gate `g` lie.
@@ -224,10 +223,18 @@ impl Cell<'_> {
         Ok(())
     }
 
-    fn project(&self, cx: &mut Cx<'_, '_>, t: TensorId, hidden: Rows, h: Rows) -> Result<(), CompileError> {
-        let weights = Stack::new(cx, &[t], self.s.output, self.s.cell)?;
-        let bias = cx.optional_input(self.node, ONE.projection[1]).map(|t| int_vector(cx, t)).transpose()?;
-        let centre = compensation(cx, &weights, self.s.batch, self.s.output, bias, -self.p.hidden_zero);
+    /// The weights of the projection, and what its sums start from.
+    fn projection(&self, cx: &mut Cx<'_, '_>, t: TensorId) -> Result<(Stack, Operand), CompileError> {
+        let weights = Stack::new(cx, &[t], self.s.output, self.s.cell)?.ready(cx, self.s.batch);
+        let bias = match cx.optional_input(self.node, ONE.projection[1]) {
+            Some(t) => IntBias::new(cx, &[t])?,
+            None => IntBias::None,
+        };
+        let centre = compensation(cx, &weights, self.s.batch, bias, -self.p.hidden_zero);
+        Ok((weights, centre))
+    }
+
+    fn project(&self, cx: &mut Cx<'_, '_>, (weights, centre): &(Stack, Operand), hidden: Rows, h: Rows) {
         let mut b = ExprBuilder::new([Storage::I32, Storage::I32]);
         let (acc, c) = (b.input(0), b.input(1));
         let v = b.add(acc, c);
@@ -240,13 +247,7 @@ impl Cell<'_> {
         if bound > 0 {
             v = emit_clamp(&mut b, v, -bound, bound);
         }
-        let operands = vec![(Storage::I32, OperandAccess::PerColumn, centre)];
-        multiply(cx, &weights, self.s.batch, (Storage::I8, hidden, h), b.finish(v, Storage::I8), operands);
-        Ok(())
+        let operands = vec![(Storage::I32, OperandAccess::PerColumn, *centre)];
+        multiply(cx, weights, self.s.batch, (Storage::I8, hidden, h), b.finish(v, Storage::I8), operands);
     }
-}
-
-/// Values of a constant vector of I32.
-fn int_vector(cx: &Cx<'_, '_>, t: TensorId) -> Result<Vec<i32>, CompileError> {
-    Ok(cx.require_constant(t, "bias")?.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b)).collect())
 }

@@ -9,6 +9,7 @@ mod lstm_integer;
 mod norm_integer;
 mod product;
 mod rnn;
+mod stack;
 mod svdf;
 
 use super::context::{Cx, Operand};

@@ -1,12 +1,14 @@
 //! Products with stacked weight matrices: `out = x · Wᵀ + addend`, in floats, or with rows quantised as they come.
 
+use super::stack::{Data, Stack, pack_now, vectors};
 use super::{Rows, rows_loop};
-use crate::error::{CompileError, Unsupported};
-use crate::ir::{Bytes, DType, TensorId};
+use crate::error::CompileError;
+use crate::ir::{Bytes, TensorId};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::grain::grain;
 use crate::lower::program::Content;
 use crate::lower::rounding::away;
+use crate::lower::run_time_weights::{Sizes, column_sums};
 use crate::ops::recurrent::Inputs;
 use std::sync::Arc;
 use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
@@ -14,67 +16,6 @@ use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
 use tflc_templates::cpu::reduce::{Combine, ReduceSpec};
 use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty, Unary};
-
-/// Weight matrices on top of each other, `[n, k]`.
-#[derive(Clone)]
-pub(super) struct Stack {
-    key: String,
-    pub(super) n: usize,
-    pub(super) k: usize,
-    format: WeightFormat,
-    /// Scale of each row where the weights are integers.
-    scales: Vec<f32>,
-    data: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
-}
-
-impl Stack {
-    /// The matrices `tensors`, each of `rows` rows; a vector stands for a diagonal.
-    pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId], rows: usize, k: usize) -> Result<Stack, CompileError> {
-        let mut parts: Vec<(Bytes, bool)> = vec![];
-        let mut scales = vec![];
-        let float = tensors.first().is_some_and(|t| cx.ty(*t).dtype == DType::Float32);
-        for &t in tensors {
-            let ty = cx.ty(t);
-            let integer = matches!(ty.dtype, DType::Int8 | DType::UInt8);
-            if integer == float || !(integer || ty.dtype == DType::Float32) {
-                return Err(cx.unsupported(Unsupported::Types("weights of several types".into())));
-            }
-            if let (true, Some(affine)) = (integer, ty.quant.affine()) {
-                scales.extend(vec![affine.scale.first().copied().unwrap_or(1.0); rows]);
-            }
-            parts.push((cx.require_constant(t, "weights")?.clone(), ty.shape.len() == 1));
-        }
-        let width = if float { 4 } else { 1 };
-        let data = move || {
-            let mut out = vec![];
-            for (data, diagonal) in &parts {
-                if !diagonal {
-                    out.extend_from_slice(data);
-                    continue;
-                }
-                for (i, v) in data.chunks_exact(width).enumerate() {
-                    let at = out.len();
-                    out.resize(at + k * width, 0);
-                    out[at + i * width..at + (i + 1) * width].copy_from_slice(v);
-                }
-            }
-            out
-        };
-        let names: Vec<String> = tensors.iter().map(|t| cx.name(*t)).collect();
-        Ok(Stack {
-            key: format!("stack {names:?}"),
-            n: rows * tensors.len(),
-            k,
-            format: if float { WeightFormat::F32 } else { WeightFormat::I8 },
-            scales,
-            data: Arc::new(data),
-        })
-    }
-
-    fn is_float(&self) -> bool {
-        self.format == WeightFormat::F32
-    }
-}
 
 /// What is added to a product.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +61,7 @@ pub(super) fn product(
     }
     let (rows, scales) = quantize_symmetric(cx, m, w.k, x);
     let weight_scales = floats(cx, &w.scales);
-    let compensation = compensation(cx, w, m, out.stride, None, 0);
+    let compensation = compensation(cx, w, m, IntBias::None, 0);
     let mut operands = vec![
         (Storage::I32, OperandAccess::PerColumn, compensation),
         (Storage::F32, OperandAccess::PerRow, scales),
@@ -149,12 +90,8 @@ fn asymmetric(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (x, out): (Rows, Rows), 
     let dense = dense_rows(cx, m, w.k, x);
     let rows = quantize(cx, dense, [m, w.k], Storage::I8, Rule::Away);
     let weight_scales = floats(cx, &w.scales);
-    let compensation = compensation(cx, w, m, out.stride, None, 0);
-    let sums = {
-        let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, out.stride], Epilogue::identity(Storage::I32)));
-        let pack = move |to: &mut [u8]| write_ints(to, &gemm::weight_sums(&spec, &data()));
-        cx.weights(format!("{} sums", w.key), w.n * 4, Content::Packed(Arc::new(pack)))
-    };
+    let compensation = compensation(cx, w, m, IntBias::None, 0);
+    let sums = weight_sums(cx, w, m);
     let mut operands = vec![
         (Storage::I32, OperandAccess::PerColumn, compensation),
         (Storage::F32, OperandAccess::PerRow, rows.scales),
@@ -251,17 +188,75 @@ fn write_ints(to: &mut [u8], values: &[i32]) {
     }
 }
 
-fn spec(w: &Stack, m: usize, a_storage: Storage, [lda, ldc]: [usize; 2], epilogue: Epilogue) -> GemmSpec {
+pub(super) fn spec(w: &Stack, m: usize, a_storage: Storage, [lda, ldc]: [usize; 2], epilogue: Epilogue) -> GemmSpec {
     GemmSpec { m, n: w.n, k: w.k, lda, ldc, a_storage, weights: w.format, epilogue }
 }
 
+/// A bias of integers.
+#[derive(Clone, Debug)]
+pub(super) enum IntBias {
+    /// None.
+    None,
+    /// Known now.
+    Constant(Vec<i32>),
+    /// In memory.
+    Computed(Operand),
+}
+
+impl IntBias {
+    /// The vectors `tensors`, one after the other.
+    pub(super) fn new(cx: &mut Cx<'_, '_>, tensors: &[TensorId]) -> Result<IntBias, CompileError> {
+        let constants: Option<Vec<&Bytes>> = tensors.iter().map(|t| cx.constant(*t)).collect();
+        if let Some(parts) = constants {
+            let of = |b: &&Bytes| b.as_chunks().0.iter().map(|v| i32::from_le_bytes(*v)).collect::<Vec<i32>>();
+            return Ok(IntBias::Constant(parts.iter().flat_map(of).collect()));
+        }
+        Ok(IntBias::Computed(vectors(cx, tensors)?))
+    }
+}
+
+/// Sums of the weights of each column.
+pub(super) fn weight_sums(cx: &mut Cx<'_, '_>, w: &Stack, m: usize) -> Operand {
+    let spec = spec(w, m, w.activations, [w.k, w.n], Epilogue::identity(Storage::I32));
+    match &w.data {
+        Data::Constant(data) => {
+            let data = data.clone();
+            let pack = move |to: &mut [u8]| write_ints(to, &gemm::weight_sums(&spec, &data()));
+            cx.weights(format!("{} sums", w.key), w.n * 4, Content::Packed(Arc::new(pack)))
+        }
+        Data::Computed { ready: Some((_, Some(sums))), .. } => *sums,
+        Data::Computed { rows, .. } => {
+            let zero = if let WeightFormat::U8 { zero_point } = w.format { zero_point - 128 } else { 0 };
+            column_sums(cx, *rows, [1, w.k as i64], Sizes { m, k: w.k, n: w.n }, zero)
+        }
+    }
+}
+
 /// What makes an integer kernel's accumulator the sum of products of activations less their zero point, with a bias.
-pub(super) fn compensation(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, ldc: usize, bias: Option<Vec<i32>>, zero_point: i32) -> Operand {
+pub(super) fn compensation(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, bias: IntBias, zero_point: i32) -> Operand {
     let caps = cx.caps().clone();
-    let (data, spec) = (w.data.clone(), spec(w, m, Storage::I8, [w.k, ldc], Epilogue::identity(Storage::I32)));
-    let key = format!("{} compensation {zero_point} {}", w.key, bias.is_some());
-    let pack = move |to: &mut [u8]| write_ints(to, &gemm::folded_bias(&spec, &caps, bias.as_deref(), &data(), zero_point));
-    cx.weights(key, w.n * 4, Content::Packed(Arc::new(pack)))
+    let spec = spec(w, m, w.activations, [w.k, w.n], Epilogue::identity(Storage::I32));
+    if let (Data::Constant(data), false) = (&w.data, matches!(bias, IntBias::Computed(_))) {
+        let data = data.clone();
+        let bias = if let IntBias::Constant(values) = bias { Some(values) } else { None };
+        let key = format!("{} compensation {zero_point} {}", w.key, bias.is_some());
+        let pack = move |to: &mut [u8]| write_ints(to, &gemm::folded_bias(&spec, &caps, bias.as_deref(), &data(), zero_point));
+        return cx.weights(key, w.n * 4, Content::Packed(Arc::new(pack)));
+    }
+    let sums = weight_sums(cx, w, m);
+    let added = match bias {
+        IntBias::None => ints(cx, &vec![0; w.n]),
+        IntBias::Constant(values) => ints(cx, &values),
+        IntBias::Computed(at) => at,
+    };
+    let out = cx.workspace(w.n * 4);
+    let mut b = ExprBuilder::new([Storage::I32, Storage::I32]);
+    let (sum, bias, zero) = (b.input(0), b.input(1), b.i32(zero_point + gemm::activation_shift(&spec, &caps)));
+    let term = b.mul(sum, zero);
+    let v = b.sub(bias, term);
+    let row = |at| Rows::new(at, w.n);
+    rows_loop(cx, [1, w.n], &[row(sums), row(added)], row(out), b.finish(v, Storage::I32));
+    out
 }
 
 /// The matrix product itself: `expr` over the accumulator and `operands`, stored to `out`.
@@ -270,10 +265,16 @@ pub(super) fn multiply(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (a, x, out): (S
     let tables: Vec<Vec<u8>> = epilogue.tables().into_iter().map(<[u8]>::to_vec).collect();
     let spec = spec(w, m, a, [x.stride.max(w.k), out.stride.max(w.n)], epilogue);
     let caps = cx.caps().clone();
-    let key = format!("{} gemm {m}x{}x{} {a:?}", w.key, w.n, w.k);
-    let (data, s, c) = (w.data.clone(), spec.clone(), caps.clone());
-    let pack = move |to: &mut [u8]| to.copy_from_slice(&gemm::pack_b(&s, &c, &data()));
-    let packed = cx.weights(key, gemm::packed_bytes(&spec, &caps), Content::Packed(Arc::new(pack)));
+    let packed = match &w.data {
+        Data::Computed { ready: Some((panels, _)), .. } => *panels,
+        Data::Computed { rows, ready: None } => pack_now(cx, &spec, *rows),
+        Data::Constant(data) => {
+            let key = format!("{} gemm {m}x{}x{} {a:?}", w.key, w.n, w.k);
+            let (data, s, c) = (data.clone(), spec.clone(), caps.clone());
+            let pack = move |to: &mut [u8]| to.copy_from_slice(&gemm::pack_b(&s, &c, &data()));
+            cx.weights(key, gemm::packed_bytes(&spec, &caps), Content::Packed(Arc::new(pack)))
+        }
+    };
     let mut args = vec![x.at, packed, out.at];
     args.extend(operands.into_iter().map(|o| o.2));
     args.extend(tables.into_iter().map(|t| cx.bytes(t)));

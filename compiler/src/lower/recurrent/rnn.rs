@@ -1,6 +1,7 @@
 //! RNN and its sequences: `h = act(W x + A aux + R h + b)`.
 
-use super::product::{Addend, Stack, product};
+use super::product::{Addend, product};
+use super::stack::Stack;
 use super::{Rows, Sequence, activate, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, OpKind};
@@ -42,7 +43,8 @@ fn run(cx: &mut Cx<'_, '_>, node: &Node, l: &Layout, out: Rows) -> Result<usize,
         return Err(cx.unsupported(Unsupported::Shape("a cell without elements".into())));
     }
     let [w, r, bias, hidden, aux] = l.operands;
-    let (w, r) = (Stack::new(cx, &[cx.input(node, w)?], units, input)?, Stack::new(cx, &[cx.input(node, r)?], units, units)?);
+    let w = Stack::new(cx, &[cx.input(node, w)?], units, input)?;
+    let r = Stack::new(cx, &[cx.input(node, r)?], units, units)?.ready(cx, batch);
     let x = cx.operand(cx.input(node, 0)?)?;
     let bias = cx.operand(cx.input(node, bias)?)?;
     let mut sums = cx.workspace(s.rows() * units * 4);

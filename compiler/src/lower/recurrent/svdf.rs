@@ -2,7 +2,9 @@
 //!
 //! Source: TFLite `kernels/svdf.cc`, `kernels/internal/kernel_utils.cc`; the integer form has a 16-bit memory.
 
-use super::product::{Addend, Stack, compensation, ints, multiply, product, reduce};
+use super::lstm::float_vector;
+use super::product::{Addend, IntBias, compensation, ints, multiply, product, reduce};
+use super::stack::Stack;
 use super::{Rows, activate, copy_rows, rows_loop, state};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node};
@@ -11,7 +13,7 @@ use crate::lower::movement::{Part, copy, copy_strided, result};
 use crate::lower::pointwise::emit;
 use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::Rounding;
-use crate::ops::recurrent::{Inputs, scale};
+use crate::ops::recurrent::Inputs;
 use crate::ops::rnn::{Svdf, svdf_multipliers};
 use tflc_templates::cpu::epilogue::OperandAccess;
 use tflc_templates::cpu::pointwise::PointwiseSpec;
@@ -67,13 +69,7 @@ fn float(cx: &mut Cx<'_, '_>, node: &Node, s: &Svdf) -> Result<(), CompileError>
     let memory = state(cx, cx.input(node, 4)?)?;
     remember(cx, s, memory, sums, 4);
     let t = cx.input(node, 2)?;
-    let time = if cx.ty(t).dtype == DType::Float32 {
-        cx.operand(t)?
-    } else {
-        let scale = scale(&cx.as_call()?, cx.ty(t))?;
-        let data = cx.require_constant(t, "time weights")?;
-        cx.bytes(data.iter().flat_map(|q| (f32::from(*q as i8) * scale).to_le_bytes()).collect())
-    };
+    let time = float_vector(cx, t)?;
     let filtered = filter(cx, s, memory, time, [Storage::F32; 2]);
     let (y, _) = result(cx, node, 0)?;
     let mut inputs = vec![Rows::new(filtered, units)];
@@ -100,7 +96,7 @@ fn integer(cx: &mut Cx<'_, '_>, node: &Node, s: &Svdf) -> Result<(), CompileErro
     let x = cx.operand(cx.input(node, 0)?)?;
     let features = Stack::new(cx, &[cx.input(node, 1)?], s.filters, s.input)?;
     let sums = cx.workspace(s.batch * s.filters * 2);
-    let centre = compensation(cx, &features, s.batch, s.filters, None, zi);
+    let centre = compensation(cx, &features, s.batch, IntBias::None, zi);
     let mut b = ExprBuilder::new([Storage::I32, Storage::I32]);
     let (acc, c) = (b.input(0), b.input(1));
     let v = b.add(acc, c);
