@@ -55,7 +55,8 @@ fn inlinable(model: &Model, id: GraphId, at: usize) -> Option<(GraphId, usize)> 
         _ => Some(g.open_axes(t).iter().map(|o| o.axis).collect::<Vec<_>>()),
     };
     let alike = |outside: TensorId, inside: TensorId| axes(graph, outside).is_some_and(|a| axes(inner, inside) == Some(a));
-    let same = |(outside, inside): (Option<TensorId>, &TensorId)| outside.is_some_and(|t| graph.ty(t) == inner.ty(*inside) && alike(t, *inside));
+    let same =
+        |(outside, inside): (Option<TensorId>, &TensorId)| outside.is_some_and(|t| graph.ty(t) == inner.ty(*inside) && alike(t, *inside));
     let fits = node.inputs.len() == first + inner.inputs.len()
         && node.outputs.len() == inner.outputs.len()
         && node.inputs[first..].iter().copied().zip(&inner.inputs).all(same)
