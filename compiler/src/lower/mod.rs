@@ -246,7 +246,7 @@ fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if open::lower(cx, node)? {
         return Ok(());
     }
-    open::neutralise(cx, node, lower_by_family)
+    open::with_stand_ins(cx, node, lower_by_family)
 }
 
 /// Lowers a node by its family, on bounds.

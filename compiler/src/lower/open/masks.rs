@@ -1,6 +1,7 @@
 //! What lies behind an extent, where a family must not see it: copies with a neutral value there.
 
 use super::lengths::{Lengths, Walk, walk};
+use super::meeting::spread;
 use super::{extent, is_open};
 use crate::error::CompileError;
 use crate::ir::{DType, Node, OpKind, TensorId};
@@ -49,17 +50,26 @@ pub(in crate::lower) fn counted(cx: &mut Cx<'_, '_>, t: TensorId, axes: &[bool])
     Ok(Some(at))
 }
 
-/// Lets the node read copies of those operands that it sums or compares along an open axis; `body` lowers it.
-pub(in crate::lower) fn neutralise(
+/// Lets the node read copies of those operands that it sums or compares along an open axis, and of those of which one element stands for all; `body` lowers
+/// it.
+pub(in crate::lower) fn with_stand_ins(
     cx: &mut Cx<'_, '_>,
     node: &Node,
     body: impl FnOnce(&mut Cx<'_, '_>, &Node) -> Result<(), CompileError>,
 ) -> Result<(), CompileError> {
-    let mut saved = vec![];
+    let touched = || node.reads().chain(node.outputs.iter().copied());
+    if !touched().any(|t| is_open(cx, Some(t))) {
+        return body(cx, node);
+    }
+    let mut copies = spread(cx, node)?;
     for (i, axis, value) in neutral_operands(cx, node) {
         let Some(t) = node.inputs.get(i).copied().flatten().filter(|t| is_open(cx, Some(*t))) else { continue };
         let axes: Vec<bool> = (0..cx.ty(t).shape.len()).map(|d| d == axis).collect();
-        if let Operand::Slot(slot, at) = with_neutral_tail(cx, t, &axes, value)? {
+        copies.push((t, with_neutral_tail(cx, t, &axes, value)?));
+    }
+    let mut saved = vec![];
+    for (t, copy) in copies {
+        if let Operand::Slot(slot, at) = copy {
             saved.push((t, cx.storage[t.index()]));
             cx.storage[t.index()] = Some((slot, at));
         }

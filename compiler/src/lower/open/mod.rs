@@ -6,6 +6,7 @@ mod crossing;
 mod indices;
 mod lengths;
 mod masks;
+mod meeting;
 mod moves;
 mod outputs;
 mod sources;
@@ -14,11 +15,9 @@ use super::context::{Cx, Operand, Shared};
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::CompileError;
 use crate::ir::{Graph, Node, OpKind, TensorId};
-use crate::ops::table::{Category, category};
 pub(super) use crossing::{Target, hand_over, shared_extents};
 pub(super) use indices::{check_at_least, check_below, dropped_behind, gather_indices};
-use lengths::Lengths;
-pub(super) use masks::{counted, neutralise, with_neutral_tail};
+pub(super) use masks::{counted, with_neutral_tail, with_stand_ins};
 pub(super) use outputs::{finish as finish_outputs, packed_outputs};
 use std::collections::BTreeSet;
 
@@ -62,9 +61,6 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         return Ok(false);
     }
     let (first, out) = (node.inputs.first().copied().flatten(), node.outputs.first().copied());
-    if node.op == OpKind::Pointwise || category(node.op) == Some(Category::Elementwise) || node.tail.is_some() {
-        agree(cx, node)?;
-    }
     match node.op {
         OpKind::Where => sources::places(cx, node)?,
         OpKind::Unique => sources::unique(cx, node)?,
@@ -114,36 +110,4 @@ fn passes_on(cx: &Cx<'_, '_>, node: &Node) -> bool {
     let forward = |t: TensorId| cx.constant(t).is_some_and(|d| d.as_chunks().0.iter().all(|s| i32::from_le_bytes(*s) > 0));
     let forward = node.op == OpKind::Slice || node.inputs.get(3).copied().flatten().is_some_and(forward);
     constant && forward && lengths(*x) == lengths(*y)
-}
-
-/// Makes sure that operands which meet element for element are equally long at run time.
-fn agree(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let Some(&out) = node.outputs.first() else { return Ok(()) };
-    let elementwise = node.op == OpKind::Pointwise || category(node.op) == Some(Category::Elementwise);
-    let shape = &cx.ty(out).shape;
-    let operands: Vec<TensorId> = node
-        .tail
-        .iter()
-        .flat_map(|t| t.inputs.iter().copied())
-        .chain(node.inputs.iter().flatten().copied().filter(|_| elementwise))
-        .collect();
-    let mut l = Lengths::default();
-    for at in 0..shape.len() {
-        let own = l.axis(cx, out, at)?;
-        for &t in &operands {
-            let dims = &cx.ty(t).shape;
-            let Some(axis) = (at + dims.len()).checked_sub(shape.len()) else { continue };
-            // One row is as long as everything.
-            if dims[axis] == 1 && extent(cx, t, axis)?.is_none() {
-                continue;
-            }
-            let other = l.axis(cx, t, axis)?;
-            if other != own {
-                let same = l.equal(own, other);
-                l.check(same);
-            }
-        }
-    }
-    l.call(cx);
-    Ok(())
 }
