@@ -49,6 +49,16 @@ def pairs(net):
     net.outputs(distance, total, nearest, unary(net, "REDUCE_MAX", [total, i32(net, 0, 1)], "ReducerOptions"))
 
 
+def alone(net):
+    """A chosen part that has one row, which stands for all rows of what it is added to; and one of all columns, which meet one each."""
+    wanted = net.op("MINIMUM", [net.input("i32", (2,)), i32(net, 0, 9)], ("i32", None), "MaximumMinimumOptions")
+    wanted = net.op("MAXIMUM", [wanted, i32(net, 1, 9)], ("i32", None), "MaximumMinimumOptions")
+    part = net.op("SLICE", [x(net, (6, 9)), i32(net, 0, 0), wanted], ("f32", None, (1, 9)), "SliceOptions")
+    run_time(net, part, 2)
+    whole = x(net, (6, 9))
+    net.outputs(unary(net, "ADD", [part, whole], "AddOptions"), unary(net, "MUL", [whole, part], "MulOptions"), part)
+
+
 def product(turned):
     """Products of rows with rows."""
     def make(net):
@@ -207,6 +217,7 @@ def branched(net):
 
 def models():
     yield "open_pairs", pairs
+    yield "open_row_stands_for_all", alone
     yield "open_product", product(False)
     yield "open_product_turned", product(True)
     yield "open_gram", gram
