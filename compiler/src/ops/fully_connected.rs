@@ -10,9 +10,9 @@ use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
+use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
 use crate::ops::value::Value;
 use tflc_templates::expr::{ExprBuilder, Storage};
 

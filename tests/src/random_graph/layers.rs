@@ -116,7 +116,11 @@ pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
     let w = if ty.dtype == DType::Float32 && g.is_exact(x) && g.rng.one_in(6) {
         // Signed bytes under an old name.
-        g.random_constant(TensorType { dtype: DType::UInt8, shape: vec![out, k], quant: Quantization::Affine(Affine::per_tensor(0.005, 0)) })
+        g.random_constant(TensorType {
+            dtype: DType::UInt8,
+            shape: vec![out, k],
+            quant: Quantization::Affine(Affine::per_tensor(0.005, 0)),
+        })
     } else {
         weights(g, x, vec![out, k], 0, &[DType::Int4, DType::Int2])
     };
