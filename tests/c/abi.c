@@ -1,16 +1,9 @@
 /* What tflc.h promises, for a model `digits` that is linked in. It is C99 and C++11. Prints the line of the first promise not kept. */
 #include "digits.h"
+#include "expect.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define EXPECT(condition)                                          \
-    do {                                                           \
-        if (!(condition)) {                                        \
-            printf("line %d: %s\n", __LINE__, #condition);         \
-            return 1;                                              \
-        }                                                          \
-    } while (0)
 
 static TFLC_ALIGNED(DIGITS_ARENA_BYTES + 64) arena;
 static int8_t image[DIGITS_INPUT_0_ELEMENTS], first[DIGITS_OUTPUT_0_ELEMENTS], second[DIGITS_OUTPUT_0_ELEMENTS];

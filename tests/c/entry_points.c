@@ -2,17 +2,10 @@
  *
  * "add more": total += twice(amount), where the program brings `twice`. "places": where a mask is set, and the total so far. */
 #include "sum.h"
+#include "expect.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define EXPECT(condition)                                          \
-    do {                                                           \
-        if (!(condition)) {                                        \
-            printf("line %d: %s\n", __LINE__, #condition);         \
-            return 1;                                              \
-        }                                                          \
-    } while (0)
 
 static TFLC_ALIGNED(SUM_ARENA_BYTES) arena;
 static TFLC_ALIGNED(SUM_STATE_BYTES) state;

@@ -13,25 +13,7 @@ use tflc_tests::model_runner::{Folder, Machine, compiler, emulator, include, run
 
 /// A sum over runs, and where a mask is set.
 fn model() -> Model {
-    let text = "
-    signature \"add more\" @0 (\"amount\" = %0) -> (\"total\" = %4)
-    signature \"places\" @1 (\"mask\" = %0) -> (\"at\" = %2, \"now\" = %4)
-    graph @0 (%0) -> (%4) {
-      %0: float32[3] \"x\"
-      %1: resource[] = VAR_HANDLE() {container = \"\", shared_name = \"sum\"}
-      %2: float32[3] = READ_VARIABLE(%1)
-      %3: float32[3] = CUSTOM(%0) {custom_code = \"Twice\", custom_options = hex \"0203\"} at 0:2
-      %4: float32[3] \"sum\" = ADD(%2, %3)
-      ASSIGN_VARIABLE(%1, %4)
-    }
-    graph @1 (%0) -> (%2, %4) {
-      %0: bool[4] \"c\"
-      %1: int64[]
-      %2: int64[4,1] \"p\" open 0 by %1 = WHERE(%0)
-      %3: resource[] = VAR_HANDLE() {container = \"\", shared_name = \"sum\"}
-      %4: float32[3] \"v\" = READ_VARIABLE(%3)
-    }";
-    parse(text).unwrap_or_else(|e| panic!("{e}"))
+    parse(include_str!("../models/entry_points.graph")).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The library, with its interface's source files in `folder`.

@@ -119,7 +119,6 @@ pub fn run(args: &CompileArgs) -> Result<()> {
         bail!("say where the files go with -o OUT, or what to print with --emit graph");
     }
     ensure!(texts.is_empty() || targets.len() == 1, "texts are of one CPU level; choose one with --cpu");
-    ensure!(!wasm || args.and_signatures.is_empty() && args.customs.is_empty(), "--and-signature and --custom are not for wasm32");
     let (mut model, entry) = args.source.load()?;
     artifact::link_customs(&mut model, &args.customs)?;
     let mut written = vec![];
@@ -139,7 +138,9 @@ pub fn run(args: &CompileArgs) -> Result<()> {
         out.add("text", format!("{name}.{suffix}"), text.as_bytes())?;
     }
     if wasm && !only_texts {
-        let manifest = compile_wasm::add(&args.wasm, args.split_weights, &name, (&model, entry), &targets, &args.source.model, &mut out)?;
+        let others = further_entries(args, &model)?;
+        let source = compile_wasm::Source { model: &model, entry, others: &others, loop_limit: args.source.loop_limit };
+        let manifest = compile_wasm::add(&args.wasm, args.split_weights, &name, &source, &targets, &args.source.model, &mut out)?;
         if args.json {
             say_text!("{manifest}");
         }
@@ -193,6 +194,11 @@ fn explain(args: &CompileArgs, texts: &[Emit], model: &Model, entry: GraphId, ta
     texts.iter().map(one).collect()
 }
 
+/// The graphs of the signatures that are compiled too, by key.
+fn further_entries(args: &CompileArgs, model: &Model) -> Result<Vec<(String, GraphId)>> {
+    args.and_signatures.iter().map(|key| Ok((key.clone(), entry_graph(model, Some(key))?))).collect()
+}
+
 /// Adds the artifacts asked for; gives the manifest.
 fn artifacts(
     args: &CompileArgs,
@@ -204,10 +210,7 @@ fn artifacts(
     out: &mut Output,
 ) -> Result<String> {
     let wrong = || format!("cannot compile {}", args.source.model.display());
-    let mut others = vec![];
-    for key in &args.and_signatures {
-        others.push((key.clone(), entry_graph(model, Some(key))?));
-    }
+    let others = further_entries(args, model)?;
     let mut levels: Vec<Level> = driver::levels_entries(model, entry, &others, targets).with_context(wrong)?;
     if let Some(iterations) = args.source.loop_limit {
         levels.iter_mut().for_each(|l| l.program.limit_loops(iterations));

@@ -5,6 +5,7 @@ use crate::backend::wasm::{self, Memory, Options, Signature, bindings};
 use crate::cli::output::Output;
 use crate::driver;
 use crate::ir::{GraphId, Model, TensorId};
+use crate::lower::program::Program;
 use crate::target::{Cpu, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -31,6 +32,19 @@ pub struct WasmArgs {
     memory: MemoryKind,
 }
 
+/// What is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The model, imported and not optimised.
+    pub model: &'a Model,
+    /// The graph of the primary entry point.
+    pub entry: GraphId,
+    /// Further ones, by the keys of their signatures.
+    pub others: &'a [(String, GraphId)],
+    /// Iterations after which a loop ends the run with a status.
+    pub loop_limit: Option<u64>,
+}
+
 /// Adds all files to the folder; gives the manifest.
 ///
 /// # Errors
@@ -39,7 +53,7 @@ pub fn add(
     args: &WasmArgs,
     split_weights: bool,
     name: &Name,
-    (model, entry): (&Model, GraphId),
+    source: &Source<'_>,
     targets: &[Target],
     file: &Path,
     out: &mut Output,
@@ -57,12 +71,15 @@ pub fn add(
     };
     let options = Options { memory, split_weights };
     let wrong = || format!("cannot compile {}", file.display());
-    let mut optimized = model.clone();
-    driver::optimize(&mut optimized, entry, target, &mut |_, _| {}).with_context(wrong)?;
-    let program = crate::lower::lower(&optimized, entry, target).with_context(wrong)?;
-    drop(optimized);
+    let mut levels = driver::levels_entries(source.model, source.entry, source.others, targets).with_context(wrong)?;
+    let Some(level) = levels.pop() else { bail!("no CPU level") };
+    let mut program = level.program;
+    if let Some(iterations) = source.loop_limit {
+        program.limit_loops(iterations);
+    }
+    let signatures = signatures(source, &program);
     let module = wasm::compile_program(&program, relaxed, options).with_context(wrong)?;
-    let description = wasm::describe(name.as_str(), &program, &module, options, &signatures(model, entry));
+    let description = wasm::describe(name.as_str(), &program, &module, options, &signatures);
     out.add("module", format!("{name}.wasm"), &module.with_description(&description))?;
     if split_weights {
         let mut weights = vec![0; program.weights_bytes];
@@ -73,7 +90,7 @@ pub fn add(
         out.add("loader", file.into(), text.as_bytes())?;
     }
     out.add("javascript", format!("{name}.js"), bindings::script(name.as_str(), split_weights).as_bytes())?;
-    out.add("types", format!("{name}.d.ts"), bindings::types(name.as_str(), &program).as_bytes())?;
+    out.add("types", format!("{name}.d.ts"), bindings::types(name.as_str(), &program, &signatures).as_bytes())?;
     out.add("package", "package.json".into(), bindings::package(name.as_str()).as_bytes())?;
     let about: serde_json::Value = serde_json::from_str(&description)?;
     let platform = target.platform();
@@ -91,17 +108,20 @@ pub fn add(
     Ok(manifest)
 }
 
-fn signatures(model: &Model, entry: GraphId) -> Vec<Signature> {
-    let graph = &model.graphs[entry.index()];
+/// The signatures of the entry points of a program.
+fn signatures(source: &Source<'_>, program: &Program) -> Vec<Signature> {
+    let model = source.model;
+    // As many entry points as graphs: a graph that several signatures have is compiled once.
+    let further = |key: &String| source.others.iter().find(|(k, _)| k == key).map(|o| o.1);
+    let graphs: Vec<Option<GraphId>> = std::iter::once(Some(source.entry)).chain(program.others.iter().map(|e| further(&e.key))).collect();
     let positions = |named: &[(String, TensorId)], ports: &[TensorId]| {
         named.iter().filter_map(|(n, t)| Some((n.clone(), ports.iter().position(|p| p == t)?))).collect()
     };
-    let of_entry = model.signatures.iter().filter(|s| s.graph == entry);
-    of_entry
-        .map(|s| Signature {
-            key: s.key.clone(),
-            inputs: positions(&s.inputs, &graph.inputs),
-            outputs: positions(&s.outputs, &graph.outputs),
-        })
-        .collect()
+    let of = |s: &crate::ir::Signature| {
+        let graph = &model.graphs[s.graph.index()];
+        let entry = graphs.iter().position(|g| *g == Some(s.graph))?;
+        let (inputs, outputs) = (positions(&s.inputs, &graph.inputs), positions(&s.outputs, &graph.outputs));
+        Some(Signature { key: s.key.clone(), entry, inputs, outputs })
+    };
+    model.signatures.iter().filter_map(of).collect()
 }

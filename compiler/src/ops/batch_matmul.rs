@@ -11,6 +11,7 @@ use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::recurrent::{self, Inputs};
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
 use crate::ops::shapes::{Walk, broadcast};
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{Expr, Storage};
 
 /// BATCH_MATMUL.
@@ -83,7 +84,7 @@ impl BatchMatMul {
         let none = Activation::None;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, None, none),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none)),
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none, Rule::Even)),
             Arithmetic::Quantized if raw_products(call, self.arithmetic)? => {
                 Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
             }

@@ -24,6 +24,8 @@ export async function runJobs({ load }, jobs, read, write) {
           const view = model.outputView(i);
           return new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
         }));
+        // The shapes after the last run, which the run-time sizes of outputs decide.
+        await write(`${job.name}.shapes`, JSON.stringify(job.outputs.map((_, i) => model.outputShape(i))));
       }
       for (const [i, file] of job.outputs.entries()) {
         const [first, second] = results.map((r) => r[i]);

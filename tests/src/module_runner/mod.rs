@@ -34,6 +34,15 @@ pub struct Job {
     pub threads: usize,
 }
 
+/// An output of a run.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its bytes.
+    pub data: Vec<u8>,
+    /// Its shape after the run, where the host asks the loader for it.
+    pub shape: Option<Vec<usize>>,
+}
+
 impl Host {
     /// The program that runs modules, or the reason why there is none here.
     ///
@@ -56,7 +65,7 @@ impl Host {
     ///
     /// # Errors
     /// Where the host itself fails.
-    pub fn run(self, jobs: &[Job]) -> Result<Vec<Result<Vec<Vec<u8>>, String>>> {
+    pub fn run(self, jobs: &[Job]) -> Result<Vec<Result<Vec<Output>, String>>> {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/module_runner");
         let loader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/src/bindings/npm");
         let folder = Folder::new()?;
@@ -96,7 +105,12 @@ impl Host {
             if let Some(f) = failures.iter().find(|f| f["job"] == id || f["job"] == "page") {
                 return Ok(Err(f["error"].as_str().unwrap_or_default().to_string()));
             }
-            let read = |k: usize| std::fs::read(folder.0.join(format!("{i}.out{k}"))).with_context(|| format!("{}: output {k}", job.name));
+            let shapes = std::fs::read(folder.0.join(format!("{i}.shapes"))).ok();
+            let shapes: Option<Vec<Vec<usize>>> = shapes.map(|text| serde_json::from_slice(&text)).transpose()?;
+            let read = |k: usize| -> Result<Output> {
+                let data = std::fs::read(folder.0.join(format!("{i}.out{k}"))).with_context(|| format!("{}: output {k}", job.name))?;
+                Ok(Output { data, shape: shapes.as_ref().and_then(|s| s.get(k).cloned()) })
+            };
             Ok(Ok((0..job.outputs).map(read).collect::<Result<Vec<_>>>()?))
         });
         results.collect()

@@ -1,5 +1,6 @@
 //! The JavaScript files beside a module: the loader as it is, and a module of a few lines with the types of this model's inputs and outputs.
 
+use super::description::{Signature, text};
 use crate::ir::DType;
 use crate::lower::program::{Port, Program};
 use std::fmt::Write as _;
@@ -27,26 +28,53 @@ pub fn script(name: &str, split_weights: bool) -> String {
     )
 }
 
-/// `NAME.d.ts`: what goes in and comes out, by name.
-pub fn types(name: &str, program: &Program) -> String {
+/// `NAME.d.ts`: what goes in and comes out, by name; of each signature too, by its own names.
+pub fn types(name: &str, program: &Program, signatures: &[Signature]) -> String {
     let mut t = format!(
         "// Types of the model {name}. Written by tflc.\n\
-         import type {{ LoadOptions, Model, Source }} from \"./tflc.js\";\n\n\
+         import type {{ CustomFunction, LoadOptions, Model, Source }} from \"./tflc.js\";\n\n\
          export {{ Model, dequantize, quantize }} from \"./tflc.js\";\n"
     );
     for (what, ports) in [("Inputs", &program.inputs), ("Outputs", &program.outputs)] {
         let _ = write!(t, "\nexport interface {what} {{\n");
-        for (port, name) in ports.iter().zip(super::description::names(ports)) {
-            let _ = writeln!(t, "  /** {} */\n  {}: {};", about(port), super::description::text(&name), array(port.ty.dtype));
+        ports.iter().zip(super::description::names(ports)).for_each(|(port, name)| member(&mut t, "  ", &name, port));
+        t.push_str("}\n");
+    }
+    t.push_str("\n/** Inputs and outputs of each signature, by its own names. */\nexport type Signatures = {\n");
+    for s in signatures {
+        let other = s.entry.checked_sub(1).and_then(|i| program.others.get(i));
+        let (inputs, outputs) = other.map_or((&program.inputs, &program.outputs), |e| (&e.inputs, &e.outputs));
+        let _ = writeln!(t, "  {}: {{", text(&s.key));
+        for (what, names, ports) in [("inputs", &s.inputs, inputs), ("outputs", &s.outputs, outputs)] {
+            let _ = writeln!(t, "    {what}: {{");
+            names.iter().filter_map(|(n, i)| Some((n, ports.get(*i)?))).for_each(|(name, port)| member(&mut t, "      ", name, port));
+            t.push_str("    };\n");
+        }
+        t.push_str("  };\n");
+    }
+    t.push_str("};\n");
+    let customs = super::description::customs(program);
+    let mut options = "LoadOptions & { source?: Source | WebAssembly.Module }".to_string();
+    let mut optional = "?";
+    if !customs.is_empty() {
+        t.push_str("\n/** Functions that compute the custom operators of the model. */\nexport interface Customs {\n");
+        for (function, operator) in &customs {
+            let _ = writeln!(t, "  /** {} */\n  {}: CustomFunction;", operator.replace("*/", "* /"), text(function));
         }
         t.push_str("}\n");
+        options += " & { customs: Customs }";
+        optional = "";
     }
     let _ = write!(
         t,
         "\n/** Loads the model; `source` says where the module is, if not beside this file. */\n\
-         export function load(options?: LoadOptions & {{ source?: Source | WebAssembly.Module }}): Promise<Model<Inputs, Outputs>>;\n"
+         export function load(options{optional}: {options}): Promise<Model<Inputs, Outputs, Signatures>>;\n"
     );
     t
+}
+
+fn member(t: &mut String, indent: &str, name: &str, port: &Port) {
+    let _ = writeln!(t, "{indent}/** {} */\n{indent}{}: {};", about(port), text(name), array(port.ty.dtype));
 }
 
 fn about(port: &Port) -> String {
@@ -84,11 +112,11 @@ fn array(dtype: DType) -> &'static str {
 
 /// `package.json` of a folder with one model.
 pub fn package(name: &str) -> String {
-    let file = super::description::text(&format!("./{name}.js"));
-    let types = super::description::text(&format!("./{name}.d.ts"));
+    let file = text(&format!("./{name}.js"));
+    let types = text(&format!("./{name}.d.ts"));
     format!(
         "{{\n  \"name\": {},\n  \"version\": \"0.0.0\",\n  \"private\": true,\n  \"type\": \"module\",\n  \"main\": {file},\n  \"types\": {types},\n  \
          \"exports\": {{ \".\": {{ \"types\": {types}, \"default\": {file} }}, \"./*\": \"./*\" }}\n}}\n",
-        super::description::text(&name.to_lowercase())
+        text(&name.to_lowercase())
     )
 }

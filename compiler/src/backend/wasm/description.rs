@@ -3,17 +3,20 @@
 //! The fields are those of the C ABI's descriptor, with names in place of numbers, and the layout of the module's static memory.
 
 use super::module::{Memory, Module, Options};
-use crate::lower::program::{ARENA_ALIGN, OpenOutput, Port, Program};
+use crate::lower::program::{ARENA_ALIGN, EntryPoint, OpenOutput, Port, Program};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Version of the description's form.
 const VERSION: u32 = 1;
 
-/// Inputs and outputs of a signature, by its own names: position in the program.
+/// Inputs and outputs of a signature, by its own names: position in its entry point.
 #[derive(Clone, Debug)]
 pub struct Signature {
     /// Key in the model.
     pub key: String,
+    /// Entry point: 0 for the primary one, then the program's others.
+    pub entry: usize,
     /// Inputs.
     pub inputs: Vec<(String, usize)>,
     /// Outputs.
@@ -33,17 +36,46 @@ pub fn describe(name: &str, program: &Program, module: &Module, options: Options
     let _ = write!(j, ",\"static_bytes\":{},\"stack_bytes\":{}", module.static_bytes, module.stack_bytes);
     let _ = write!(j, ",\"weights\":\"{weights}\",\"weights_bytes\":{}", program.weights_bytes);
     let _ = write!(j, ",\"arena_bytes\":{},\"state_bytes\":{},\"alignment\":{ARENA_ALIGN}", program.arena_bytes, program.state_bytes);
-    for (key, ports) in [("inputs", &program.inputs), ("outputs", &program.outputs)] {
-        let open = |i: usize| program.open.iter().find(|o| key == "outputs" && o.output == i);
-        let _ = write!(j, ",\"{key}\":{}", list(ports.iter().enumerate().map(|(i, p)| port(&names(ports)[i], p, open(i)))));
+    let _ = write!(j, ",{}", ports(&program.inputs, &program.outputs, &program.open));
+    if !program.others.is_empty() {
+        let entry =
+            |(i, e): (usize, &EntryPoint)| format!("{{\"export\":\"{}\",{}}}", export(i + 1), ports(&e.inputs, &e.outputs, &e.open));
+        let _ = write!(j, ",\"entries\":{}", list(program.others.iter().enumerate().map(entry)));
+    }
+    if !program.symbols().is_empty() {
+        let _ = write!(
+            j,
+            ",\"customs\":{}",
+            list(customs(program).iter().map(|(f, n)| format!("{{\"function\":{},\"name\":{}}}", text(f), text(n))))
+        );
     }
     let signature = |s: &Signature| {
         let map =
             |m: &[(String, usize)]| format!("{{{}}}", m.iter().map(|(n, i)| format!("{}:{i}", text(n))).collect::<Vec<_>>().join(","));
-        format!("{{\"key\":{},\"inputs\":{},\"outputs\":{}}}", text(&s.key), map(&s.inputs), map(&s.outputs))
+        let entry = if s.entry > 0 { format!("\"entry\":{},", s.entry) } else { String::new() };
+        format!("{{\"key\":{},{entry}\"inputs\":{},\"outputs\":{}}}", text(&s.key), map(&s.inputs), map(&s.outputs))
     };
     let _ = write!(j, ",\"signatures\":{}}}", list(signatures.iter().map(signature)));
     j
+}
+
+/// Name under which a module exports an entry point.
+pub(super) fn export(entry: usize) -> String {
+    if entry == 0 { "invoke".to_string() } else { format!("invoke_{entry}") }
+}
+
+/// Functions that a module imports, with the custom operators that they compute, each once.
+pub(super) fn customs(program: &Program) -> BTreeMap<String, String> {
+    program.externals().into_iter().filter_map(|e| Some((e.symbol.clone()?, e.name.clone()))).collect()
+}
+
+/// Inputs and outputs of an entry point.
+fn ports(inputs: &[Port], outputs: &[Port], open: &[OpenOutput]) -> String {
+    let all = |ports: &[Port], open: &[OpenOutput]| {
+        let names = names(ports);
+        list(ports.iter().enumerate().map(|(i, p)| port(&names[i], p, open.iter().find(|o| o.output == i))))
+    };
+    format!("\"inputs\":{},\"outputs\":{}", all(inputs, &[]), all(outputs, open))
 }
 
 /// Names of ports, each once: later ones of the same name get `#` and their position.

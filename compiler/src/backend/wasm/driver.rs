@@ -2,12 +2,14 @@
 //!
 //! The same steps as in every other backend ([`super::super::steps`]): argument slots of each call are written into the part's frame on the stack in linear memory,
 //! and the kernel is called directly. With threads, a call of more than one grain goes to the imported `run`, which calls the exported `task` once for each
-//! index, on any instance that shares the memory.
+//! index, on any instance that shares the memory. Functions of custom operators are imports, called with the addresses of the call's description and of a list of
+//! addresses of its operands and results.
 
 use super::code::{Code, Local, at};
 use super::emit::STACK_POINTER;
 use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split};
-use crate::lower::program::{ARENA_ALIGN, Call, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
+use crate::lower::program::{ARENA_ALIGN, Call, External, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
+use std::ops::Range;
 use wasm_encoder::{Instruction as I, ValType};
 
 /// Index of the global that holds the address of the module's static memory, where the weights begin.
@@ -29,30 +31,36 @@ mod context {
     pub(super) const BYTES: u32 = 16;
 }
 
+/// Parameters of a function of a custom operator: the description of the call, and the list of addresses.
+pub(super) const CUSTOM_PARAMS: [ValType; 2] = [ValType::I32; 2];
+
 /// Where functions are in the module's index space.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Functions {
+pub(super) struct Functions<'a> {
     /// The imported `run`, in modules with threads.
     pub(super) run: Option<u32>,
+    /// Symbols of the imported functions of custom operators, in order.
+    pub(super) customs: &'a [String],
+    /// The first of them.
+    pub(super) first_custom: u32,
     /// Kernel 0.
     pub(super) kernels: u32,
-    /// Part 0.
-    pub(super) parts: u32,
 }
 
 /// Bytes of stack that a part takes for its argument slots and a task's context.
 pub(super) fn part_frame_bytes(program: &Program) -> u32 {
-    let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0) as u32;
+    let addresses = program.externals().iter().map(|e| e.args.len().div_ceil(2)).max().unwrap_or(0);
+    let slots = program.calls().iter().map(|c| c.args.len()).max().unwrap_or(0).max(addresses) as u32;
     (slots * 8 + context::BYTES).next_multiple_of(64)
 }
 
-/// Checks the arguments, then runs the parts.
-pub(super) fn entry(program: &Program, parts: u32, functions: Functions) -> Code {
+/// Checks the arguments of an entry point with so many inputs and outputs, then runs its parts.
+pub(super) fn entry(program: &Program, ports: [usize; 2], parts: Range<u32>) -> Code {
     let mut c = Code::new(&INVOKE_PARAMS);
     let params = [Local(0), Local(1), Local(2), Local(3)];
     let mut invalid = c.i32_const(0);
     // The lists themselves, before anything is read from them.
-    for (&list, count) in params[2..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in params[2..].iter().zip(ports) {
         if count > 0 {
             let null = c.i32(I::I32Eqz, &[list]);
             c.if_start(null);
@@ -70,7 +78,7 @@ pub(super) fn entry(program: &Program, parts: u32, functions: Functions) -> Code
             invalid = c.i32(I::I32Or, &[invalid, null]);
         }
     }
-    for (&list, count) in params[2..].iter().zip([program.inputs.len(), program.outputs.len()]) {
+    for (&list, count) in params[2..].iter().zip(ports) {
         for i in 0..count {
             let pointer = c.i32(I::I32Load(at(i as u32 * 4)), &[list]);
             let null = c.i32(I::I32Eqz, &[pointer]);
@@ -81,8 +89,8 @@ pub(super) fn entry(program: &Program, parts: u32, functions: Functions) -> Code
     let status = c.i32_const(STATUS_INVALID_ARGUMENT as i32);
     c.effect(I::Return, &[status]);
     c.end();
-    for part in 0..parts {
-        let status = c.i32(I::Call(functions.parts + part), &params);
+    for part in parts {
+        let status = c.i32(I::Call(part), &params);
         leave_unless_zero(&mut c, status);
     }
     let ok = c.i32_const(0);
@@ -115,7 +123,7 @@ fn leave_unless_zero(c: &mut Code, status: Local) {
 }
 
 /// Runs a list of steps.
-pub(super) fn part(steps: &[Step], frame_bytes: u32, functions: Functions) -> Code {
+pub(super) fn part(steps: &[Step], frame_bytes: u32, functions: Functions<'_>) -> Code {
     let mut c = Code::new(&INVOKE_PARAMS);
     let old = c.i32(I::GlobalGet(STACK_POINTER), &[]);
     let size = c.i32_const(frame_bytes as i32);
@@ -133,25 +141,24 @@ pub(super) fn part(steps: &[Step], frame_bytes: u32, functions: Functions) -> Co
     c
 }
 
-struct Part {
+struct Part<'a> {
     c: Code,
     frame: Local,
     frame_bytes: u32,
     status: Local,
-    functions: Functions,
+    functions: Functions<'a>,
     /// Constructs open inside of the part's block.
     depth: u32,
     /// Number of the iteration of the innermost repetition.
     iteration: Option<Local>,
 }
 
-impl Part {
+impl Part<'_> {
     fn steps(&mut self, steps: &[Step]) {
         for s in steps {
             match s {
                 Step::Call(c) => self.call(c),
-                // Functions of the caller's are called by address, which a module does not know: refused before.
-                Step::External(_) => self.c.raw(I::Unreachable),
+                Step::External(e) => self.external(e),
                 Step::If { condition, then, otherwise } => self.if_else(condition, then, otherwise),
                 Step::Repeat { count, body } => self.repeat(*count, body),
                 Step::While { test, condition, body, limit } => self.while_loop(test, condition, body, *limit),
@@ -171,16 +178,35 @@ impl Part {
         (base, place.offset as u32)
     }
 
+    /// Address of a place.
+    fn address(&mut self, place: &Place) -> Local {
+        let (base, offset) = self.place(place);
+        if offset == 0 {
+            return base;
+        }
+        let offset = self.c.i32_const(offset as i32);
+        self.c.i32(I::I32Add, &[base, offset])
+    }
+
+    /// Calls a function of the caller's, which is imported by its symbol.
+    fn external(&mut self, external: &External) {
+        for (i, place) in external.args.iter().enumerate() {
+            let address = self.address(place);
+            self.c.effect(I::I32Store(at(i as u32 * 4)), &[self.frame, address]);
+        }
+        let description = self.address(&external.function);
+        let position = self.functions.customs.iter().position(|c| Some(c) == external.symbol.as_ref());
+        match position {
+            Some(i) => self.c.op_to(self.status, I::Call(self.functions.first_custom + i as u32), &[description, self.frame]),
+            // One without a symbol is refused before.
+            None => self.c.raw(I::Unreachable),
+        }
+        self.c.effect(I::BrIf(self.depth), &[self.status]);
+    }
+
     fn call(&mut self, call: &Call) {
         for (i, place) in call.args.iter().enumerate() {
-            let (base, offset) = self.place(place);
-            let mut address = match offset {
-                0 => base,
-                _ => {
-                    let offset = self.c.i32_const(offset as i32);
-                    self.c.i32(I::I32Add, &[base, offset])
-                }
-            };
+            let mut address = self.address(place);
             if let (Some(&step), Some(iteration)) = (call.advance.get(i).filter(|s| **s != 0), self.iteration) {
                 let step = self.c.i32_const(step as i32);
                 let moved = self.c.i32(I::I32Mul, &[iteration, step]);

@@ -9,7 +9,7 @@ use super::emit::KERNEL_PARAMS;
 use super::{compile, finish};
 use crate::backend::BackendError;
 use crate::backend::steps::parts;
-use crate::lower::program::{ARENA_ALIGN, Program};
+use crate::lower::program::{ARENA_ALIGN, Program, Step};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use tflc_kir::Kernel;
@@ -66,6 +66,9 @@ impl Module {
 /// Name of the custom section with the model's description.
 const SECTION: &str = "tflc";
 
+/// Module name of imported functions of custom operators.
+const CUSTOMS: &str = "custom";
+
 /// Static memory of a module with a memory of its own begins here: address 0 stays null.
 const OWN_BASE: u32 = 1024;
 
@@ -117,11 +120,8 @@ pub fn compile_program(program: &Program, relaxed: bool, options: Options) -> Re
         let reason = format!("the model takes {whole} bytes of weights, arena and state: more than 32-bit addresses reach");
         return Err(BackendError { kernel: "*".into(), reason });
     }
-    if !program.others.is_empty() {
-        return Err(BackendError { kernel: "*".into(), reason: "a WebAssembly module has one entry point; compile one signature".into() });
-    }
-    if let Some(e) = program.externals().first() {
-        let reason = format!("custom operator {}: a WebAssembly module cannot call a registered function", e.name);
+    if let Some(e) = program.externals().iter().find(|e| e.symbol.is_none()) {
+        let reason = format!("custom operator {}: a WebAssembly module imports functions by their names, and this one has none", e.name);
         return Err(BackendError { kernel: "*".into(), reason });
     }
     let kernels = (0..program.kernels.len()).into_par_iter().map(|i| {
@@ -147,6 +147,7 @@ mod types {
     pub(super) const TASK: u32 = 2;
     pub(super) const RUN: u32 = 3;
     pub(super) const NOTHING: u32 = 4;
+    pub(super) const CUSTOM: u32 = 5;
 }
 
 struct Writer<'a> {
@@ -162,19 +163,26 @@ impl Writer<'_> {
         let shared = self.options.memory == Memory::Shared;
         let own = self.options.memory == Memory::Exported;
         let kernel_count = self.functions.len() as u32;
-        let parts = parts(&self.program.steps);
-        let part_count = parts.len() as u32;
-        // Imports, kernels, parts, then `invoke`, and what memory and threads need.
-        let first = u32::from(shared);
-        let functions = Functions { run: shared.then_some(0), kernels: first, parts: first + kernel_count };
-        let invoke = functions.parts + part_count;
+        let customs = self.program.symbols();
+        // Imports, kernels, the parts of all entry points, then the entry points, and what memory and threads need.
+        let first_custom = u32::from(shared);
+        let first = first_custom + customs.len() as u32;
+        let functions = Functions { run: shared.then_some(0), customs: &customs, first_custom, kernels: first };
+        let entries = entries(self.program);
         let mut bodies = self.functions;
         let mut signatures = vec![types::KERNEL; bodies.len()];
-        bodies.extend(parts.iter().map(|p| finish::finish(driver::part(p, self.frame_bytes, functions))));
-        bodies.push(finish::finish(driver::entry(self.program, part_count, functions)));
-        signatures.resize(bodies.len(), types::INVOKE);
+        let mut ranges = vec![];
+        for (steps, _) in &entries {
+            let start = first + bodies.len() as u32;
+            bodies.extend(parts(steps).iter().map(|p| finish::finish(driver::part(p, self.frame_bytes, functions))));
+            ranges.push(start..first + bodies.len() as u32);
+        }
         let mut exports = ExportSection::new();
-        exports.export("invoke", ExportKind::Func, invoke);
+        for (i, ((_, ports), range)) in entries.iter().zip(ranges).enumerate() {
+            exports.export(&super::description::export(i), ExportKind::Func, first + bodies.len() as u32);
+            bodies.push(finish::finish(driver::entry(self.program, *ports, range)));
+        }
+        signatures.resize(bodies.len(), types::INVOKE);
         exports.export("stack_pointer", ExportKind::Global, super::emit::STACK_POINTER);
         let embedded = !self.options.split_weights && self.program.weights_bytes > 0;
         if shared {
@@ -194,13 +202,18 @@ impl Writer<'_> {
         let mut module = wasm_encoder::Module::new();
         module.section(&signature_types());
         let pages = if own { u64::from(OWN_BASE + self.static_bytes).div_ceil(PAGE) } else { 1 };
+        let mut imports = ImportSection::new();
+        if shared {
+            imports.import("env", "run", EntityType::Function(types::RUN));
+        }
+        for custom in &customs {
+            imports.import(CUSTOMS, custom, EntityType::Function(types::CUSTOM));
+        }
         if !own {
-            let mut imports = ImportSection::new();
-            if shared {
-                imports.import("env", "run", EntityType::Function(types::RUN));
-            }
             imports.import("env", "memory", memory_type(pages, shared));
             imports.import("env", "base", EntityType::Global(global(false)));
+        }
+        if !imports.is_empty() {
             module.section(&imports);
         }
         let mut section = FunctionSection::new();
@@ -260,6 +273,13 @@ impl Writer<'_> {
     }
 }
 
+/// The entry points of a program, the primary one first: steps, and numbers of inputs and outputs.
+fn entries(program: &Program) -> Vec<(&[Step], [usize; 2])> {
+    let primary = (&program.steps[..], [program.inputs.len(), program.outputs.len()]);
+    let others = program.others.iter().map(|e| (&e.steps[..], [e.inputs.len(), e.outputs.len()]));
+    std::iter::once(primary).chain(others).collect()
+}
+
 fn signature_types() -> TypeSection {
     let mut t = TypeSection::new();
     t.ty().function(KERNEL_PARAMS, [ValType::I32]);
@@ -267,6 +287,7 @@ fn signature_types() -> TypeSection {
     t.ty().function(driver::TASK_PARAMS, []);
     t.ty().function(driver::RUN_PARAMS, []);
     t.ty().function([], []);
+    t.ty().function(driver::CUSTOM_PARAMS, [ValType::I32]);
     t
 }
 

@@ -37,11 +37,31 @@ export interface TensorInfo {
 /** A signature: positions of inputs and outputs by its own names. */
 export interface Signature {
   readonly key: string;
+  /** Entry point of the module: none or 0 for the primary one. */
+  readonly entry?: number;
   readonly inputs: Readonly<Record<string, number>>;
   readonly outputs: Readonly<Record<string, number>>;
 }
 
+/** An operand or result of a custom operator: its values, in the module's memory or a copy, and its shape. */
+export interface CustomTensor {
+  readonly data: TensorData;
+  readonly shape: readonly number[];
+}
+
+/** A call of a custom operator; `options` are those of the model file. */
+export interface CustomCall {
+  readonly inputs: readonly CustomTensor[];
+  readonly outputs: readonly CustomTensor[];
+  readonly options: Uint8Array;
+}
+
+/** Computes a custom operator: writes all elements of the results. What it throws ends the run. */
+export type CustomFunction = (call: CustomCall) => void;
+
 export interface LoadOptions {
+  /** Functions of the custom operators of the model, by the names that `--custom NAME=FUNCTION` gave them. */
+  customs?: { readonly [name: string]: CustomFunction };
   /** The file of weights, where they are not in the module. */
   weights?: Source;
   /** A memory to use, where the module imports one; it grows by what the model needs. */
@@ -62,22 +82,13 @@ export interface Description {
   readonly [field: string]: unknown;
 }
 
-/**
- * A model with an arena and a state of its own.
- *
- * `Inputs` and `Outputs` map names to typed arrays; the file `NAME.d.ts` written beside a module has them for that model.
- */
-export class Model<
-  Inputs extends { [K in keyof Inputs]: TensorData } = Record<string, TensorData>,
-  Outputs extends { [K in keyof Outputs]: TensorData } = Record<string, TensorData>,
-> {
-  private constructor();
-  readonly name: string;
+/** Names of inputs or outputs with their values. */
+export type Tensors<T> = { [K in keyof T]: TensorData };
+
+/** An entry point of a model. */
+export interface Entry<Inputs extends Tensors<Inputs> = Record<string, TensorData>, Outputs extends Tensors<Outputs> = Record<string, TensorData>> {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
-  readonly signatures: readonly Signature[];
-  /** The memory that holds weights, arena and tensors. */
-  readonly memory: WebAssembly.Memory;
   /**
    * Computes the outputs from inputs by name, in order, or alone. The values returned are copies.
    *
@@ -92,18 +103,52 @@ export class Model<
   outputShape(key?: (keyof Outputs & string) | number): number[];
   /** Computes the outputs from what the inputs' memory holds, without copying. */
   invoke(): void;
+}
+
+/** The entry point of a signature; inputs and outputs go by the signature's names. */
+export interface SignatureEntry<Inputs extends Tensors<Inputs> = Record<string, TensorData>, Outputs extends Tensors<Outputs> = Record<string, TensorData>>
+  extends Entry<Inputs, Outputs> {
+  readonly key: string;
+}
+
+/**
+ * A model with an arena and a state of its own.
+ *
+ * `Inputs`, `Outputs` and `Signatures` map names to typed arrays; the file `NAME.d.ts` written beside a module has them for that model.
+ */
+export class Model<
+  Inputs extends Tensors<Inputs> = Record<string, TensorData>,
+  Outputs extends Tensors<Outputs> = Record<string, TensorData>,
+  Signatures = Record<string, { inputs: Record<string, TensorData>; outputs: Record<string, TensorData> }>,
+> implements Entry<Inputs, Outputs> {
+  private constructor();
+  readonly name: string;
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly signatures: readonly Signature[];
+  /** The memory that holds weights, arena and tensors. */
+  readonly memory: WebAssembly.Memory;
+  run(inputs: Inputs | TensorData[] | TensorData): Outputs;
+  inputView(key?: (keyof Inputs & string) | number): TensorData;
+  outputView(key?: (keyof Outputs & string) | number): TensorData;
+  outputShape(key?: (keyof Outputs & string) | number): number[];
+  invoke(): void;
+  /** The entry point of a signature that was compiled, which shares weights, arena and state with the model. */
+  signature<K extends keyof Signatures & string>(
+    key: K,
+  ): Signatures[K] extends { inputs: infer I extends Tensors<I>; outputs: infer O extends Tensors<O> } ? SignatureEntry<I, O> : never;
   /** Sets all variables back to zero. */
   reset(): void;
   /** Another model of the same code, with a memory of its own. */
-  instance(): Model<Inputs, Outputs>;
+  instance(): Model<Inputs, Outputs, Signatures>;
   /** Ends the threads of a model that has some; it goes on alone. */
   close(): void;
 }
 
 /** Compiles and instantiates a model. */
 export function load<
-  Inputs extends { [K in keyof Inputs]: TensorData } = Record<string, TensorData>,
-  Outputs extends { [K in keyof Outputs]: TensorData } = Record<string, TensorData>,
+  Inputs extends Tensors<Inputs> = Record<string, TensorData>,
+  Outputs extends Tensors<Outputs> = Record<string, TensorData>,
 >(source: Source | WebAssembly.Module, options?: LoadOptions): Promise<Model<Inputs, Outputs>>;
 
 /** The description that a compiled module carries. */

@@ -33,7 +33,9 @@ function work({ module, memory, base, stack, control }) {
     throw new Error("a task started another call");
   };
   const env = { memory, base: new WebAssembly.Global({ value: "i32", mutable: false }, base), run: never };
-  const { task, stack_pointer } = new WebAssembly.Instance(module, { env }).exports;
+  // Functions of custom operators run on the thread that started the run.
+  const custom = Object.fromEntries(WebAssembly.Module.imports(module).filter((i) => i.module === "custom").map((i) => [i.name, never]));
+  const { task, stack_pointer } = new WebAssembly.Instance(module, { env, custom }).exports;
   stack_pointer.value = stack;
   let seen = Atomics.load(control, GENERATION);
   Atomics.add(control, READY, 1);
