@@ -192,4 +192,4 @@ fn a_loop_without_end_stops_at_the_limit() {
 }
 
 /// Operator models that compile and are right, at least; the rest are refused with a reason.
-const LEAST_RIGHT: usize = 562;
+const LEAST_RIGHT: usize = 566;

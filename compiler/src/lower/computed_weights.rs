@@ -129,10 +129,10 @@ pub(super) fn hybrid_product(
     base: &requant::Epilogue,
     [x, w]: [TensorId; 2],
     bias: Option<TensorId>,
-    zero_point: i32,
+    (zero_point, rule): (i32, Rule),
     sizes: Sizes,
 ) -> Result<(), CompileError> {
-    let left = left(cx, x, Arithmetic::Hybrid, 0, sizes.m, Rule::Even)?;
+    let left = left(cx, x, Arithmetic::Hybrid, 0, sizes.m, rule)?;
     let weights = right(cx, w, zero_point, [1, sizes.k as i64])?;
     let sum = cx.workspace(sizes.m * sizes.n * 4);
     let rows = Matrix { base: left.base, storage: left.storage, zero_point: 0, strides: [0, 0] };
@@ -156,8 +156,7 @@ pub(super) fn convolution(
     let taps = win.kernel[0] * win.kernel[1];
     let (group_in, group_out) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
     let groups = if conv.quantized_per_pixel() { win.pixels() } else { win.batch };
-    let rule = if conv.depthwise { Rule::Away } else { Rule::Even };
-    let left = left(cx, x, conv.arithmetic, conv.input_zero_point, groups, rule)?;
+    let left = left(cx, x, conv.arithmetic, conv.input_zero_point, groups, conv.rule)?;
     let framed = framed(cx, win, conv.in_channels, &left);
     if conv.depthwise {
         check_depth(cx, conv.arithmetic, taps)?;

@@ -10,6 +10,7 @@ use tflc_templates::cpu::conv::ConvSpec;
 use tflc_templates::cpu::depthwise::DepthwiseSpec;
 use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::GemmSpec;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::cpu::transpose_conv::TransposeConvSpec;
 use tflc_templates::expr::Storage;
 
@@ -35,6 +36,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         base,
         bias: cx.optional_input(node, 2),
         arithmetic: conv.arithmetic,
+        rule: conv.rule,
         source: cx.operand(x)?,
         storage: activations(cx, x)?,
         zero_point: conv.input_zero_point,
@@ -129,6 +131,7 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         base,
         bias: cx.optional_input(node, 3),
         arithmetic: conv.arithmetic,
+        rule: Rule::Even,
         source: cx.operand(x)?,
         storage: activations(cx, x)?,
         zero_point: conv.input_zero_point,

@@ -26,15 +26,14 @@ pub(super) struct Rows {
 
 /// Appends the calls of a product of float activations with integer weights.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node, p: Product) -> Result<(), CompileError> {
-    let rule = if matches!(p.mac, Mac::Depthwise(_)) { Rule::Away } else { Rule::Even };
     let (groups, size, pixels) = groups(&p.mac);
     if p.mac.is_exact() {
         // How many weights an output meets depends on its place: values less their zero points leave nothing to correct.
-        let rows = quantize(cx, p.source, [groups, size], Storage::I16, rule);
+        let rows = quantize(cx, p.source, [groups, size], Storage::I16, p.rule);
         return super::wide::lower(cx, node, p, rows.values, Some((rows.scales, groups)));
     }
     let storage = integer_storage(cx);
-    let mut rows = quantize(cx, p.source, [groups, size], storage, rule);
+    let mut rows = quantize(cx, p.source, [groups, size], storage, p.rule);
     let mut mac = p.mac.clone();
     pad(cx, &mut mac, &mut rows);
     let access = if groups == 1 { OperandAccess::Scalar } else { OperandAccess::PerRow };

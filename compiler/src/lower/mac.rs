@@ -20,6 +20,7 @@ use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
 use tflc_templates::cpu::pointwise::PointwiseSpec;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::cpu::transpose_conv::{self, TransposeConvSpec};
 use tflc_templates::expr::{ExprBuilder, Storage};
 
@@ -244,6 +245,8 @@ pub(super) struct Product {
     pub(super) bias: Option<TensorId>,
     /// Kind of arithmetic.
     pub(super) arithmetic: Arithmetic,
+    /// How activations are quantised in hybrid arithmetic.
+    pub(super) rule: Rule,
     /// Activations.
     pub(super) source: Operand,
     /// Their type.

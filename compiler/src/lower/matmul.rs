@@ -17,6 +17,7 @@ use crate::ops::fully_connected::FullyConnected;
 use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::Storage;
 
 /// Appends the calls of a matrix product.
@@ -54,7 +55,7 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
             return product(cx, node, &base, bias, left, &mut right, sizes, out);
         }
         if fc.arithmetic == Arithmetic::Hybrid {
-            return hybrid_product(cx, node, &base, [x, w], bias, fc.weight_zero_point, sizes);
+            return hybrid_product(cx, node, &base, [x, w], bias, (fc.weight_zero_point, fc.rule), sizes);
         }
         if fc.arithmetic != Arithmetic::Float || cx.ty(w).dtype != DType::Float32 {
             return Err(cx.unsupported(Unsupported::Option("weights".into(), format!("a computed tensor of {}", cx.ty(w).dtype))));
@@ -84,6 +85,7 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         base,
         bias,
         arithmetic: fc.arithmetic,
+        rule: fc.rule,
         source,
         storage: activations(cx, x)?,
         zero_point: fc.input_zero_point,
@@ -216,7 +218,18 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             let weights = weights.matrix(pair.right, p.k, p.n, p.adjoint[1]);
             let mac = Mac::Gemm(spec(storage, weights.format, Epilogue::identity(Storage::I32)), 0);
             let (arithmetic, zero_point) = (p.arithmetic, p.zero_points[0]);
-            let product = Product { mac, weights, base: base.clone(), bias: None, arithmetic, source: rows, storage, zero_point, out: to };
+            let product = Product {
+                mac,
+                weights,
+                base: base.clone(),
+                bias: None,
+                arithmetic,
+                rule: Rule::Even,
+                source: rows,
+                storage,
+                zero_point,
+                out: to,
+            };
             product.lower(cx, node)?;
         } else {
             let mut right = match prepared.take() {

@@ -9,6 +9,7 @@ use crate::ops::requant::{Epilogue, EpilogueInput};
 use crate::ops::value::Value;
 use bytemuck::Pod;
 use rayon::prelude::*;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::interpret::{Source, eval_slices};
 
 /// Number type of accumulators.
@@ -99,7 +100,16 @@ pub struct Quantized {
     pub zero: i32,
 }
 
-/// Dynamic quantisation as XNNPACK does it (`qd8`): numerics.md, "FULLY_CONNECTED hybrid".
+/// Dynamic quantisation by a rule: numerics.md, "Hybrid".
+pub fn quantize(x: &[f32], rule: Rule) -> Quantized {
+    match rule {
+        Rule::Even => quantize_dynamic(x),
+        Rule::Away => quantize_asymmetric(x),
+        Rule::Symmetric => quantize_symmetric(x),
+    }
+}
+
+/// Dynamic quantisation as XNNPACK does it (`qd8`).
 pub fn quantize_dynamic(x: &[f32]) -> Quantized {
     let lo = x.iter().fold(0.0f32, |m, &v| m.min(v));
     let hi = x.iter().fold(0.0f32, |m, &v| m.max(v));
@@ -112,7 +122,7 @@ pub fn quantize_dynamic(x: &[f32]) -> Quantized {
     Quantized { values, scale, zero }
 }
 
-/// Dynamic quantisation as TFLite's own kernels do it (`AsymmetricQuantizeFloats`): numerics.md, "DEPTHWISE_CONV_2D hybrid".
+/// Dynamic quantisation as TFLite's own kernels do it (`AsymmetricQuantizeFloats`).
 pub fn quantize_asymmetric(x: &[f32]) -> Quantized {
     let lo = x.iter().fold(0.0f32, |m, &v| m.min(v));
     let hi = x.iter().fold(0.0f32, |m, &v| m.max(v));
@@ -125,13 +135,26 @@ pub fn quantize_asymmetric(x: &[f32]) -> Quantized {
     let zero = (zero.round() as i32).clamp(-128, 127);
     let scale = scale as f32;
     let inverse = 1.0 / scale;
+    let values = rounded(x, inverse).map(|q| q.saturating_add(zero).clamp(-128, 127) - zero).collect();
+    Quantized { values, scale, zero }
+}
+
+/// The same with a zero point of 0 (`SymmetricQuantizeFloats`).
+fn quantize_symmetric(x: &[f32]) -> Quantized {
+    let most = x.iter().fold(0.0f32, |m, &v| m.max(v.abs()));
+    if most == 0.0 {
+        return Quantized { values: vec![0; x.len()], scale: 1.0, zero: 0 };
+    }
+    Quantized { values: rounded(x, 127.0 / most).map(|q| q.clamp(-128, 127)).collect(), scale: most / 127.0, zero: 0 }
+}
+
+/// Elements times a multiplier as TFLite rounds them: half away from zero, by an addition in whole groups of eight.
+fn rounded(x: &[f32], multiplier: f32) -> impl Iterator<Item = i32> {
     let whole = x.len() - x.len() % 8;
-    let quantize = |(i, v): (usize, &f32)| {
-        let v = v * inverse;
-        let q = if i < whole { (v + 0.5f32.copysign(v)) as i32 } else { v.round() as i32 };
-        q.saturating_add(zero).clamp(-128, 127) - zero
-    };
-    Quantized { values: x.iter().enumerate().map(quantize).collect(), scale, zero }
+    x.iter().enumerate().map(move |(i, v)| {
+        let v = v * multiplier;
+        if i < whole { (v + 0.5f32.copysign(v)) as i32 } else { v.round() as i32 }
+    })
 }
 
 /// Integers of any width below 32 bits minus a zero point.

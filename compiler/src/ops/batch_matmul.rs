@@ -10,6 +10,7 @@ use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
 use crate::ops::shapes::{Walk, broadcast};
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{Expr, Storage};
 
 /// BATCH_MATMUL.
@@ -82,7 +83,7 @@ impl BatchMatMul {
         let none = Activation::None;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, None, none),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none)),
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none, Rule::Even)),
             Arithmetic::Quantized if raw_products(call, self.arithmetic)? => {
                 Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
             }

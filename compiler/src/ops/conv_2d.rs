@@ -5,7 +5,7 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, OpKind, TensorType};
-use crate::ops::accumulate::{centered, quantize_asymmetric, quantize_dynamic, rows};
+use crate::ops::accumulate::{centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::delegate::is_refused;
@@ -13,6 +13,7 @@ use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling, bias_storage, bias_types, check_bias};
 use crate::ops::window::Window;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{Cast, Compare, ExprBuilder, Storage, Ty};
 
 /// CONV_2D.
@@ -48,6 +49,8 @@ pub struct Conv {
     pub depthwise: bool,
     /// Kind of arithmetic.
     pub arithmetic: Arithmetic,
+    /// How activations are quantised in hybrid arithmetic.
+    pub rule: Rule,
     /// Zero point of the input; 0 for floats.
     pub input_zero_point: i32,
     /// Zero point of the weights where it is one for all; 0 for floats.
@@ -100,14 +103,16 @@ impl Conv {
             }
         };
         check_bias(call, 2, out_channels, bias_types(arithmetic))?;
-        Ok(Conv { window, in_channels, out_channels, groups, depthwise, arithmetic, input_zero_point, weight_zero_point })
+        let rule = if arithmetic == Arithmetic::Hybrid { hybrid_rule(call, depthwise, groups)? } else { Rule::Even };
+        Ok(Conv { window, in_channels, out_channels, groups, depthwise, arithmetic, rule, input_zero_point, weight_zero_point })
     }
 
-    /// Elements of a group of the input that shares a scale, in hybrid arithmetic: a pixel of a 1x1 convolution, which XNNPACK turns into
-    /// a matrix product, else an image.
+    /// Whether pixels of the input have scales of their own in hybrid arithmetic, as in a 1x1 convolution, which XNNPACK turns into a matrix product; else
+    /// images do.
     pub fn quantized_per_pixel(&self) -> bool {
         let w = &self.window;
-        !self.depthwise
+        self.rule == Rule::Even
+            && !self.depthwise
             && w.kernel == [1, 1]
             && w.stride == [1, 1]
             && w.pad == [0, 0]
@@ -128,7 +133,7 @@ impl Conv {
                 if self.depthwise {
                     Ok(depthwise_hybrid(scales, self.out_channels, bias, activation))
                 } else {
-                    Ok(requant::hybrid_epilogue(scales, bias, activation))
+                    Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule))
                 }
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
@@ -150,6 +155,16 @@ impl Conv {
             }
         }
     }
+}
+
+/// XNNPACK's rule for constant bytes; TFLite's kernel takes the rest, symmetric where all weights have one scale and it knows no groups.
+fn hybrid_rule(call: &Call<'_>, depthwise: bool, groups: usize) -> Result<Rule, CompileError> {
+    let w = call.operand(1)?;
+    if !depthwise && w.ty.dtype == DType::Int8 && w.constant && !is_refused(call) {
+        return Ok(Rule::Even);
+    }
+    let one = w.ty.quant.affine().is_some_and(|q| q.scale.iter().all(|s| *s == q.scale[0]));
+    Ok(if one && groups == 1 && !depthwise { Rule::Symmetric } else { Rule::Away })
 }
 
 /// The epilogue of TFLite's hybrid depthwise kernel: channels in fours multiply by the weight's scale first, the rest by the image's.
@@ -249,7 +264,7 @@ fn eval(args: &Args<'_>) -> Results {
             let group = if conv.quantized_per_pixel() { conv.in_channels } else { x.len() / conv.window.batch.max(1) };
             let (mut q, mut scales) = (vec![], vec![]);
             for part in x.chunks(group.max(1)) {
-                let part = if conv.depthwise { quantize_asymmetric(part) } else { quantize_dynamic(part) };
+                let part = quantize(part, conv.rule);
                 q.extend(part.values);
                 scales.extend(std::iter::repeat_n(part.scale, if conv.quantized_per_pixel() { 1 } else { pixels }));
             }

@@ -2,7 +2,7 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::DType;
-use crate::ops::accumulate::{Accumulator, centered, quantize_dynamic, rows};
+use crate::ops::accumulate::{Accumulator, centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::blockwise::{self, Blocks};
 use crate::ops::call::{Call, Inferred};
@@ -11,6 +11,7 @@ use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::Storage;
 
 /// FULLY_CONNECTED.
@@ -27,6 +28,8 @@ pub struct FullyConnected {
     pub outputs: usize,
     /// Kind of arithmetic.
     pub arithmetic: Arithmetic,
+    /// How activations are quantised in hybrid arithmetic.
+    pub rule: Rule,
     /// Zero point of the input; 0 for floats.
     pub input_zero_point: i32,
     /// Zero point of the weights; 0 for floats.
@@ -74,7 +77,18 @@ impl FullyConnected {
             _ => 0,
         };
         check_bias(call, 2, outputs, bias_types(arithmetic))?;
-        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, input_zero_point, weight_zero_point, blocks })
+        let whole = match w.dtype {
+            DType::Int4 => inputs.is_multiple_of(2),
+            DType::Int2 => inputs.is_multiple_of(4),
+            _ => true,
+        };
+        // XNNPACK takes constant weights whose rows end with a byte; TFLite's kernel follows the option.
+        let rule = match call.operand(1)?.constant && whole && !is_refused(call) {
+            true => Rule::Even,
+            false if call.attrs.bool("asymmetric_quantize_inputs", false) => Rule::Away,
+            false => Rule::Symmetric,
+        };
+        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, rule, input_zero_point, weight_zero_point, blocks })
     }
 
     /// What is done to accumulators.
@@ -86,7 +100,7 @@ impl FullyConnected {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
             Arithmetic::Hybrid if self.blocks.is_some() => Ok(blockwise::epilogue(bias, activation)),
             Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation))
+                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation, self.rule))
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
@@ -158,7 +172,7 @@ fn eval(args: &Args<'_>) -> Results {
         }
         Arithmetic::Hybrid => {
             let x = args.floats(0)?;
-            let q: Vec<_> = x.chunks(k).map(quantize_dynamic).collect();
+            let q: Vec<_> = x.chunks(k).map(|x| quantize(x, fc.rule)).collect();
             let scales: Vec<f32> = q.iter().map(|q| q.scale).collect();
             if let Some(blocks) = &fc.blocks {
                 let w = args.value(1)?.to_i8().ok_or_else(|| call.unsupported(Unsupported::Types("weights in blocks".into())))?;

@@ -11,6 +11,7 @@ use crate::ops::call::Call;
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::{Fixed, Rounding, emit_by};
 use crate::ops::storage::storage_of;
+use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
 
 /// One input of an epilogue's expression.
@@ -212,8 +213,8 @@ pub fn float_epilogue(
 }
 
 /// The epilogue of an integer accumulator of dynamically quantised activations:
-/// `fma(f32(acc) * row_scale, weight_scale, bias)`, then the activation.
-pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation: Activation) -> Epilogue {
+/// `fma(f32(acc) * row_scale, weight_scale, bias)` by XNNPACK's rule, `f32(acc) * (weight_scale * row_scale) + bias` by TFLite's, then the activation.
+pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation: Activation, rule: Rule) -> Epilogue {
     let mut kinds = vec![(EpilogueInput::Acc, Storage::I32), (EpilogueInput::RowScale, Storage::F32)];
     let scale = (weight_scales.len() > 1).then(|| {
         kinds.push((EpilogueInput::Floats(weight_scales.to_vec()), Storage::F32));
@@ -226,7 +227,6 @@ pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation:
     let mut b = ExprBuilder::new(kinds.iter().map(|k| k.1).collect::<Vec<_>>());
     let (acc, row) = (b.input(0), b.input(1));
     let acc = b.cast(Cast::Value, Ty::F32, acc);
-    let scaled = b.mul(acc, row);
     let weight = match scale {
         Some(i) => b.input(i),
         None => b.f32(weight_scales.first().copied().unwrap_or(0.0)),
@@ -235,7 +235,14 @@ pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation:
         Some(i) => b.input(i),
         None => b.f32(0.0),
     };
-    let y = b.mul_add(scaled, weight, bias);
+    let y = if rule == Rule::Even {
+        let scaled = b.mul(acc, row);
+        b.mul_add(scaled, weight, bias)
+    } else {
+        let both = b.mul(weight, row);
+        let scaled = b.mul(acc, both);
+        b.add(scaled, bias)
+    };
     let y = activation.emit_f32(&mut b, y);
     Epilogue { expr: b.finish(y, Storage::F32), inputs: kinds.into_iter().map(|k| k.0).collect() }
 }

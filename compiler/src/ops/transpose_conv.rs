@@ -12,6 +12,7 @@ use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use tflc_templates::cpu::quantize_rows::Rule;
 
 /// TRANSPOSE_CONV.
 pub const TRANSPOSE_CONV: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -88,7 +89,7 @@ impl TransposeConv {
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
             Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation))
+                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation, Rule::Even))
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;

@@ -16,6 +16,8 @@ pub enum Rule {
     /// TFLite's AsymmetricQuantizeFloats: half away from zero, the zero point in binary64. Source: TFLite,
     /// `kernels/internal/optimized/neon_tensor_utils.cc`.
     Away,
+    /// TFLite's SymmetricQuantizeFloats: the largest magnitude is 127, the zero point 0; rounds as the other one. Source: as for it.
+    Symmetric,
 }
 
 /// Specification of a dynamic quantisation.
@@ -63,6 +65,7 @@ impl QuantizeRowsSpec {
             let (multiplier, scale, zero) = match self.rule {
                 Rule::Even => params_even(b, lo, hi),
                 Rule::Away => params_away(b, lo, hi),
+                Rule::Symmetric => params_symmetric(b, lo, hi),
             };
             let offset = b.i32(if self.storage == Storage::U8 { 128 } else { 0 });
             let zero = b.add(zero, offset);
@@ -115,7 +118,7 @@ impl QuantizeRowsSpec {
         // TFLite rounds whole groups of eight in vectors, what is left one by one.
         let grouped = match self.rule {
             Rule::Even => n,
-            Rule::Away => n - n % 8,
+            Rule::Away | Rule::Symmetric => n - n % 8,
         };
         let whole = grouped - grouped % width;
         b.for_const(0, whole, width, &[], |b, i, _| {
@@ -143,11 +146,11 @@ impl QuantizeRowsSpec {
         let t = b.min(t, hi);
         let r = match self.rule {
             Rule::Even => b.convert(ConvertOp::FloatToIntEven, ints, t),
-            Rule::Away if last => {
+            Rule::Away | Rule::Symmetric if last => {
                 let r = away(b, t);
                 b.convert(ConvertOp::FloatToIntTrunc, ints, r)
             }
-            Rule::Away => {
+            Rule::Away | Rule::Symmetric => {
                 let (half, minus, zero) = (b.float(ty, 0.5), b.float(ty, -0.5), b.float(ty, 0.0));
                 let negative = b.cmp(CmpOp::Lt, t, zero);
                 let half = b.select(negative, minus, half);
@@ -209,6 +212,16 @@ fn params_even(b: &mut Builder, lo: Value, hi: Value) -> (Value, Value, Value) {
     let z = b.select(from_low, by_low, by_high);
     let z = clamp(b, z, -128.0, 127.0);
     (k, scale, b.convert(ConvertOp::FloatToIntEven, Type::I32, z))
+}
+
+/// TFLite's multiplier, scale and zero point where that is 0, of scalars.
+fn params_symmetric(b: &mut Builder, lo: Value, hi: Value) -> (Value, Value, Value) {
+    let [one, steps, zero] = [1.0, 127.0, 0.0].map(|v| b.float(Type::F32, v));
+    let below = b.un(UnOp::Neg, lo);
+    let most = b.max(below, hi);
+    let none = b.cmp(CmpOp::Eq, most, zero);
+    let (multiplier, scale) = (b.bin(BinOp::Div, steps, most), b.bin(BinOp::Div, most, steps));
+    (b.select(none, one, multiplier), b.select(none, one, scale), b.i32(0))
 }
 
 /// TFLite's multiplier, scale and zero point, of scalars.

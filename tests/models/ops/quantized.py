@@ -193,6 +193,11 @@ def models():
     for scheme in ("f32", "i8", "i16"):
         yield f"transpose_conv_{scheme}_computed_weights", computed(scheme, "TRANSPOSE_CONV")
     yield "conv_i8c_computed_bias", computed("i8c", "CONV_2D", weights_computed=False)
+    window = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    yield "conv_hybrid_i4_3x3", small_weights(4, ((2, 6, 5, 7), (9, 3, 3, 7)), layer="CONV_2D", **window)
+    yield "conv_hybrid_i4_1x1", small_weights(4, ((2, 6, 5, 21), (9, 1, 1, 21)), layer="CONV_2D", **window)
+    yield "dense_hybrid_i4_odd", small_weights(4, ((5, 33), (18, 33)))
+    yield "dense_hybrid_i4_odd_asymmetric", small_weights(4, ((5, 33), (18, 33)), asymmetricQuantizeInputs=True)
     yield "conv_i16_i4", small_weights(4, ((2, 6, 5, 8), (10, 3, 3, 8)), "i16", (0.002, 0), "CONV_2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
     yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
     yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)

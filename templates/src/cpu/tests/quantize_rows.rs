@@ -25,14 +25,23 @@ fn away(x: &[f32]) -> (Vec<i32>, f32, i32) {
     let (low, high) = (f64::from(lo) / d, f64::from(hi) / d);
     let z = if 128.0 + low.abs() < 127.0 + high.abs() { -128.0 - low } else { 127.0 - high };
     let z = (z.round() as i32).clamp(-128, 127);
-    let inverse = 1.0 / d as f32;
+    (rounded(x, 1.0 / d as f32).map(|r| (r + z).clamp(-128, 127)).collect(), d as f32, z)
+}
+
+fn symmetric(x: &[f32]) -> (Vec<i32>, f32, i32) {
+    let most = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+    if most == 0.0 {
+        return (vec![0; x.len()], 1.0, 0);
+    }
+    (rounded(x, 127.0 / most).collect(), most / 127.0, 0)
+}
+
+fn rounded(x: &[f32], multiplier: f32) -> impl Iterator<Item = i32> {
     let whole = x.len() / 8 * 8;
-    let one = |(i, v): (usize, &f32)| {
-        let v = v * inverse;
-        let r = if i < whole { (v + 0.5f32.copysign(v)) as i32 } else { v.round() as i32 };
-        (r + z).clamp(-128, 127)
-    };
-    (x.iter().enumerate().map(one).collect(), d as f32, z)
+    x.iter().enumerate().map(move |(i, v)| {
+        let v = v * multiplier;
+        if i < whole { (v + 0.5f32.copysign(v)) as i32 } else { v.round() as i32 }
+    })
 }
 
 fn rows_of(n: usize) -> Vec<f32> {
@@ -56,7 +65,7 @@ fn rows_of(n: usize) -> Vec<f32> {
 
 #[test]
 fn rows_are_quantised_by_their_own_range() {
-    for (rule, naive) in [(Rule::Even, even as fn(&[f32]) -> _), (Rule::Away, away)] {
+    for (rule, naive) in [(Rule::Even, even as fn(&[f32]) -> _), (Rule::Away, away), (Rule::Symmetric, symmetric)] {
         for storage in [Storage::I8, Storage::U8, Storage::I16] {
             for n in [1, 3, 8, 16, 21, 63, 64, 300] {
                 let x = rows_of(n);
