@@ -72,6 +72,27 @@ pub fn resize(model: &mut Model, graph: GraphId, shapes: &[(TensorId, Vec<usize>
     ops::propagate_types(model)?.supported()
 }
 
+/// States the largest shapes that tensors of some names may have at run time, for those whose sizes nothing in the model bounds, and infers all types anew.
+///
+/// # Errors
+/// Where no tensor has a name, and as [`resize`].
+pub fn bound(model: &mut Model, bounds: &[(String, Vec<usize>)]) -> Result<(), CompileError> {
+    for (name, shape) in bounds {
+        let mut found = false;
+        for graph in &mut model.graphs {
+            let named = (0..graph.tensors.len() as u32).map(TensorId).filter(|t| graph.tensor(*t).name == *name);
+            for t in named.collect::<Vec<_>>() {
+                graph.bounds.insert(t, shape.clone());
+                found = true;
+            }
+        }
+        if !found {
+            return Err(CompileError::invalid(Place::default(), format!("no tensor is named {name:?}, of which a bound is given")));
+        }
+    }
+    if bounds.is_empty() { Ok(()) } else { ops::propagate_types(model)?.supported() }
+}
+
 /// Runs all passes over the graph `entry` and those that it calls.
 ///
 /// # Errors

@@ -67,7 +67,9 @@ impl fmt::Display for Unsupported {
             Unsupported::Strings => f.write_str(
                 "tensors of strings are not compiled; turn strings into numbers in front of the model, or run it with `--backend eval`",
             ),
-            Unsupported::DynamicShape => f.write_str("the shape is known only at run time"),
+            Unsupported::DynamicShape => f.write_str(
+                "the shape is known only at run time, and nothing in the model bounds it; state the largest shape that the tensor may have with `--bound NAME=1x100x4`",
+            ),
         }
     }
 }

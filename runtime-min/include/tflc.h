@@ -37,7 +37,7 @@ typedef int32_t tflc_status;
 enum {
     TFLC_OK = 0,
     TFLC_INVALID_ARGUMENT = 1,   /* an argument is null, or arena, state or weights are not aligned to TFLC_ALIGNMENT */
-    TFLC_INDEX_OUT_OF_RANGE = 2, /* an index in an input lies outside the tensor it points into */
+    TFLC_INDEX_OUT_OF_RANGE = 2, /* an index in an input lies outside the tensor it points into, or a tensor is longer than its bound */
     TFLC_ITERATION_LIMIT = 3,    /* a loop of the model ran longer than its limit */
     TFLC_INVALID_VALUE = 4,      /* a value makes no sense for its operator, a divisor of zero for example */
     TFLC_CUSTOM_OPERATOR = 5,    /* a custom operator of the caller failed */
@@ -260,7 +260,7 @@ static inline const char *tflc_status_text(tflc_status status) {
     switch (status) {
     case TFLC_OK: return "success";
     case TFLC_INVALID_ARGUMENT: return "an argument is null or misaligned";
-    case TFLC_INDEX_OUT_OF_RANGE: return "an index in a tensor lies outside the tensor it points into; check the model's inputs";
+    case TFLC_INDEX_OUT_OF_RANGE: return "an index in a tensor lies outside the tensor it points into, or a tensor is longer than its bound; check the model's inputs";
     case TFLC_ITERATION_LIMIT: return "a loop of the model ran longer than its limit";
     case TFLC_INVALID_VALUE: return "a value makes no sense for its operator (a divisor of zero, say)";
     case TFLC_CUSTOM_OPERATOR: return "a custom operator of the caller failed";

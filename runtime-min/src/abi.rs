@@ -188,7 +188,7 @@ pub enum Status {
     Ok,
     /// An argument is null or misaligned.
     InvalidArgument,
-    /// An index read from a tensor lies outside the tensor it points into.
+    /// An index read from a tensor lies outside the tensor it points into, or a tensor is longer than its bound.
     IndexOutOfRange,
     /// A loop ran longer than its limit.
     IterationLimit,
@@ -243,7 +243,9 @@ impl fmt::Display for Status {
         match self {
             Status::Ok => f.write_str("success"),
             Status::InvalidArgument => f.write_str("an argument is null or misaligned"),
-            Status::IndexOutOfRange => f.write_str("an index in a tensor lies outside the tensor it points into; check the model's inputs"),
+            Status::IndexOutOfRange => f.write_str(
+                "an index in a tensor lies outside the tensor it points into, or a tensor is longer than its bound; check the model's inputs",
+            ),
             Status::IterationLimit => f.write_str("a loop of the model ran longer than its limit"),
             Status::InvalidValue => {
                 f.write_str("a value makes no sense for its operator (a divisor of zero, say); check the model's inputs")

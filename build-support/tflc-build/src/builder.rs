@@ -84,6 +84,7 @@ pub struct Builder {
     cpus: Vec<String>,
     precision: Precision,
     shapes: Vec<(String, Vec<usize>)>,
+    bounds: Vec<(String, Vec<usize>)>,
     signature: Option<String>,
     also: Vec<String>,
     customs: Vec<(String, String)>,
@@ -99,6 +100,7 @@ impl Builder {
             cpus: vec![],
             precision: Precision::F32,
             shapes: vec![],
+            bounds: vec![],
             signature: None,
             also: vec![],
             customs: vec![],
@@ -134,6 +136,13 @@ impl Builder {
     #[must_use]
     pub fn shape(mut self, input: impl Into<String>, shape: &[usize]) -> Builder {
         self.shapes.push((input.into(), shape.to_vec()));
+        self
+    }
+
+    /// States the largest shape that a tensor may have at run time, by its name in the model, where nothing in the model bounds its size.
+    #[must_use]
+    pub fn bound(mut self, tensor: impl Into<String>, shape: &[usize]) -> Builder {
+        self.bounds.push((tensor.into(), shape.to_vec()));
         self
     }
 
@@ -236,6 +245,7 @@ impl Builder {
         let targets = self.targets(environment, &mut warnings)?;
         let mut model = driver::load(path).map_err(compiling)?;
         let entry = entry_graph(&model, self.signature.as_deref()).map_err(wrong)?;
+        driver::bound(&mut model, &self.bounds).map_err(compiling)?;
         let shapes = named_shapes(&model, entry, &self.shapes).map_err(wrong)?;
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes).map_err(compiling)?;

@@ -22,6 +22,9 @@ pub struct SourceArgs {
     /// Shape of an input, as NAME=1x224x224x3; may be repeated.
     #[arg(long = "shape", value_name = "NAME=DIMS", value_parser = parse_shape)]
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// Largest shape of a tensor whose size is known only at run time and which nothing in the model bounds, as NAME=1x100x4; may be repeated.
+    #[arg(long = "bound", value_name = "NAME=DIMS", value_parser = parse_shape)]
+    pub bounds: Vec<(String, Vec<usize>)>,
     /// Signature to use instead of the primary graph.
     #[arg(long, value_name = "KEY")]
     pub signature: Option<String>,
@@ -103,6 +106,7 @@ impl SourceArgs {
         File::open(&self.model).with_context(|| format!("cannot read {}", self.model.display()))?;
         let mut model = driver::load(&self.model).with_context(|| format!("cannot compile {}", self.model.display()))?;
         let entry = entry_graph(&model, self.signature.as_deref())?;
+        driver::bound(&mut model, &self.bounds).context("the model does not take these bounds")?;
         let shapes = named_shapes(&model, entry, &self.shapes)?;
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes).context("the model does not take these shapes")?;
@@ -154,6 +158,9 @@ impl ModelArgs {
         }
         for (name, shape) in &self.shapes {
             options = options.shape(name, shape);
+        }
+        for (name, shape) in &self.bounds {
+            options = options.bound(name, shape);
         }
         if let Some(iterations) = self.loop_limit {
             options = options.loop_limit(iterations);

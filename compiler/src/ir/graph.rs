@@ -157,6 +157,8 @@ pub struct Graph {
     pub outputs: Vec<TensorId>,
     /// Tensors whose size is known only at run time; their shapes are bounds.
     pub open: BTreeMap<TensorId, Open>,
+    /// The largest shapes that tensors may have at run time, where somebody said so.
+    pub bounds: BTreeMap<TensorId, Vec<usize>>,
 }
 
 /// How a size becomes known at run time.

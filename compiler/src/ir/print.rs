@@ -178,6 +178,9 @@ impl Printer {
         if let Some(dims) = &tensor.signature {
             let _ = write!(s, " signature [{}]", list(dims));
         }
+        if let Some(dims) = graph.bounds.get(&id) {
+            let _ = write!(s, " most [{}]", list(dims));
+        }
         match graph.open.get(&id) {
             Some(Open::Along(axes)) => {
                 for o in axes {

@@ -73,6 +73,7 @@ impl Code {
         }
         let entry = entry_graph(source, options.signature.as_deref())?;
         let mut model = source.clone();
+        driver::bound(&mut model, &options.bounds)?;
         let shapes = named_shapes(&model, entry, &options.shapes)?;
         if !shapes.is_empty() {
             driver::resize(&mut model, entry, &shapes)?;

@@ -23,6 +23,7 @@ pub struct Options {
     pub(super) signature: Option<String>,
     pub(super) also: Vec<String>,
     pub(super) shapes: Vec<(String, Vec<usize>)>,
+    pub(super) bounds: Vec<(String, Vec<usize>)>,
     pub(super) perf_map: bool,
     pub(super) loop_limit: Option<u64>,
     pub(super) cache: Option<Cache>,
@@ -84,6 +85,13 @@ impl Options {
         self
     }
 
+    /// States the largest shape that a tensor may have at run time, where nothing in the model bounds its size. A run in which it is larger ends with a status.
+    #[must_use]
+    pub fn bound(mut self, tensor: impl Into<String>, shape: &[usize]) -> Options {
+        self.bounds.push((tensor.into(), shape.to_vec()));
+        self
+    }
+
     /// Names the generated functions to profilers: appends them to `/tmp/perf-PID.map`, where `perf` looks.
     #[must_use]
     pub fn perf_map(mut self, on: bool) -> Options {
@@ -107,7 +115,8 @@ impl Options {
 
     /// Everything that decides what code a model becomes.
     fn describe(&self) -> String {
-        format!("{} {} {:?} {:?} {:?} {:?}", self.target().cpu, self.precision, self.signature, self.also, self.shapes, self.loop_limit)
+        let shapes = (&self.shapes, &self.bounds);
+        format!("{} {} {:?} {:?} {:?} {:?}", self.target().cpu, self.precision, self.signature, self.also, shapes, self.loop_limit)
     }
 
     /// The target that these options ask for.

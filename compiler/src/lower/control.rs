@@ -7,6 +7,7 @@
 use super::context::{Cx, Operand, Resource, SymbolicStep, VariableKey};
 use super::graphs::{Bindings, copy_output, last_read, lower_graph};
 use super::movement::{self, copy};
+use super::open;
 use super::pointwise::emit;
 use super::storage::{SlotId, SlotRegion};
 use crate::error::{CompileError, Unsupported};
@@ -46,12 +47,17 @@ fn target(cx: &Cx<'_, '_>, node: &Node, name: &str) -> Result<GraphId, CompileEr
 }
 
 /// Checks that the graph `id` takes the operands from `first` on as they are.
-fn check_types(cx: &Cx<'_, '_>, node: &Node, id: GraphId, first: usize) -> Result<(), CompileError> {
+///
+/// Values that are `resized` go where the graph wants them.
+fn check_types(cx: &Cx<'_, '_>, node: &Node, id: GraphId, first: usize, resized: &[bool]) -> Result<(), CompileError> {
     let callee = &cx.shared.model.graphs[id.index()];
     if node.inputs.len() != first + callee.inputs.len() {
         return Err(cx.internal(format!("{} operands for the {} inputs of graph {id}", node.inputs.len() - first, callee.inputs.len())));
     }
     for (i, t) in callee.inputs.iter().enumerate() {
+        if resized.get(i) == Some(&true) {
+            continue;
+        }
         let (given, taken) = (cx.ty(cx.input(node, first + i)?), callee.ty(*t));
         if given.shape != taken.shape || given.dtype != taken.dtype {
             let what = format!("{:?} for input {i} of graph {id}, which takes {:?} elsewhere", given.shape, taken.shape);
@@ -76,14 +82,22 @@ fn bound(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<Option<SlotRegion>, Compile
 
 /// The steps of a graph on the operands from `first` on, with its outputs computed where the node's results are.
 fn branch(cx: &mut Cx<'_, '_>, node: &Node, id: GraphId, first: usize) -> Result<Vec<SymbolicStep>, CompileError> {
-    check_types(cx, node, id, first)?;
+    check_types(cx, node, id, first, &[])?;
     let mut bindings = Bindings { resources: resources(cx, node, first), ..Bindings::default() };
+    let callee = &cx.shared.model.graphs[id.index()];
     for i in first..node.inputs.len() {
         let t = cx.input(node, i)?;
         bindings.inputs.push(bound(cx, t)?);
+        bindings.extents.extend(open::shared_extents(cx, callee, callee.inputs[i - first], t)?);
     }
-    let callee = &cx.shared.model.graphs[id.index()];
-    for (&out, &inner) in node.outputs.iter().zip(&callee.outputs) {
+    // Results that are open, here or there, go to where the bounds of this graph say.
+    let mut targets = vec![];
+    for (k, (&out, &inner)) in node.outputs.iter().zip(&callee.outputs).enumerate() {
+        if !cx.graph.open_axes(out).is_empty() || !callee.open_axes(inner).is_empty() {
+            targets.push((k, open::Target::of(cx, out)?));
+            bindings.outputs.push(None);
+            continue;
+        }
         if cx.ty(out).bytes() != callee.ty(inner).bytes() {
             return Err(cx.unsupported(Unsupported::DynamicShape));
         }
@@ -96,6 +110,9 @@ fn branch(cx: &mut Cx<'_, '_>, node: &Node, id: GraphId, first: usize) -> Result
             if let Some(region) = region {
                 copy_output(inner, i, *region)?;
             }
+        }
+        for (k, target) in &targets {
+            open::hand_over(inner, inner.graph.outputs[*k], target)?;
         }
         Ok(inner.graph.outputs.iter().map(|t| inner.resources.get(t).cloned()).collect::<Vec<_>>())
     })?;
@@ -164,17 +181,37 @@ enum Carried {
     Invariant,
     /// Changes: lies where the loop's result does. `in_place` where the body may compute the new value right there.
     Changing { state: Operand, in_place: bool },
+    /// Changes, its length too: lies where the loop's result does, by the bounds of that.
+    Resized,
 }
 
 fn while_loop(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (cond, body) = (target(cx, node, "cond_subgraph_index")?, target(cx, node, "body_subgraph_index")?);
-    check_types(cx, node, cond, 0)?;
-    check_types(cx, node, body, 0)?;
+    let resized = resized(cx, node, body);
+    check_types(cx, node, cond, 0, &resized)?;
+    check_types(cx, node, body, 0, &resized)?;
     let graph = &cx.shared.model.graphs[body.index()];
+    let test = &cx.shared.model.graphs[cond.index()];
     let mut carried = vec![];
     let mut inputs = vec![];
+    let mut extents = [vec![], vec![]];
+    let mut targets = vec![];
     for (k, (&out, &inner)) in node.outputs.iter().zip(&graph.outputs).enumerate() {
         let t = cx.input(node, k)?;
+        if resized[k] || inner == graph.inputs[k] {
+            let place = if resized[k] { out } else { t };
+            for (list, callee) in extents.iter_mut().zip([test, graph]) {
+                list.extend(open::shared_extents(cx, callee, callee.inputs[k], place)?);
+            }
+        }
+        if resized[k] {
+            let target = open::Target::of(cx, out)?;
+            open::hand_over(cx, t, &target)?;
+            carried.push(Carried::Resized);
+            inputs.push(Some(SlotRegion::Alias(cx.operand(out)?)));
+            targets.push((k, target));
+            continue;
+        }
         if cx.ty(t).bytes() != cx.ty(out).bytes() || cx.ty(t).bytes() != graph.ty(inner).bytes() {
             return Err(cx.unsupported(Unsupported::DynamicShape));
         }
@@ -195,11 +232,13 @@ fn while_loop(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         carried.push(Carried::Changing { state, in_place: computed_in_place(graph, k) });
         inputs.push(Some(SlotRegion::Alias(state)));
     }
-    let mut bindings = Bindings { inputs, outputs: vec![], resources: resources(cx, node, 0) };
+    let [of_test, of_body] = extents;
+    let mut bindings = Bindings { inputs, outputs: vec![], resources: resources(cx, node, 0), extents: of_test };
     let (test, condition) = lower_graph(cx.shared, cond, &bindings, |inner| {
         let truth = inner.graph.outputs.first().copied().ok_or_else(|| inner.internal("a condition without a value"))?;
         inner.operand(truth)
     })?;
+    bindings.extents = of_body;
     bindings.outputs = carried
         .iter()
         .map(|c| match c {
@@ -207,7 +246,7 @@ fn while_loop(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             _ => None,
         })
         .collect();
-    let (body, ()) = lower_graph(cx.shared, body, &bindings, |inner| next_iteration(inner, &carried))?;
+    let (body, ()) = lower_graph(cx.shared, body, &bindings, |inner| next_iteration(inner, &carried, &targets))?;
     cx.steps.push(SymbolicStep::While { test, condition, body });
     // What the loop never changed is its result too.
     for (k, c) in carried.iter().enumerate() {
@@ -219,6 +258,13 @@ fn while_loop(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         }
     }
     Ok(())
+}
+
+/// Which values of a loop change their length, so that they are open or lie otherwise in the operand.
+fn resized(cx: &Cx<'_, '_>, node: &Node, body: GraphId) -> Vec<bool> {
+    let body = &cx.shared.model.graphs[body.index()];
+    let changes = |(k, out): (usize, &TensorId)| body.inputs.get(k) != body.outputs.get(k) && !cx.graph.open_axes(*out).is_empty();
+    node.outputs.iter().enumerate().map(changes).collect()
 }
 
 fn is_read(graph: &Graph, t: TensorId) -> bool {
@@ -272,7 +318,15 @@ fn root(cx: &Cx<'_, '_>, mut operand: Operand) -> Option<SlotId> {
 }
 
 /// Moves the values that a body computed to where the next iteration reads them, as if all at once.
-fn next_iteration(cx: &mut Cx<'_, '_>, carried: &[Carried]) -> Result<(), CompileError> {
+fn next_iteration(cx: &mut Cx<'_, '_>, carried: &[Carried], targets: &[(usize, open::Target)]) -> Result<(), CompileError> {
+    // Values of other lengths first: what they are computed from may be replaced below.
+    let mut resized = vec![];
+    for (k, target) in targets {
+        let bytes = cx.ty(cx.graph.inputs[*k]).bytes();
+        let aside = target.aside(cx, bytes);
+        open::hand_over(cx, cx.graph.outputs[*k], &aside)?;
+        resized.push((aside, target, bytes));
+    }
     let states: Vec<Option<SlotId>> = carried
         .iter()
         .filter_map(|c| match c {
@@ -284,7 +338,7 @@ fn next_iteration(cx: &mut Cx<'_, '_>, carried: &[Carried]) -> Result<(), Compil
     for (k, c) in carried.iter().enumerate() {
         let t = cx.graph.outputs[k];
         match *c {
-            Carried::Invariant => {}
+            Carried::Invariant | Carried::Resized => {}
             Carried::Resource => {
                 if cx.resources.get(&t) != cx.resources.get(&cx.graph.inputs[k]) {
                     return Err(cx.unsupported(Unsupported::Types("a resource that changes from iteration to iteration".into())));
@@ -309,6 +363,9 @@ fn next_iteration(cx: &mut Cx<'_, '_>, carried: &[Carried]) -> Result<(), Compil
     }
     for (from, to, bytes) in moves {
         copy(cx, from, to, bytes);
+    }
+    for (aside, target, bytes) in resized {
+        aside.copy_to(cx, target, bytes);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::context::{Cx, Operand, Resource, Shared, SymbolicStep};
 use super::control::initialize;
 use super::storage::{Slot, SlotId, SlotRegion};
 use super::{lower_node, movement, open, storage};
-use crate::error::{CompileError, Place};
+use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{Graph, GraphId, TensorId};
 use std::collections::HashMap;
 
@@ -23,6 +23,8 @@ pub(super) struct Bindings {
     pub(super) outputs: Vec<Option<SlotRegion>>,
     /// Resources among the inputs.
     pub(super) resources: Vec<Option<Resource>>,
+    /// Extents of the inputs, and where the caller has them.
+    pub(super) extents: Vec<(TensorId, Operand)>,
 }
 
 /// Lowers the entry graph: the caller owns inputs and outputs.
@@ -34,7 +36,7 @@ pub(super) fn lower_entry(shared: &mut Shared<'_>, id: GraphId) -> Result<Vec<Sy
     let bindings = Bindings {
         inputs: (0..graph.inputs.len() as u32).map(|i| Some(SlotRegion::Input(i))).collect(),
         outputs: (0..graph.outputs.len()).map(output).collect(),
-        resources: vec![],
+        ..Bindings::default()
     };
     let regions = bindings.outputs.clone();
     let (steps, ()) = lower_graph(shared, id, &bindings, |cx| {
@@ -81,6 +83,10 @@ pub(super) fn lower_graph<'a, T>(
     shared.slots.extend(storage.slots);
     let mut of: Vec<_> = storage.of.iter().map(|p| p.map(|(slot, at)| (SlotId((base + slot) as u32), at))).collect();
     open::place_extents(shared, graph, &mut of);
+    for (extent, at) in &bindings.extents {
+        let slot = Slot { bytes: 8, region: SlotRegion::Alias(*at), first: 0, last: graph.nodes.len() };
+        of[extent.index()] = Some((shared.add_slot(slot), 0));
+    }
     let own = base..shared.slots.len();
     let known = graph.inputs.iter().zip(&bindings.resources);
     let resources = known.filter_map(|(t, r)| Some((*t, r.clone()?))).collect();
@@ -93,7 +99,12 @@ pub(super) fn lower_graph<'a, T>(
         let begin = cx.shared.now;
         match lower_node(&mut cx, node) {
             Ok(()) => {}
-            Err(CompileError::Unsupported(list)) => missing.extend(list),
+            // What follows from a shape that is not known says nothing new.
+            Err(CompileError::Unsupported(list)) => {
+                let new = list.into_iter().filter(|(_, u)| missing.is_empty() || *u != Unsupported::DynamicShape);
+                let new: Vec<_> = new.collect();
+                missing.extend(new);
+            }
             Err(e) => return Err(e),
         }
         times.push((begin, cx.shared.now));

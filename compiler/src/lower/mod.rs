@@ -239,8 +239,9 @@ fn resolve_steps(steps: Vec<SymbolicStep>, resolve: &dyn Fn(Operand) -> Place) -
 /// Lowers one node by its family; the families of this file's siblings say how.
 fn lower_node(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let touched = || node.reads().chain(node.outputs.iter().copied());
-    if touched().any(|t| cx.graph.open.get(&t) == Some(&Open::Unknown)) {
-        return Err(cx.unsupported(Unsupported::DynamicShape));
+    if let Some(t) = touched().find(|t| cx.graph.open.get(t) == Some(&Open::Unknown)) {
+        let place = ErrorPlace { tensor: Some((t.0, cx.graph.tensor(t).name.clone())), ..cx.place() };
+        return Err(CompileError::unsupported(place, Unsupported::DynamicShape));
     }
     if open::lower(cx, node)? {
         return Ok(());

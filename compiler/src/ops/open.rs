@@ -3,6 +3,7 @@
 //! In: a node some of whose operands are open, or whose result's size follows from values. Out: for each result the type with its bounds and which of its axes are
 //! open; or nothing where no rule covers the node. `compiler/docs/ir.md` describes open tensors.
 
+mod control;
 pub(super) mod elements;
 mod follow;
 mod products;
@@ -49,8 +50,11 @@ enum Dim {
     New(usize),
 }
 
-/// Results of a node by the rules; `None` where there is none for it.
-pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
+/// Results of a node by the rules; `None` where there is none for it, or for one of them.
+pub(super) fn open(site: &Site<'_>) -> Option<Vec<Option<(TensorType, Axes)>>> {
+    if let Some(results) = control::open(site) {
+        return Some(results);
+    }
     let mut opened = source::open(site)
         .or_else(|| slices::open(site))
         .or_else(|| shaped::open(site))
@@ -62,7 +66,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             return None;
         }
     }
-    Some(opened)
+    Some(opened.into_iter().map(Some).collect())
 }
 
 impl Site<'_> {
@@ -126,6 +130,16 @@ impl Site<'_> {
 
     fn result(&self, i: usize, dtype: DType, shape: impl Into<Vec<usize>>) -> Option<TensorType> {
         self.call.result(i, dtype, shape).ok()
+    }
+
+    /// A dimension of the first result that an element gives; where that has no bound, the one that is stated.
+    fn bounded(&self, element: Element, axis: usize) -> Option<Dim> {
+        element.dim().or_else(|| self.stated(axis).filter(|_| element == Element::Unknown).map(Dim::New))
+    }
+
+    /// The stated bound of an axis of the first result.
+    fn stated(&self, axis: usize) -> Option<usize> {
+        self.graph.bounds.get(self.node.outputs.first()?)?.get(axis).copied()
     }
 
     /// Types by the operator's own inference, on bounds.

@@ -4,6 +4,8 @@
 //! known. What stays unknown keeps the shape that the model declares and is reported as dynamic. Runs at import and after
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
+mod calls;
+
 use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
@@ -47,7 +49,7 @@ const DEPTH: usize = 48;
 /// # Errors
 /// Where the model contradicts itself or asks for tensors beyond the limits. What is merely unsupported is in the result.
 pub fn propagate_types(model: &mut Model) -> Result<Propagated, CompileError> {
-    let mut pass = Pass { out: Propagated::default(), done: HashSet::new() };
+    let mut pass = Pass { out: Propagated::default(), done: HashSet::new(), rounds: calls::ROUNDS, inputs: HashMap::new() };
     for graph in 0..model.graphs.len() {
         pass.graph(model, GraphId(graph as u32), 0)?;
     }
@@ -57,6 +59,10 @@ pub fn propagate_types(model: &mut Model) -> Result<Propagated, CompileError> {
 struct Pass {
     out: Propagated,
     done: HashSet<GraphId>,
+    /// How often the types that loops carry may still be widened.
+    rounds: usize,
+    /// Open axes of inputs of graphs that are called.
+    inputs: HashMap<(GraphId, TensorId), Vec<OpenAxis>>,
 }
 
 impl Pass {
@@ -72,10 +78,13 @@ impl Pass {
         let before = std::mem::take(&mut model.graphs[id.index()].open);
         let inputs = model.graphs[id.index()].inputs.clone();
         for t in inputs.into_iter().filter(|t| self.out.dynamic.contains(&(id, *t))) {
-            model.graphs[id.index()].open.insert(t, Open::Unknown);
+            let open = self.inputs.get(&(id, t)).map_or(Open::Unknown, |axes| Open::Along(axes.clone()));
+            model.graphs[id.index()].open.insert(t, open);
         }
         for index in 0..model.graphs[id.index()].nodes.len() {
-            self.callees(model, id, index, depth)?;
+            if is_control(model.graphs[id.index()].nodes[index].op) {
+                self.calls(model, id, index, depth)?;
+            }
             adopt_type(model, id, index);
             match self.node(model, id, index, &mut known) {
                 Ok(types) => {
@@ -101,33 +110,6 @@ impl Pass {
                 }
                 Err(e) => return Err(e),
             }
-        }
-        Ok(())
-    }
-
-    /// Gives graphs that the node calls the types of its operands, and visits them.
-    fn callees(&mut self, model: &mut Model, id: GraphId, index: usize, depth: usize) -> Result<(), CompileError> {
-        let node = &model.graphs[id.index()].nodes[index];
-        if !is_control(node.op) {
-            return Ok(());
-        }
-        let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
-        let targets = callees(node);
-        let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
-        for target in targets {
-            if target.index() >= model.graphs.len() || self.done.contains(&target) {
-                continue;
-            }
-            for (operand, input) in operands.iter().zip(model.graphs[target.index()].inputs.clone()) {
-                let Some(operand) = operand else { continue };
-                if self.out.dynamic.contains(&(id, *operand)) {
-                    self.out.dynamic.insert((target, input));
-                    continue;
-                }
-                let shape = model.graphs[id.index()].ty(*operand).shape.clone();
-                model.graphs[target.index()].tensors[input.index()].set_shape(&shape);
-            }
-            self.graph(model, target, depth + 1)?;
         }
         Ok(())
     }
@@ -234,7 +216,7 @@ fn open_results(model: &mut Model, id: GraphId, index: usize, known: &HashMap<Te
     let mut extents: HashSet<TensorId> =
         graph.open.values().flat_map(|o| if let Open::Along(axes) = o { &axes[..] } else { &[] }).map(|o| o.extent).collect();
     for (i, t) in outputs.into_iter().enumerate() {
-        let Some((ty, axes)) = opened.as_ref().and_then(|o| o.get(i)) else {
+        let Some((ty, axes)) = opened.as_ref().and_then(|o| o.get(i)?.as_ref()) else {
             graph.open.insert(t, Open::Unknown);
             continue;
         };

@@ -4,7 +4,7 @@
 //! has one state, however often it is called), calls itself, or takes or gives types other than those of the call.
 
 use crate::error::CompileError;
-use crate::ir::{AttrValue, Attrs, Graph, GraphId, Model, Node, OpKind, Quantization, TensorId};
+use crate::ir::{AttrValue, Attrs, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, Quantization, TensorId};
 use crate::ops::callees;
 use crate::target::Target;
 use std::collections::HashSet;
@@ -50,7 +50,13 @@ fn inlinable(model: &Model, id: GraphId, at: usize) -> Option<(GraphId, usize)> 
         _ => return None,
     };
     let inner = model.graphs.get(callee.index())?;
-    let same = |(outside, inside): (Option<TensorId>, &TensorId)| outside.is_some_and(|t| graph.ty(t) == inner.ty(*inside));
+    let axes = |g: &Graph, t: TensorId| match g.open.get(&t) {
+        Some(Open::Unknown) => None,
+        _ => Some(g.open_axes(t).iter().map(|o| o.axis).collect::<Vec<_>>()),
+    };
+    let alike = |outside: TensorId, inside: TensorId| axes(graph, outside).is_some_and(|a| axes(inner, inside) == Some(a));
+    let same =
+        |(outside, inside): (Option<TensorId>, &TensorId)| outside.is_some_and(|t| graph.ty(t) == inner.ty(*inside) && alike(t, *inside));
     let fits = node.inputs.len() == first + inner.inputs.len()
         && node.outputs.len() == inner.outputs.len()
         && node.inputs[first..].iter().copied().zip(&inner.inputs).all(same)
@@ -93,6 +99,18 @@ fn inline(model: &mut Model, id: GraphId, at: usize, callee: GraphId, first: usi
             _ => copies.push((*inside, outside)),
         }
     }
+    // Extents of operands are those of the inputs, and extents of results those of the outputs; where both are said of one, two of this graph are the same.
+    let mut united = vec![];
+    let given = inner.inputs.iter().zip(&node.inputs[first..]).filter_map(|(inside, outside)| Some((*inside, (*outside)?)));
+    let pairs: Vec<(TensorId, TensorId)> = given.chain(inner.outputs.iter().copied().zip(node.outputs.iter().copied())).collect();
+    for (inside, outside) in pairs {
+        for (a, b) in inner.open_axes(inside).iter().zip(graph.open_axes(outside)) {
+            match place[a.extent.index()] {
+                None => place[a.extent.index()] = Some(b.extent),
+                Some(own) => united.push((b.extent, own)),
+            }
+        }
+    }
     let added = graph.tensors.len();
     for (i, tensor) in inner.tensors.iter().enumerate() {
         if place[i].is_none() {
@@ -107,9 +125,29 @@ fn inline(model: &mut Model, id: GraphId, at: usize, callee: GraphId, first: usi
         }
     }
     let to = |t: TensorId| place[t.index()].unwrap_or(t);
+    let open: Vec<(TensorId, Open)> = inner.open.iter().map(|(t, open)| (to(*t), renamed_axes(open, &to))).collect();
+    graph.open.extend(open);
+    for (from, into) in united {
+        unite(graph, from, into);
+    }
     let mut nodes: Vec<Node> = inner.nodes.iter().map(|n| renamed(n, &to)).collect();
     nodes.extend(copies.into_iter().map(|(inside, outside)| copy(graph, to(inside), outside, &node)));
     graph.nodes.splice(at..=at, nodes);
+}
+
+/// How a tensor is open, by other names of extents.
+fn renamed_axes(open: &Open, to: &dyn Fn(TensorId) -> TensorId) -> Open {
+    match open {
+        Open::Along(axes) => Open::Along(axes.iter().map(|o| OpenAxis { axis: o.axis, extent: to(o.extent) }).collect()),
+        Open::Unknown => Open::Unknown,
+    }
+}
+
+/// Lets tensors that are as long as one extent says be as long as another one says.
+fn unite(graph: &mut Graph, from: TensorId, into: TensorId) {
+    for open in graph.open.values_mut() {
+        *open = renamed_axes(open, &|e| if e == from { into } else { e });
+    }
 }
 
 /// The node with other names for its tensors.

@@ -18,7 +18,7 @@ import element_types
 import linear
 import movement
 import networks
-import open as open_sizes
+import open_sizes
 import pointwise
 import quantized
 import rare

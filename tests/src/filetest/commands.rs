@@ -9,9 +9,9 @@ use tflc::driver::PASSES;
 use tflc::error::CompileError;
 use tflc::ir::parse::parse_value;
 use tflc::ir::print::print_value;
-use tflc::ir::{GraphId, Model, PrintOptions, parse, print, print_with, verify};
+use tflc::ir::{GraphId, Model, PrintOptions, TensorType, parse, print, print_with, verify};
 use tflc::jit::{JitError, Options};
-use tflc::ops::{EvalError, Evaluator, Value};
+use tflc::ops::{EvalError, Evaluator, Value, propagate_types};
 use tflc::target::Target;
 use tflc_kir::interp::{self, Arg, Memory};
 use tflc_kir::{Elem, Type};
@@ -158,16 +158,25 @@ fn kir_interp(case: &Case<'_>) -> Result<String> {
     Ok(out)
 }
 
-/// `test run [RUNS]`: compiles a model for every CPU level that this machine has and runs it that many times (once where none is said) on random
-/// inputs, state kept in between; every run must agree with the reference evaluator. Gives the size of the state.
+/// `test run [RUNS] [infer]`: compiles a model for every CPU level that this machine has and runs it that many times (once where none is said) on random
+/// inputs, state kept in between; every run must agree with the reference evaluator. Gives the size of the state. With `infer`, types are inferred first, as
+/// for a model from a file.
 fn run_compiled(case: &Case<'_>) -> Result<String> {
-    let runs: u64 = match case.args {
-        [] => 1,
-        [n] => n.parse().context("the header is `test run [RUNS]`")?,
-        _ => bail!("the header is `test run [RUNS]`"),
+    let (counts, infer) = match case.args {
+        [rest @ .., "infer"] => (rest, true),
+        all => (all, false),
     };
-    let model = parse(case.input)?;
+    let runs: u64 = match counts {
+        [] => 1,
+        [n] => n.parse().context("the header is `test run [RUNS] [infer]`")?,
+        _ => bail!("the header is `test run [RUNS] [infer]`"),
+    };
+    let mut model = parse(case.input)?;
     verify(&model)?;
+    if infer {
+        propagate_types(&mut model)?.supported()?;
+        verify(&model)?;
+    }
     let mut state_bytes = 0;
     for cpu in levels() {
         let mut compiled = match Options::new().cpu(cpu).compile(model.clone()) {
@@ -186,7 +195,11 @@ fn run_compiled(case: &Case<'_>) -> Result<String> {
             let mut outputs: Vec<Vec<u8>> = compiled.outputs().iter().map(|p| vec![0; p.ty.bytes()]).collect();
             let given: Vec<&[u8]> = inputs.iter().map(Value::bytes).collect();
             compiled.run(&given, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>())?;
-            let got = outputs.into_iter().zip(compiled.outputs()).map(|(data, port)| Value::from_bytes(port.ty.clone(), data.into()));
+            let got = outputs.into_iter().zip(compiled.outputs()).enumerate().map(|(i, (mut data, port))| {
+                let ty = TensorType { shape: compiled.output_shape(i), ..port.ty.clone() };
+                data.truncate(ty.bytes());
+                Value::from_bytes(ty, data.into())
+            });
             let got = got.collect::<Option<Vec<_>>>().context("an output of another size")?;
             compare(&expected, &got, Tolerance::ROUNDING).with_context(|| format!("{cpu}, run {seed}"))?;
         }

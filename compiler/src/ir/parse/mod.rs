@@ -287,6 +287,9 @@ impl<'a> Parser<'a> {
         };
         let signature =
             if self.cursor.accept_word("signature")? { Some(self.list("a dimension", |c| c.int("a dimension"))?) } else { None };
+        if self.cursor.accept_word("most")? {
+            graph.bounds.insert(id, self.list("a dimension", |c| c.int("a dimension"))?);
+        }
         let mut axes = vec![];
         while self.cursor.accept_word("open")? {
             if axes.is_empty() && self.cursor.accept_word("unknown")? {

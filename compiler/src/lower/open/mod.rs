@@ -2,6 +2,7 @@
 //!
 //! `compiler/docs/ir.md` describes open tensors. Elements lie where the bounds say, so that most families compute on bounds and need to know nothing.
 
+mod crossing;
 mod indices;
 mod lengths;
 mod masks;
@@ -14,6 +15,7 @@ use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::CompileError;
 use crate::ir::{Graph, Node, OpKind, TensorId};
 use crate::ops::table::{Category, category};
+pub(super) use crossing::{Target, hand_over, shared_extents};
 pub(super) use indices::{check_at_least, check_below, dropped_behind, gather_indices};
 use lengths::Lengths;
 pub(super) use masks::{counted, neutralise, with_neutral_tail};

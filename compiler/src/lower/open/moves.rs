@@ -292,6 +292,8 @@ pub(super) fn tile(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         let (n, m) = (l.axis(cx, x, d)?, l.element(cx, times, d)?);
         let length = l.mul(n, m);
         give(cx, &mut l, y, d, length)?;
+        // As often as the result has room for: repetitions of nothing take no time.
+        let m = if l.known(m) == Some(1) { m } else { l.min(m, length) };
         again.push(Walk { count: m, read: (zero, 0), write: (n, writes[d]) });
         inner.push(Walk { count: n, read: (one, reads[d]), write: (one, writes[d]) });
     }

@@ -19,8 +19,14 @@ use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// Stores the length of an open axis, which must be between zero and its bound; a known one must be what it is.
 pub(super) fn give(cx: &mut Cx<'_, '_>, l: &mut Lengths, y: TensorId, axis: usize, length: Length) -> Result<(), CompileError> {
-    let bound = cx.ty(y).shape[axis];
-    match extent(cx, y, axis)? {
+    let (bound, at) = (cx.ty(y).shape[axis], extent(cx, y, axis)?);
+    checked(l, length, bound, at);
+    Ok(())
+}
+
+/// Checks a length against a bound and stores it, or where there is no place for it, checks that it is that bound.
+pub(super) fn checked(l: &mut Lengths, length: Length, bound: usize, at: Option<Operand>) {
+    match at {
         Some(at) => {
             let most = l.number(bound);
             l.check_size(length, most);
@@ -33,7 +39,6 @@ pub(super) fn give(cx: &mut Cx<'_, '_>, l: &mut Lengths, y: TensorId, axis: usiz
             l.check(same);
         }
     }
-    Ok(())
 }
 
 /// The address of the extent of a result that must have one.

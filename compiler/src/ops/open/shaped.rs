@@ -19,7 +19,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             reshape(site, &target)
         }
         OpKind::Fill if !site.any_open() => {
-            let dims = site.elements(0)?.into_iter().map(Element::dim).collect::<Option<Vec<Dim>>>()?;
+            let dims = site.elements(0)?.into_iter().enumerate().map(|(d, e)| site.bounded(e, d)).collect::<Option<Vec<Dim>>>()?;
             Some(vec![site.shaped(0, site.dtype(1)?, &dims)?])
         }
         OpKind::BroadcastTo if site.only(0) => broadcast_to(site),
@@ -34,11 +34,11 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
 fn reshape(site: &Site<'_>, target: &[Element]) -> Option<Opened> {
     let (x, dtype) = (site.shape(0)?, site.dtype(0)?);
     let mut dims: Vec<Option<Dim>> = vec![];
-    for element in target {
+    for (d, element) in target.iter().enumerate() {
         dims.push(match element {
             Element::Known(-1) => None,
             // What has no bound of its own is what remains.
-            e => e.dim(),
+            e => site.bounded(*e, d),
         });
     }
     let rest: Vec<usize> = (0..dims.len()).filter(|d| dims[*d].is_none()).collect();
@@ -88,11 +88,7 @@ fn reshape(site: &Site<'_>, target: &[Element]) -> Option<Opened> {
 /// Axes of the operand that are open stay what they are.
 fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
     let x = site.shape(0)?;
-    let mut dims = site
-        .elements(1)?
-        .into_iter()
-        .map(|e| if e == Element::Unknown { Some(None) } else { e.dim().map(Some) })
-        .collect::<Option<Vec<_>>>()?;
+    let mut dims = site.elements(1)?.into_iter().enumerate().map(|(d, e)| site.bounded(e, d)).collect::<Vec<_>>();
     let lead = dims.len().checked_sub(x.len())?;
     for (d, &n) in x.iter().enumerate() {
         let dim = &mut dims[lead + d];
@@ -118,11 +114,14 @@ fn range(site: &Site<'_>) -> Option<Opened> {
     let dim = match (one(0)?, one(1)?, one(2)?) {
         (Element::Known(0), Element::Extent(extent, bound), Element::Known(1)) => Dim::Same(extent, bound),
         (start, limit, Element::Known(delta)) if delta != 0 => {
-            let ((least, most), (low, high)) = (start.interval()?, limit.interval()?);
-            let distance = if delta > 0 { high.checked_sub(least)? } else { most.checked_sub(low)? };
-            let steps = distance.max(0).unsigned_abs().div_ceil(delta.unsigned_abs());
-            Dim::New(usize::try_from(steps).ok()?)
+            let steps = |((least, most), (low, high)): ((i64, i64), (i64, i64))| {
+                let distance = if delta > 0 { high.checked_sub(least)? } else { most.checked_sub(low)? };
+                usize::try_from(distance.max(0).unsigned_abs().div_ceil(delta.unsigned_abs())).ok()
+            };
+            Dim::New(start.interval().zip(limit.interval()).and_then(steps).or_else(|| site.stated(0))?)
         }
+        // Steps upwards, or the run ends with a status.
+        _ if site.stated(0).is_some() => Dim::New(site.stated(0)?),
         _ => return None,
     };
     Some(vec![site.shaped(0, dtype, &[dim])?])
@@ -143,7 +142,7 @@ fn tile(site: &Site<'_>) -> Option<Opened> {
             (Element::Known(m), Some(_)) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
             (Element::Extent(_, m), _) => Dim::New(n.checked_mul(m)?),
             (Element::Between(_, m), _) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
-            (Element::Unknown, _) => return None,
+            (Element::Unknown, _) => Dim::New(site.stated(d)?),
         });
     }
     Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])

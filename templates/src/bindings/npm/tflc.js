@@ -10,7 +10,7 @@ const STACK_PAGES = 1024;
 
 const STATUS = {
   1: "an argument is null or misaligned",
-  2: "an index in a tensor lies outside the tensor it points into; check the model's inputs",
+  2: "an index in a tensor lies outside the tensor it points into, or a tensor is longer than its bound; check the model's inputs",
   3: "a loop of the model ran longer than its limit",
   5: "a custom operator failed",
 };

@@ -168,6 +168,43 @@ def by_pairs(net):
     net.outputs(found, unary(net, "GATHER_ND", [a, found], "GatherNdOptions"))
 
 
+def shrinking(net):
+    """A loop that drops the first row of a tensor, as often as an input is below a number."""
+    cond, cond_index = net.graph("cond")
+    body, body_index = net.graph("body")
+    left, count = cond.input("f32", (6, 3)), cond.input("i32", ())
+    many = cond.op("LESS", [count, cond.const(4, "i32")], ("bool", None, ()), "LessOptions")
+    cond.unknown.clear()
+    cond.outputs(many)
+    left, count = body.input("f32", (6, 3)), body.input("i32", ())
+    rest = body.op("STRIDED_SLICE", [left, body.const([1, 0], "i32"), body.const([0, 3], "i32"), body.const([1, 1], "i32")], ("f32", None, (5, 3)),
+                   "StridedSliceOptions", endMask=1)
+    more = body.op("ADD", [count, body.const(1, "i32")], ("i32", None, ()), "AddOptions")
+    body.unknown.clear()
+    body.outputs(rest, more)
+    rest, times = net.op("WHILE", [x(net, (6, 3)), net.input("i32", ())], [("f32", None), ("i32", None)], "WhileOptions",
+                         condSubgraphIndex=cond_index, bodySubgraphIndex=body_index)
+    run_time(net, rest, 2)
+    net.outputs(rest, times, unary(net, "SUM", [rest, i32(net, 0)], "ReducerOptions", keepDims=False))
+
+
+def branched(net):
+    """Branches that give results of other sizes."""
+    yes, yes_index = net.graph("yes")
+    no, no_index = net.graph("no")
+    a = yes.input("f32", (4, 3))
+    part = yes.op("SLICE", [a, yes.const([1, 0], "i32"), yes.const([2, 2], "i32")], ("f32", None, (2, 2)), "SliceOptions")
+    yes.unknown.clear()
+    yes.outputs(part)
+    b = no.input("f32", (4, 3))
+    twice = no.op("CONCATENATION", [b, b], ("f32", None, (8, 3)), "ConcatenationOptions", axis=0)
+    no.unknown.clear()
+    no.outputs(twice)
+    chosen = net.op("IF", [net.input("bool", ()), x(net, (4, 3))], ("f32", None), "IfOptions", thenSubgraphIndex=yes_index, elseSubgraphIndex=no_index)
+    run_time(net, chosen, 2)
+    net.outputs(unary(net, "MUL", [chosen, chosen], "MulOptions"), unary(net, "MEAN", [chosen, i32(net, 0)], "ReducerOptions", keepDims=False))
+
+
 def models():
     yield "open_pairs", pairs
     yield "open_product", product(False)
@@ -183,3 +220,5 @@ def models():
     yield "open_grouped", grouped
     yield "open_images", images
     yield "open_by_pairs", by_pairs
+    yield "open_shrinking", shrinking
+    yield "open_branched", branched
