@@ -121,6 +121,8 @@ fn targets_and_levels_that_are_unknown_list_the_known_ones() {
     compile(&["--target", "wasm32", "--precision", "f16"], 1, &["wasm32 has no", "aarch64+fp16"]);
     compile(&["--target", "wasm32", "--and-signature", "training"], 1, &["training", "serving_default"]);
     compile(&["--target", "wasm32", "--custom", "Twice=twice"], 1, &["Twice"]);
+    compile(&["--target", "wasm32", "--emit", "obj"], 1, &["obj", "wasm32", "wasm and the texts"]);
+    compile(&["--target", "x86_64-linux", "--emit", "wasm"], 1, &["--target wasm32"]);
     compile(&["--precision", "f8"], 2, &["f8", "f32, f16"]);
     compile(&["--target", "x86_64-linux", "--cpu", "x86-64-v3,z80"], 1, &["z80", "x86-64-v4+vnni"]);
     compile(&["--emit", "elf"], 2, &["elf", "staticlib"]);

@@ -102,6 +102,8 @@ impl SourceArgs {
     /// # Errors
     /// Where it cannot be read, or shapes or signature do not fit it.
     pub fn load(&self) -> Result<(Model, GraphId)> {
+        // Said without the words that blame a model.
+        File::open(&self.model).with_context(|| format!("cannot read {}", self.model.display()))?;
         let mut model = driver::load(&self.model).with_context(|| format!("cannot compile {}", self.model.display()))?;
         let entry = entry_graph(&model, self.signature.as_deref())?;
         driver::bound(&mut model, &self.bounds).context("the model does not take these bounds")?;

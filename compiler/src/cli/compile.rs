@@ -108,9 +108,10 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let emit = if args.emit.is_empty() { default.to_vec() } else { args.emit.clone() };
     if let Some(e) = emit.iter().find(|e| e.text_suffix().is_none() && (**e == Emit::Wasm) != wasm) {
         bail!(
-            "--emit {} is not for {}",
+            "--emit {} is not for {}; {}",
             e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()),
-            targets[0].platform().name()
+            targets[0].platform().name(),
+            if wasm { "for it there are wasm and the texts graph, kir" } else { "a WebAssembly module takes --target wasm32" }
         );
     }
     let texts: Vec<Emit> = emit.iter().copied().filter(|e| e.text_suffix().is_some()).collect();

@@ -108,11 +108,18 @@ pub fn link(library: &Library, chosen: Option<&str>, host: Platform, out: &Path)
 
 fn hint(platform: Platform, host: Platform) -> String {
     let tried: Vec<String> = linkers(platform, host).iter().map(|w| w.join(" ")).collect();
-    let tried = if tried.is_empty() { "none is known".to_string() } else { format!("tried {}", tried.join("; ")) };
+    let name = platform.name();
+    let Some(last) = tried.last() else {
+        // Apple's tools alone have the libraries of iOS.
+        return format!(
+            "no linker for {name} is looked for; name one with --linker (on a Mac \"xcrun -sdk iphoneos clang -arch arm64\"), or link the static \
+             library yourself: --emit staticlib"
+        );
+    };
     format!(
-        "there is no linker for {} here ({tried}); install one of them (`pip install ziglang` has them all), name one with --linker, or link \
-         the static library yourself: --emit staticlib",
-        platform.name()
+        "there is no linker for {name} here (tried {}); install one of them (`pip install ziglang` brings `{last}`), name one with --linker, or \
+         link the static library yourself: --emit staticlib",
+        tried.join("; ")
     )
 }
 
@@ -124,7 +131,7 @@ mod tests {
     fn a_platform_without_a_linker_gets_a_hint() {
         let host = Platform { arch: Arch::X86_64, os: Os::Linux };
         let text = hint(Platform { arch: Arch::Aarch64, os: Os::Ios }, host);
-        assert!(text.contains("aarch64-ios") && text.contains("--emit staticlib"), "{text}");
+        assert!(text.contains("aarch64-ios") && text.contains("--linker (on a Mac") && text.contains("--emit staticlib"), "{text}");
         let text = hint(Platform { arch: Arch::Riscv64, os: Os::Linux }, host);
         assert!(text.contains("riscv64-linux-gnu-gcc") && text.contains("ziglang"), "{text}");
     }

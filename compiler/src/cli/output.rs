@@ -36,7 +36,7 @@ impl Output {
     /// # Errors
     /// Where it cannot be made, or a file is in its place.
     pub fn new(folder: &Path) -> Result<Output> {
-        ensure!(!folder.is_file(), "{} is a file; -o takes a folder", folder.display());
+        ensure!(folder.is_dir() || !folder.exists(), "{} is a file; -o takes a folder", folder.display());
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(Output { folder: folder.to_path_buf(), files: vec![] })
     }

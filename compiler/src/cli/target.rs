@@ -2,7 +2,7 @@
 
 use crate::jit::host_target;
 use crate::target::{Cpu, Platform, Precision, Target};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 /// The platform and its CPU levels.
@@ -47,7 +47,9 @@ impl TargetArgs {
         };
         let mut targets: Vec<Target> = vec![];
         for name in names {
-            let target = Target::on(cpu(name)?, platform.os).with_precision(self.precision)?;
+            let target = Target::on(cpu(name)?, platform.os).with_precision(self.precision);
+            let target =
+                target.with_context(|| format!("cannot compute in {} on {}; choose levels with --cpu", self.precision, platform.name()))?;
             if !targets.contains(&target) {
                 targets.push(target);
             }

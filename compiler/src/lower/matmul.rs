@@ -8,12 +8,14 @@ use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::mac::{Mac, Product, Weights, activations};
 use super::movement::{Part, copy_strided};
+use super::recurrent::plain;
 use super::run_time_weights::{Matrix, Right, Sizes, prepare, product};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
 use crate::ops::batch_matmul::BatchMatMul;
 use crate::ops::conv_2d::Arithmetic;
-use crate::ops::fully_connected::FullyConnected;
+use crate::ops::fully_connected::{FullyConnected, is_plain_hybrid};
+use crate::ops::recurrent::Inputs;
 use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
@@ -30,6 +32,9 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 
 fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let call = cx.as_call()?;
+    if is_plain_hybrid(&call)? {
+        return plain::fully_connected(cx, node);
+    }
     let fc = FullyConnected::new(&call)?;
     let base = fc.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
@@ -231,6 +236,18 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
                 out: to,
             };
             product.lower(cx, node)?;
+        } else if p.arithmetic == Arithmetic::Hybrid {
+            let matrix = cx.operand(y)?.offset(pair.right * p.k * p.n);
+            let weights = if p.adjoint[1] {
+                matrix
+            } else {
+                let turned = cx.workspace(p.k * p.n);
+                let from = Part { base: matrix, offset: 0, strides: vec![1, p.n as i64] };
+                copy_strided(cx, &[p.n, p.k], from, Part::dense(turned, &[p.n, p.k]), 1);
+                turned
+            };
+            let scale = call.quant(cx.ty(y))?.0;
+            plain::multiply(cx, [pair.rows, p.n, p.k], [rows, weights, to], scale, Inputs::parse(&call))?;
         } else {
             let mut right = match prepared.take() {
                 Some((r, right)) if r == pair.right => right,

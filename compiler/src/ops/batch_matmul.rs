@@ -8,6 +8,7 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::recurrent::{self, Inputs};
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
 use crate::ops::shapes::{Walk, broadcast};
 use tflc_templates::cpu::quantize_rows::Rule;
@@ -55,7 +56,7 @@ impl BatchMatMul {
         let batch = broadcast(call, &bx, &by)?;
         let arithmetic = match (x.dtype, y.dtype) {
             (DType::Float32, DType::Float32) => Arithmetic::Float,
-            (DType::Float32, DType::Int8) if call.operand(1)?.constant => Arithmetic::Hybrid,
+            (DType::Float32, DType::Int8) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int16 | DType::Int8) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with {b}")))),
@@ -170,9 +171,15 @@ fn eval(args: &Args<'_>) -> Results {
                 let (matrix, r) = (row / p.m, row % p.m);
                 let index = |i: usize| matrix * p.m * p.k + if p.adjoint[0] { i * p.m + r } else { r * p.k + i };
                 let values: Vec<f32> = (0..p.k).map(|i| x[index(i)]).collect();
-                let part = quantize_dynamic(&values);
-                *scale = part.scale;
-                part.values.iter().enumerate().for_each(|(i, v)| q[index(i)] = *v);
+                // XNNPACK takes constants only; for others TFLite's own kernel runs.
+                let (stored, own) = if call.operand(1)?.constant {
+                    let part = quantize_dynamic(&values);
+                    (part.values, part.scale)
+                } else {
+                    recurrent::quantize(&values, Inputs::parse(call))
+                };
+                *scale = own;
+                stored.iter().enumerate().for_each(|(i, v)| q[index(i)] = *v);
             }
             for matrix in &xs {
                 scales.extend_from_slice(&of_row[matrix * p.m..(matrix + 1) * p.m]);

@@ -10,9 +10,12 @@ use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
+use crate::ops::pointwise::eval_pointwise;
+use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use crate::ops::value::Value;
 use tflc_templates::cpu::quantize_rows::Rule;
-use tflc_templates::expr::Storage;
+use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// FULLY_CONNECTED.
 pub const FULLY_CONNECTED: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -119,19 +122,41 @@ impl FullyConnected {
     }
 }
 
+/// Whether activations are floats and weights are called unsigned bytes, as old models have them: XNNPACK does not take these, and TFLite's kernel
+/// reads signed bytes.
+pub fn is_plain_hybrid(call: &Call<'_>) -> Result<bool, CompileError> {
+    Ok((call.input(0)?.dtype, call.input(1)?.dtype) == (DType::Float32, DType::UInt8))
+}
+
 fn infer(call: &Call<'_>) -> Inferred {
-    let fc = FullyConnected::new(call)?;
-    fc.epilogue(call)?;
+    call.arity(2, 3, 1)?;
+    let [outputs, inputs] = if is_plain_hybrid(call)? {
+        let [outputs, inputs] = call.dims::<2>(1)?;
+        check_matrix(call, 1, &[outputs, inputs])?;
+        if call.optional(2).is_some() {
+            call.dtype_among(2, &[DType::Float32])?;
+        }
+        Activation::parse(call)?;
+        check_bias(call, 2, outputs, bias_types(Arithmetic::Hybrid))?;
+        if inputs == 0 || outputs == 0 || !call.input(0)?.elements().is_multiple_of(inputs) {
+            return Err(call.invalid(format!("weights [{outputs}, {inputs}] for activations of {:?}", call.input(0)?.shape)));
+        }
+        [outputs, inputs]
+    } else {
+        let fc = FullyConnected::new(call)?;
+        fc.epilogue(call)?;
+        [fc.outputs, fc.inputs]
+    };
     let x = call.input(0)?;
     let shape = if call.attrs.bool("keep_num_dims", false) {
         let mut shape = x.shape.clone();
         match shape.last_mut() {
-            Some(last) if *last == fc.inputs => *last = fc.outputs,
-            _ => return Err(call.invalid(format!("activations of {:?} keep their dimensions but the last is not {}", x.shape, fc.inputs))),
+            Some(last) if *last == inputs => *last = outputs,
+            _ => return Err(call.invalid(format!("activations of {:?} keep their dimensions but the last is not {inputs}", x.shape))),
         }
         shape
     } else {
-        vec![fc.rows, fc.outputs]
+        vec![x.elements() / inputs, outputs]
     };
     Ok(vec![call.result(0, x.dtype, shape)?])
 }
@@ -151,8 +176,29 @@ pub(crate) fn transposed<T: Copy>(w: &[T], rows: usize, columns: usize) -> Vec<T
     (0..columns).flat_map(|c| (0..rows).map(move |r| w[r * columns + c])).collect()
 }
 
+/// Rows quantised as in recurrent cells; the sums start from the bias.
+fn eval_plain_hybrid(args: &Args<'_>) -> Results {
+    let call = args.call;
+    let [outputs, inputs] = call.dims::<2>(1)?;
+    let x = args.floats(0)?.into_owned();
+    let rows = x.len() / inputs;
+    let mut out = match args.optional(2) {
+        Some(_) => args.floats(2)?.repeat(rows),
+        None => vec![0.0; rows * outputs],
+    };
+    Matrix::new(call, args.value(1)?)?.accumulate(&Batch::new(x, inputs, Some(Inputs::parse(call))), &mut out);
+    let mut b = ExprBuilder::new([Storage::F32]);
+    let v = b.input(0);
+    let v = Activation::parse(call)?.emit_f32(&mut b, v);
+    let sums = Value::new(args.ty().clone(), out);
+    Ok(vec![eval_pointwise(&b.finish(v, Storage::F32), &[&sums], args.ty())])
+}
+
 fn eval(args: &Args<'_>) -> Results {
     let call = args.call;
+    if is_plain_hybrid(call)? {
+        return eval_plain_hybrid(args);
+    }
     let fc = FullyConnected::new(call)?;
     let epilogue = fc.epilogue(call)?;
     let ty = args.ty();

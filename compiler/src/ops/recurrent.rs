@@ -114,8 +114,8 @@ impl Batch {
     }
 }
 
-/// Stored values less their zero point, and the scale.
-fn quantize(row: &[f32], inputs: Inputs) -> (Vec<i32>, f32) {
+/// Stored values of a row less their zero point, and the scale.
+pub fn quantize(row: &[f32], inputs: Inputs) -> (Vec<i32>, f32) {
     let lo = row.iter().copied().fold(0f32, f32::min);
     let hi = row.iter().copied().fold(0f32, f32::max);
     if inputs == Inputs::Symmetric {

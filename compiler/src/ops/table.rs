@@ -110,7 +110,7 @@ table! {
     Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
     EmbeddingLookup: [embedding::EMBEDDING_LOOKUP, GatherAndScatter, "any of whole bytes; i8 u8 i4 i2 to f32; by i32"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, i4, i2, blockwise weights), i8, u8, i16"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), i8, u8, i16"];
     HashtableLookup: [embedding::HASHTABLE_LOOKUP, GatherAndScatter, "any of whole bytes, string; by i32"];
     L2Normalization: [normalize::L2_NORMALIZATION, Normalisation, "f32 i8 u8"];
     L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
@@ -143,7 +143,7 @@ table! {
     Transpose: [transpose::TRANSPOSE, DataMovement, "any of whole bytes"];
     Mean: [reduce::REDUCE, Reduction, "f32 i8 u8 i16 i32 i64"];
     Sub: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
-    Div: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i32"];
+    Div: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Squeeze: [reshape::SQUEEZE, DataMovement, "any"];
     UnidirectionalSequenceLstm: [lstm::UNIDIRECTIONAL, Recurrent, "f32, hybrid, i8"];
     StridedSlice: [strided_slice::STRIDED_SLICE, DataMovement, "any of whole bytes"];
@@ -227,7 +227,7 @@ table! {
     SelectV2: [logical::SELECT, Elementwise, "any of 1 to 8 whole bytes"];
     Densify: [reshape::DENSIFY, DataMovement, "f32 f16 i8"];
     SegmentSum: [segment::SEGMENT_SUM, GatherAndScatter, "f32 i32 by i32"];
-    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 (f32, i8 constant), i8, i16, i32"];
+    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 (f32, i8), i8, i16, i32"];
     PlaceholderForGreaterOpCodes: [pseudo "a pseudo operator that no file holds"];
     Cumsum: [cumsum::CUMSUM, Reduction, "f32 i32 i64"];
     CallOnce: [control::CALL_ONCE, ControlFlow, "none"];

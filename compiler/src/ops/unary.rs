@@ -30,6 +30,7 @@ pub(super) fn dtypes(op: OpKind) -> &'static [DType] {
         OpKind::Sqrt | OpKind::Rsqrt | OpKind::Exp | OpKind::Log => &[Float32, Float16, BFloat16, Int8, Int16],
         OpKind::Floor | OpKind::Ceil | OpKind::Round | OpKind::Square | OpKind::Sin | OpKind::Cos => &[Float32, Float16, BFloat16],
         OpKind::Elu => &[Float32, Float16, BFloat16, Int8],
+        OpKind::HardSwish => &[Float32, Float16, BFloat16, Int8, UInt8],
         OpKind::ZerosLike => &[Float32, Float16, BFloat16, Int8, UInt8, Int16, Int32, Int64, Bool],
         _ => &[Float32, Float16, BFloat16, Int8, UInt8, Int16],
     }

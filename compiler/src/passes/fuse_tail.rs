@@ -5,7 +5,7 @@
 
 use super::fuse_pointwise::{expr_of, inline_stored, is_exact};
 use crate::error::CompileError;
-use crate::ir::{GraphId, Model, Node, NodeId, OpKind, Patch, Tail, TensorId};
+use crate::ir::{DType, GraphId, Model, Node, NodeId, OpKind, Patch, Tail, TensorId};
 use crate::target::Target;
 use tflc_templates::expr::{ExprBuilder, Id};
 
@@ -79,6 +79,11 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         .filter(|&(_, t)| patch.ty(t).shape == out.shape)
         .filter_map(|(p, t)| patch.node(p).filter(|n| takes_tail(n.op)).map(|n| (p, n, t)))
         .max_by_key(|&(p, _, t)| (p, t))?;
+    // TFLite's own hybrid arithmetic takes no tail.
+    let types = [0, 1].map(|i| base.inputs.get(i).copied().flatten().map(|t| patch.ty(t).dtype));
+    if types == [Some(DType::Float32), Some(DType::UInt8)] {
+        return None;
+    }
     // The producer moves to this place: a variable may have been assigned in between.
     if base.reads().any(|t| patch.tensor(t).variable) {
         return None;

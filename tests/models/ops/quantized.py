@@ -161,6 +161,15 @@ def embedding(dtype, per_row=True):
     return make
 
 
+def dense_unsigned(net, asymmetric=False, bias=True, activation=0):
+    """FULLY_CONNECTED of floats whose bytes of weights are called unsigned, as old converters did, and are signed."""
+    signed = net.rng.integers(-127, 128, (13, 37)).astype(np.int8)
+    w = net.const(signed.view(np.uint8), "u8", (0.004, 0))
+    b = net.const(net.rng.normal(0, 0.5, 13), "f32") if bias else -1
+    net.outputs(net.op("FULLY_CONNECTED", [x(net, (4, 37)), w, b], ("f32", None), "FullyConnectedOptions", asymmetricQuantizeInputs=asymmetric,
+                       fusedActivationFunction=activation))
+
+
 def models():
     """Pairs of name and maker."""
     yield "conv_hybrid_1x1_batch2", one(conv, (2, 5, 3, 13), "hybridc", cout=17, k=(1, 1))
@@ -201,6 +210,12 @@ def models():
     yield "conv_i16_i4", small_weights(4, ((2, 6, 5, 8), (10, 3, 3, 8)), "i16", (0.002, 0), "CONV_2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
     yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
     yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)
+    yield "batch_matmul_hybrid_computed", matmul_of("f32", "i8", ((2, 5, 22), (2, 22, 17)))
+    yield "batch_matmul_hybrid_computed_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), adjX=True, adjY=True)
+    yield "batch_matmul_hybrid_computed_asymmetric", matmul_of("f32", "i8", ((3, 5, 22), (22, 9)), asymmetricQuantizeInputs=True)
+    yield "dense_hybrid_u8", dense_unsigned
+    yield "dense_hybrid_u8_asymmetric", lambda net: dense_unsigned(net, True, activation=1)
+    yield "dense_hybrid_u8_without_bias", lambda net: dense_unsigned(net, bias=False)
     yield "batch_matmul_i8_odd", matmul((2, 3, 4, 37), (2, 1, 37, 35), "i8")
     yield "batch_matmul_i8_adjoint_x", matmul((3, 6, 5), (3, 6, 7), "i8", adjX=True)
     yield "batch_matmul_i16", matmul_of("i16", "i16", ((2, 5, 23), (2, 23, 6)))

@@ -114,7 +114,16 @@ pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
     let x = g.operand(REAL, |s| s.len() >= 2, |g| g.shape_of(2))?;
     let ty = g.ty(x).clone();
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
-    let w = weights(g, x, vec![out, k], 0, &[DType::Int4, DType::Int2]);
+    let w = if ty.dtype == DType::Float32 && g.is_exact(x) && g.rng.one_in(6) {
+        // Signed bytes under an old name.
+        g.random_constant(TensorType {
+            dtype: DType::UInt8,
+            shape: vec![out, k],
+            quant: Quantization::Affine(Affine::per_tensor(0.005, 0)),
+        })
+    } else {
+        weights(g, x, vec![out, k], 0, &[DType::Int4, DType::Int2])
+    };
     let b = bias(g, x, w, out);
     let attrs = Attrs::new().with("keep_num_dims", AttrValue::Bool(g.rng.one_in(2))).with("weights_format", name("DEFAULT"));
     let attrs = activation(g, attrs);
@@ -211,7 +220,10 @@ pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
     let found = g.pick(|t| t.dtype == wanted.dtype && t.shape == wanted.shape && quantised_alike(t, &wanted));
     let b = match found {
         Some(t) if right == ty.dtype => t,
-        _ => g.random_constant(wanted),
+        _ => {
+            let value = crate::random_values::random_value(&mut g.rng, &wanted);
+            g.given(value)
+        }
     };
     let attrs = Attrs::new().with("adj_x", AttrValue::Bool(adjoint)).with("adj_y", AttrValue::Bool(transposed));
     if g.dtype(&[ty.dtype, DType::Int32]) == DType::Int32 && ty.dtype == DType::Int8 {

@@ -68,6 +68,7 @@ fn elements(g: &mut Generator, ty: TensorType, mut f: impl FnMut(&mut Generator)
         DType::BFloat16 => Value::new(ty, list.into_iter().map(half::bf16::from_f32).collect()),
         DType::Int64 => Value::new(ty, list.into_iter().map(|v| v as i64).collect()),
         DType::Int32 => Value::new(ty, list.into_iter().map(|v| v as i32).collect()),
+        DType::UInt32 => Value::new(ty, list.into_iter().map(|v| v as u32).collect()),
         DType::Int16 => Value::new(ty, list.into_iter().map(|v| v as i16).collect()),
         DType::UInt8 => Value::new(ty, list.into_iter().map(|v| v as u8).collect()),
         _ => Value::new(ty, list.into_iter().map(|v| v as i8).collect()),
@@ -90,14 +91,15 @@ pub(super) fn quotient(g: &mut Generator) -> Option<Planned> {
         return plan_like(g, op, [base, exponent], Attrs::new(), base);
     }
     let quant = if op == Div && is_quantized(dtype) { g.quantization(dtype) } else { Quantization::None };
-    let from = if dtype == DType::UInt8 { 0 } else { -100 };
+    let unsigned = matches!(dtype, DType::UInt8 | DType::UInt32);
+    let from = if unsigned { 0 } else { -100 };
     let a = elements(g, TensorType { dtype, shape, quant: quant.clone() }, |g| {
         if float { g.rng.signed_unit() * 9.0 } else { g.rng.between(from, 100) as f32 }
     });
-    let lowest = if dtype == DType::UInt8 { 0 } else { -128 };
+    let lowest = if dtype == DType::Int8 { -128 } else { 0 };
     let quant = if quant == Quantization::None { quant } else { Quantization::Affine(Affine::per_tensor(0.05, lowest)) };
     let b = elements(g, TensorType { dtype, shape: other, quant }, |g| {
-        let sign = if g.rng.one_in(2) && dtype != DType::UInt8 { -1.0 } else { 1.0 };
+        let sign = if g.rng.one_in(2) && !unsigned { -1.0 } else { 1.0 };
         if float { sign * (0.5 + g.rng.signed_unit().abs() * 4.0) } else { sign * g.rng.between(1, 100) as f32 }
     });
     let attrs = if op == Div { activation(g, Attrs::new()) } else { Attrs::new() };

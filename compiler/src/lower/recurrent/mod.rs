@@ -7,6 +7,7 @@ mod basic;
 mod lstm;
 mod lstm_integer;
 mod norm_integer;
+pub(super) mod plain;
 mod product;
 mod rnn;
 mod stack;

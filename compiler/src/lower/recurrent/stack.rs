@@ -73,6 +73,13 @@ impl Stack {
         Ok(Stack { key, n, k, format: WeightFormat::U8 { zero_point }, activations: Storage::U8, scales: vec![], data })
     }
 
+    /// Rows of signed bytes in memory with one scale.
+    pub(super) fn of_bytes(rows: Operand, [n, k]: [usize; 2], scale: f32) -> Stack {
+        let data = Data::Computed { rows, ready: None };
+        let scales = vec![scale; n];
+        Stack { key: String::new(), n, k, format: WeightFormat::I8, activations: Storage::I8, scales, data }
+    }
+
     pub(super) fn is_float(&self) -> bool {
         self.format == WeightFormat::F32
     }

@@ -57,6 +57,7 @@ fn operators_bind_as_in_arithmetic() {
         "mul_add(in0, nan(0x7fc00001), -inf)",
         "bits_f32(shr(bits_i32(in0), 3)) + f32(nearest_i32(in1) + -2147483648)",
         "f32(i64(in0) + -9223372036854775808i64) + f32(and(true, not(bool(in1))))",
+        "f32(f64(in0) * 0x3ff8000000000000f64 - 0x7ff8000000000001f64)",
     ] {
         let full = format!("(f32, f32, f32) -> f32 {{ {body} }}");
         assert_eq!(text(&parse(&full).unwrap_or_else(|e| panic!("{body}: {e}"))), full);
