@@ -74,7 +74,9 @@ impl BatchMatMul {
         let raw = raw_products(call, arithmetic)?;
         let quantized = matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) && !raw;
         let scales = arithmetic != Arithmetic::Float && !raw && !is_lost(arithmetic, y);
-        let zero_points = [zero(x, quantized)?, zero(y, scales)?];
+        // TFLite's hybrid kernel, which takes what is no constant, knows no zero point of the right side.
+        let counts = arithmetic != Arithmetic::Hybrid || call.operand(1)?.constant;
+        let zero_points = [zero(x, quantized)?, zero(y, scales && counts)?];
         Ok(BatchMatMul { batch, batches: [bx, by], m, n, k, adjoint, arithmetic, zero_points })
     }
 
