@@ -76,7 +76,10 @@ impl BatchMatMul {
         let scales = arithmetic != Arithmetic::Float && !raw && !is_lost(arithmetic, y);
         // TFLite's hybrid kernel, which takes what is no constant, knows no zero point of the right side.
         let counts = arithmetic != Arithmetic::Hybrid || call.operand(1)?.constant;
-        let zero_points = [zero(x, quantized)?, zero(y, scales && counts)?];
+        let columns = if adjoint[1] { 2 } else { 1 };
+        let several = y.quant.affine().is_some_and(|q| q.scale.len() > 1) && call.operand(1)?.constant;
+        let right = if several && scales { per_column(call, y, columns, n)?.1 } else { zero(y, scales && counts)? };
+        let zero_points = [zero(x, quantized)?, right];
         Ok(BatchMatMul { batch, batches: [bx, by], m, n, k, adjoint, arithmetic, zero_points })
     }
 
@@ -86,14 +89,13 @@ impl BatchMatMul {
         let none = Activation::None;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, None, none),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&[call.quant(call.input(1)?)?.0], None, none, Rule::Even)),
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&self.right_scales(call)?, None, none, Rule::Even)),
             Arithmetic::Quantized if raw_products(call, self.arithmetic)? => {
                 Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let (sx, _) = call.operand_quant(call.input(0)?)?;
-                let right = call.input(1)?;
-                let sy = if is_lost(self.arithmetic, right) { 0.0 } else { call.quant(right)?.0 };
+                let sy = if is_lost(self.arithmetic, call.input(1)?) { 0.0 } else { call.quant(call.input(1)?)?.0 };
                 let scaling = match self.arithmetic {
                     Arithmetic::Quantized if self.zero_points[1] == 0 => Scaling::Float,
                     Arithmetic::Quantized => Scaling::Fixed(Rounding::HalfAway),
@@ -102,6 +104,15 @@ impl BatchMatMul {
                 Ok(Requant::new(call, output, sx, &[sy], none, scaling)?.epilogue(None))
             }
         }
+    }
+
+    /// The scale of the right side, or one for each of its columns, which XNNPACK takes of constants.
+    fn right_scales(&self, call: &Call<'_>) -> Result<Vec<f32>, CompileError> {
+        let (y, columns) = (call.operand(1)?, if self.adjoint[1] { 2 } else { 1 });
+        if y.constant && y.ty.quant.affine().is_some_and(|q| q.scale.len() > 1) {
+            return Ok(per_column(call, y.ty, columns, self.n)?.0.to_vec());
+        }
+        Ok(vec![call.quant(y.ty)?.0])
     }
 
     /// For each matrix of the result, which matrix of operand `i` it takes.
@@ -119,15 +130,24 @@ impl BatchMatMul {
     }
 }
 
+/// Scales and the zero point of a right side whose columns lie along dimension `from_end`, counted from the end.
+fn per_column<'a>(call: &Call<'a>, y: &'a TensorType, from_end: usize, columns: usize) -> Result<(&'a [f32], i32), CompileError> {
+    let q = call.weight_quant(y, y.shape.len().saturating_sub(from_end), columns)?;
+    if q.zero_point.iter().any(|z| *z != 0) {
+        return Err(call.bad_quantization("zero points of columns"));
+    }
+    Ok((&q.scale, 0))
+}
+
 /// Whether the result is the sums of products themselves: int32 of int8.
 fn raw_products(call: &Call<'_>, arithmetic: Arithmetic) -> Result<bool, CompileError> {
     Ok(arithmetic == Arithmetic::Quantized && call.output(0)?.dtype == DType::Int32)
 }
 
 /// Whether LiteRT multiplies by the scale of the right side as if it were 0: it has one scale only for tensors that have one, and with
-/// 16-bit activations asks for no other (`kernels/batch_matmul.cc`).
+/// integer activations asks for no other (`kernels/batch_matmul.cc`).
 fn is_lost(arithmetic: Arithmetic, right: &TensorType) -> bool {
-    arithmetic == Arithmetic::Quantized16 && right.quant.affine().is_some_and(|q| q.scale.len() > 1)
+    matches!(arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) && right.quant.affine().is_some_and(|q| q.scale.len() > 1)
 }
 
 fn infer(call: &Call<'_>) -> Inferred {

@@ -129,6 +129,16 @@ def conv_of_negative_scales(net):
                        dilationHFactor=1, dilationWFactor=1))
 
 
+def matmul_by_columns(left, turned=False):
+    """BATCH_MATMUL with a constant right side that has a scale for each column."""
+    def make(net):
+        shape, axis = ((1, 9, 22), 1) if turned else ((1, 22, 9), 2)
+        b = net.const(net.rng.integers(-127, 128, shape), "i8", (net.rng.uniform(0.005, 0.02, 9), [0] * 9, axis))
+        result = (left, quant(left)) if left != "f32" else ("f32", None)
+        net.outputs(net.op("BATCH_MATMUL", [x(net, (2, 5, 22), left), b], result, "BatchMatMulOptions", adjX=False, adjY=turned))
+    return make
+
+
 def matmul_of(left, right, shapes, constant=False, result=None, q=None, **options):
     """BATCH_MATMUL of two types."""
     def make(net):
@@ -208,6 +218,9 @@ def models():
     yield "dense_hybrid_i4_odd", small_weights(4, ((5, 33), (18, 33)))
     yield "dense_hybrid_i4_odd_asymmetric", small_weights(4, ((5, 33), (18, 33)), asymmetricQuantizeInputs=True)
     yield "conv_i16_i4", small_weights(4, ((2, 6, 5, 8), (10, 3, 3, 8)), "i16", (0.002, 0), "CONV_2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
+    yield "batch_matmul_hybrid_columns", matmul_by_columns("f32")
+    yield "batch_matmul_hybrid_columns_adjoint", matmul_by_columns("f32", True)
+    yield "batch_matmul_i8_columns", matmul_by_columns("i8")
     yield "batch_matmul_hybrid", matmul_of("f32", "i8", ((2, 5, 22), (22, 17)), constant=True)
     yield "batch_matmul_hybrid_adjoint", matmul_of("f32", "i8", ((3, 22, 5), (3, 17, 22)), constant=True, adjX=True, adjY=True)
     yield "batch_matmul_hybrid_computed", matmul_of("f32", "i8", ((2, 5, 22), (2, 22, 17)))
