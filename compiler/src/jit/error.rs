@@ -12,7 +12,7 @@ pub enum JitError {
     Compile(#[from] CompileError),
     /// The system refused memory or a thread.
     #[error("the system refused memory or a thread: {0}")]
-    System(#[from] std::io::Error),
+    System(std::io::Error),
     /// There is no such signature.
     #[error("there is no signature {wanted:?}; the model has {known:?}")]
     Signature {
@@ -59,7 +59,7 @@ pub enum JitError {
     },
     /// The run ended with a status.
     #[error("run: {0}")]
-    Run(#[from] Status),
+    Run(Status),
     /// A custom operator of the caller's failed.
     #[error("run: the custom operator {name}: {reason}")]
     Custom {
@@ -68,4 +68,18 @@ pub enum JitError {
         /// What it said.
         reason: String,
     },
+}
+
+// The messages hold what the system or the run says: a source would say it again.
+
+impl From<std::io::Error> for JitError {
+    fn from(error: std::io::Error) -> JitError {
+        JitError::System(error)
+    }
+}
+
+impl From<Status> for JitError {
+    fn from(status: Status) -> JitError {
+        JitError::Run(status)
+    }
 }

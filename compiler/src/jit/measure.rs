@@ -17,7 +17,7 @@ pub enum MeasureError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// The system refused memory.
-    #[error("the system refused executable memory: {0}")]
+    #[error("the system refused executable memory")]
     System(#[from] std::io::Error),
 }
 

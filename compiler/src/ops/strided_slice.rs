@@ -34,7 +34,7 @@ pub fn cuts(call: &Call<'_>) -> Result<Vec<Cut>, CompileError> {
     if begin.len() != end.len() || begin.len() != stride.len() {
         return Err(call.invalid(format!("begins {begin:?}, ends {end:?}, strides {stride:?}")));
     }
-    let mask = |name: &str, i: usize| call.attrs.int(name, 0) >> i & 1 == 1;
+    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
     let offset = call.attrs.bool("offset", false);
     let new_axes = (0..begin.len()).filter(|i| mask("new_axis_mask", *i) && !mask("ellipsis_mask", *i)).count();
     let ellipses = (0..begin.len()).filter(|i| mask("ellipsis_mask", *i)).count();
@@ -119,7 +119,7 @@ pub(crate) fn picks(call: &Call<'_>) -> Result<Vec<Pick>, CompileError> {
     let shape = &call.input(0)?.shape;
     let entries = call.input(1)?.elements();
     let stride = call.ints(3, 2 * MAX_RANK)?;
-    let mask = |name: &str, i: usize| call.attrs.int(name, 0) >> i & 1 == 1;
+    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
     let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
     let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
     if call.input(2)?.elements() != entries || stride.len() != entries || entries > 2 * MAX_RANK || taken > shape.len() {
@@ -212,7 +212,7 @@ pub(crate) fn ranges(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let entries = call.input(1)?.elements();
     let strides = call.ints(3, 2 * MAX_RANK)?;
-    let mask = |name: &str, i: usize| call.attrs.int(name, 0) >> i & 1 == 1;
+    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
     let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
     let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
     if call.input(2)?.elements() != entries || strides.len() != entries || entries > 2 * MAX_RANK || taken > rank || strides.contains(&0) {

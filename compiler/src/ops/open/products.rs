@@ -42,6 +42,9 @@ fn fully_connected(site: &Site<'_>) -> Option<Opened> {
 
 fn batch_matmul(site: &Site<'_>) -> Option<Opened> {
     let (x, y) = (site.rank(0)?, site.rank(1)?);
+    if x.min(y) < 2 {
+        return None;
+    }
     let rank = x.max(y);
     let turned = [site.call.attrs.bool("adj_x", false), site.call.attrs.bool("adj_y", false)];
     // The place of the inner axis counted from the end.
