@@ -196,7 +196,7 @@ pub fn float_epilogue(
     bias: Option<Storage>,
     activation: Activation,
 ) -> Result<Epilogue, CompileError> {
-    if !output.dtype.is_float() {
+    if !matches!(output.dtype, DType::Float32 | DType::Float16 | DType::BFloat16) {
         return Err(call.unsupported(Unsupported::Types(format!("{} of floats", output.dtype))));
     }
     let mut inputs = vec![Storage::F32];
