@@ -52,7 +52,8 @@ fn target(cx: &Cx<'_, '_>, node: &Node, name: &str) -> Result<GraphId, CompileEr
 fn check_types(cx: &Cx<'_, '_>, node: &Node, id: GraphId, first: usize, resized: &[bool]) -> Result<(), CompileError> {
     let callee = &cx.shared.model.graphs[id.index()];
     if node.inputs.len() != first + callee.inputs.len() {
-        return Err(cx.internal(format!("{} operands for the {} inputs of graph {id}", node.inputs.len() - first, callee.inputs.len())));
+        let given = node.inputs.len().saturating_sub(first);
+        return Err(cx.invalid(format!("{given} operands for the {} inputs of graph {id}", callee.inputs.len())));
     }
     for (i, t) in callee.inputs.iter().enumerate() {
         if resized.get(i) == Some(&true) {
