@@ -61,6 +61,9 @@ fn inlinable(model: &Model, id: GraphId, at: usize) -> Option<(GraphId, usize)> 
         && node.outputs.len() == inner.outputs.len()
         && node.inputs[first..].iter().copied().zip(&inner.inputs).all(same)
         && node.outputs.iter().map(|t| Some(*t)).zip(&inner.outputs).all(same);
+    // A copy is a reshape to a shape that is written down: not for what is as long as a run says.
+    let copied = |k: usize, t: &TensorId| inner.inputs.contains(t) || inner.outputs[..k].contains(t);
+    let fits = fits && !inner.outputs.iter().enumerate().any(|(k, t)| !inner.open_axes(*t).is_empty() && copied(k, t));
     let small = graph.nodes.len() + inner.nodes.len() <= MOST_NODES;
     let stateless = inner.tensors.iter().all(|t| !t.variable);
     (fits && small && stateless && !reaches(model, callee, &[id, callee])).then_some((callee, first))
