@@ -8,7 +8,7 @@ use super::movement::{Part, copy, copy_strided, fill, result};
 use super::pointwise::emit;
 use crate::error::CompileError;
 use crate::ir::{Node, OpKind};
-use crate::ops::strided_slice::{Pick, picks};
+use crate::ops::strided_slice::{Range, picks};
 use tflc_templates::cpu::pointwise::{PointwiseSpec, Strides, row_major};
 use tflc_templates::cpu::window_copy::WindowCopySpec;
 use tflc_templates::expr::{Compare, ExprBuilder, Storage};
@@ -166,7 +166,7 @@ fn picked(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let begin = cx.operand(begin)?;
     let mut part = shape.clone();
     for pick in picks(&cx.as_call()?)? {
-        let Pick::Index { axis, entry } = pick else { continue };
+        let Range::Index { axis, entry } = pick else { continue };
         part[axis] = 1;
         // Negative indices count from the end.
         let mut b = ExprBuilder::new([storage]);

@@ -34,7 +34,7 @@ pub fn cuts(call: &Call<'_>) -> Result<Vec<Cut>, CompileError> {
     if begin.len() != end.len() || begin.len() != stride.len() {
         return Err(call.invalid(format!("begins {begin:?}, ends {end:?}, strides {stride:?}")));
     }
-    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
+    let mask = |name: &str, i: usize| mask(call, name, i);
     let offset = call.attrs.bool("offset", false);
     let new_axes = (0..begin.len()).filter(|i| mask("new_axis_mask", *i) && !mask("ellipsis_mask", *i)).count();
     let ellipses = (0..begin.len()).filter(|i| mask("ellipsis_mask", *i)).count();
@@ -103,53 +103,6 @@ pub fn cuts(call: &Call<'_>) -> Result<Vec<Cut>, CompileError> {
     Ok(cuts)
 }
 
-/// A dimension of the full result where begins or ends are known only at run time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pick {
-    /// An axis of the operand as it is.
-    Whole(usize),
-    /// A new axis.
-    New,
-    /// One index of an axis, which is dropped: the entry of the begins that says which.
-    Index { axis: usize, entry: usize },
-}
-
-/// The dimensions of a slice whose shape does not depend on its begins and ends: each of those drops its axis or is masked.
-pub(crate) fn picks(call: &Call<'_>) -> Result<Vec<Pick>, CompileError> {
-    let shape = &call.input(0)?.shape;
-    let entries = call.input(1)?.elements();
-    let stride = call.ints(3, 2 * MAX_RANK)?;
-    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
-    let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
-    let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
-    if call.input(2)?.elements() != entries || stride.len() != entries || entries > 2 * MAX_RANK || taken > shape.len() {
-        return Err(call.invalid(format!("{entries} begins, {} strides of {} dimensions", stride.len(), shape.len())));
-    }
-    let (mut out, mut axis) = (vec![], 0);
-    for (i, stride) in stride.into_iter().enumerate() {
-        if mask("ellipsis_mask", i) {
-            let rest = shape.len() - taken;
-            out.extend((axis..axis + rest).map(Pick::Whole));
-            axis += rest;
-        } else if mask("new_axis_mask", i) {
-            out.push(Pick::New);
-        } else {
-            let all = mask("begin_mask", i) && mask("end_mask", i) && stride == 1;
-            out.push(match (mask("shrink_axis_mask", i), mask("begin_mask", i)) {
-                (true, false) => Pick::Index { axis, entry: i },
-                (false, _) if all => Pick::Whole(axis),
-                _ => return Err(call.unsupported(Unsupported::DynamicShape)),
-            });
-            axis += 1;
-        }
-    }
-    if axis > shape.len() {
-        return Err(call.invalid("more than one ellipsis"));
-    }
-    out.extend((axis..shape.len()).map(Pick::Whole));
-    Ok(out)
-}
-
 /// A dimension of the full result where sizes, begins or ends may be known only at run time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Range {
@@ -207,19 +160,23 @@ impl Part {
     }
 }
 
-/// The dimensions of a slice whose strides are known.
-pub(crate) fn ranges(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
+/// Whether bit `i` of a mask is set.
+fn mask(call: &Call<'_>, name: &str, i: usize) -> bool {
+    i < 64 && call.attrs.int(name, 0) >> i & 1 == 1
+}
+
+/// The dimensions of a slice with these strides.
+fn dimensions(call: &Call<'_>, strides: &[i64]) -> Result<Vec<Range>, CompileError> {
     let rank = call.input(0)?.shape.len();
     let entries = call.input(1)?.elements();
-    let strides = call.ints(3, 2 * MAX_RANK)?;
-    let mask = |name: &str, i: usize| i < 64 && call.attrs.int(name, 0) >> i & 1 == 1;
+    let mask = |name: &str, i: usize| mask(call, name, i);
     let new = |i: usize| mask("new_axis_mask", i) && !mask("ellipsis_mask", i);
     let taken = (0..entries).filter(|i| !new(*i) && !mask("ellipsis_mask", *i)).count();
-    if call.input(2)?.elements() != entries || strides.len() != entries || entries > 2 * MAX_RANK || taken > rank || strides.contains(&0) {
+    if call.input(2)?.elements() != entries || strides.len() != entries || entries > 2 * MAX_RANK || taken > rank {
         return Err(call.invalid(format!("{entries} begins, strides {strides:?} of {rank} dimensions")));
     }
     let (mut out, mut axis) = (vec![], 0);
-    for (entry, stride) in strides.into_iter().enumerate() {
+    for (entry, &stride) in strides.iter().enumerate() {
         let (from_begin, to_end) = (mask("begin_mask", entry), mask("end_mask", entry));
         if mask("ellipsis_mask", entry) {
             out.extend((axis..axis + rank - taken).map(Range::Whole));
@@ -242,6 +199,25 @@ pub(crate) fn ranges(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
     Ok(out)
 }
 
+/// The dimensions of a slice whose strides are known.
+pub(crate) fn ranges(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
+    let strides = call.ints(3, 2 * MAX_RANK)?;
+    if strides.contains(&0) {
+        return Err(call.invalid(format!("strides {strides:?}")));
+    }
+    dimensions(call, &strides)
+}
+
+/// The same of a slice whose shape does not depend on its begins and ends: each of those drops its axis or is masked. No dimension is a part.
+pub(crate) fn picks(call: &Call<'_>) -> Result<Vec<Range>, CompileError> {
+    let whole = |range| match range {
+        Range::Part(Part { axis, stride: 1, from_begin: true, to_end: true, .. }) => Ok(Range::Whole(axis)),
+        Range::Part(_) => Err(call.unsupported(Unsupported::DynamicShape)),
+        other => Ok(other),
+    };
+    dimensions(call, &call.ints(3, 2 * MAX_RANK)?)?.into_iter().map(whole).collect()
+}
+
 fn infer(call: &Call<'_>) -> Inferred {
     call.arity(4, 4, 1)?;
     let x = call.input(0)?;
@@ -251,9 +227,9 @@ fn infer(call: &Call<'_>) -> Inferred {
     if call.operand(1)?.data.is_none() || call.operand(2)?.data.is_none() {
         call.dtype_among(1, &[Int32, Int64])?;
         let size = |p| match p {
-            Pick::Whole(axis) => Some(x.shape[axis]),
-            Pick::New => Some(1),
-            Pick::Index { .. } => None,
+            Range::Whole(axis) => Some(x.shape[axis]),
+            Range::New => Some(1),
+            Range::Index { .. } | Range::Part(_) => None,
         };
         return Ok(vec![call.result(0, x.dtype, picks(call)?.into_iter().filter_map(size).collect::<Vec<_>>())?]);
     }

@@ -32,7 +32,8 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             if site.extent(0, 0) != site.extent(1, 0) {
                 return None;
             }
-            *dims.first_mut()? = if site.known(1) { Dim::Fixed(*site.bounds()?.first()?.shape.first()?) } else { Dim::New(*x.shape.first()?) };
+            *dims.first_mut()? =
+                if site.known(1) { Dim::Fixed(*site.bounds()?.first()?.shape.first()?) } else { Dim::New(*x.shape.first()?) };
             Some(vec![site.shaped(0, x.dtype, &dims)?])
         }
         OpKind::UnsortedSegmentSum | OpKind::UnsortedSegmentMax | OpKind::UnsortedSegmentMin | OpKind::UnsortedSegmentProd => {
