@@ -127,6 +127,11 @@ fn operator_models_are_right_on_riscv64() {
 }
 
 #[test]
+fn operator_models_are_right_on_riscv64_with_vectors() {
+    all_right(&root().join("tests/models/ops"), RV64GCV, Machine::Riscv64V, LEAST_RIGHT);
+}
+
+#[test]
 fn corpus_models_are_right_on_neoverse_n1() {
     corpus_models_are_right(DOTPROD, Machine::NeoverseN1);
 }
