@@ -13,6 +13,7 @@ pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;
 pub mod split_rows;
+pub mod widen_packed;
 
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model};
