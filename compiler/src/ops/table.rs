@@ -110,7 +110,7 @@ table! {
     Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 u4 i2 to float"];
     EmbeddingLookup: [embedding::EMBEDDING_LOOKUP, GatherAndScatter, "any of whole bytes; i8 u8 i4 i2 to f32; by i32"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), f16 (f16, i8, i4 weights), i8, u8, i16"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), f16 (f16, i8, i4 weights), i8, u8, i16 (i8, i4, i2, i16 weights)"];
     HashtableLookup: [embedding::HASHTABLE_LOOKUP, GatherAndScatter, "any of whole bytes, string; by i32"];
     L2Normalization: [normalize::L2_NORMALIZATION, Normalisation, "f32 i8 u8"];
     L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
