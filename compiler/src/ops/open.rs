@@ -5,7 +5,9 @@
 
 mod control;
 pub(super) mod elements;
+mod floats;
 mod follow;
+mod meeting;
 mod products;
 mod shaped;
 mod slices;
@@ -59,6 +61,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Vec<Option<(TensorType, Axes)>>> {
         .or_else(|| slices::open(site))
         .or_else(|| shaped::open(site))
         .or_else(|| products::open(site))
+        .or_else(|| meeting::open(site))
         .or_else(|| follow::open(site))?;
     for (ty, axes) in &mut opened {
         axes.sort_by_key(|a| a.0);

@@ -2,6 +2,7 @@
 //!
 //! `compiler/docs/ir.md` describes open tensors. Elements lie where the bounds say, so that most families compute on bounds and need to know nothing.
 
+mod borders;
 mod crossing;
 mod indices;
 mod lengths;
@@ -9,6 +10,7 @@ mod masks;
 mod meeting;
 mod moves;
 mod outputs;
+mod range;
 mod sources;
 
 use super::context::{Cx, Operand, Shared};
@@ -71,7 +73,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         }
         OpKind::ScatterNd => sources::scatter(cx, node)?,
         OpKind::Shape if is_open(cx, first) => sources::shape(cx, node)?,
-        OpKind::Range if is_open(cx, out) => sources::range(cx, node)?,
+        OpKind::Range if is_open(cx, out) => range::range(cx, node)?,
         OpKind::Fill => {
             sources::sizes_from(cx, node, 0)?;
             return Ok(false);
@@ -83,7 +85,16 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::Slice if !passes_on(cx, node) => moves::slice(cx, node)?,
         OpKind::StridedSlice if !passes_on(cx, node) => moves::strided_slice(cx, node)?,
         OpKind::Concatenation => return moves::concatenation(cx, node),
-        OpKind::Pad | OpKind::Padv2 if brings(cx, node) => moves::pad(cx, node)?,
+        OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad if node.op == OpKind::MirrorPad || brings(cx, node) => borders::pad(cx, node)?,
+        OpKind::Split | OpKind::SplitV if brings(cx, node) || parted(cx, node)? => borders::split(cx, node)?,
+        OpKind::OneHot if brings(cx, node) => {
+            sources::depth(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::Squeeze => {
+            sources::more_than_one(cx, node)?;
+            return Ok(false);
+        }
         OpKind::Tile
             if !is_open(cx, out) || brings(cx, node) || node.inputs.get(1).copied().flatten().is_some_and(|t| cx.constant(t).is_none()) =>
         {
@@ -100,6 +111,15 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
 fn brings(cx: &Cx<'_, '_>, node: &Node) -> bool {
     let given: Vec<TensorId> = node.inputs.iter().flatten().flat_map(|t| cx.graph.open_axes(*t)).map(|o| o.extent).collect();
     node.outputs.iter().flat_map(|t| cx.graph.open_axes(*t)).any(|o| !given.contains(&o.extent))
+}
+
+/// Whether a split divides an open axis, whose parts may all be of known size.
+fn parted(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
+    let (x, along) = if node.op == OpKind::SplitV { (0, 2) } else { (1, 0) };
+    let x = cx.input(node, x)?;
+    let at = super::constants::operand_int(cx, node, along, "axis")?;
+    let at = super::constants::axis(cx, at, cx.ty(x).shape.len())?;
+    Ok(extent(cx, x, at)?.is_some())
 }
 
 /// Whether a slice by constants leaves open axes as they are, so that it is one of the bounds.

@@ -31,6 +31,19 @@ impl Element {
         }
     }
 
+    /// The length that two broadcast to.
+    fn meet(self, other: Element) -> Element {
+        match (self, other) {
+            (Element::Known(1), e) | (e, Element::Known(1)) => e,
+            (Element::Known(v), _) | (_, Element::Known(v)) => Element::Known(v),
+            (x, y) if x == y => x,
+            (x, y) => match x.interval().zip(y.interval()) {
+                Some(((a, b), (c, d))) => Element::Between(a.min(c), b.max(d)),
+                None => Element::Unknown,
+            },
+        }
+    }
+
     /// What an operator gives of two numbers; roundings of a division do not matter to its interval.
     fn combine(op: OpKind, x: Element, y: Element) -> Element {
         match (op, x, y) {
@@ -97,7 +110,8 @@ impl Values<'_> {
         self.follow(t, DEPTH)
     }
 
-    fn graph(&self) -> &Graph {
+    /// The graph.
+    pub(in crate::ops) fn graph(&self) -> &Graph {
         &self.model.graphs[self.id.index()]
     }
 
@@ -146,6 +160,12 @@ impl Values<'_> {
                 let count = if x.len() == 1 { y.len() } else { x.len() };
                 let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
                 (0..count).map(|i| Some(Element::combine(node.op, part(&x, i)?, part(&y, i)?))).collect()
+            }
+            OpKind::BroadcastArgs => {
+                let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
+                let count = x.len().max(y.len());
+                let part = |v: &[Element], i: usize| (i + v.len()).checked_sub(count).and_then(|i| v.get(i).copied()).unwrap_or(Element::Known(1));
+                Some((0..count).map(|i| part(&x, i).meet(part(&y, i))).collect())
             }
             // Of a vector, to one element.
             OpKind::Sum | OpKind::ReduceProd | OpKind::ReduceMax | OpKind::ReduceMin if self.graph().ty(operand(0)?).shape.len() == 1 => {
