@@ -12,6 +12,8 @@ mod moves;
 mod outputs;
 mod range;
 mod sources;
+mod sums;
+mod windows;
 
 use super::context::{Cx, Operand, Shared};
 use super::storage::{Slot, SlotId, SlotRegion};
@@ -20,6 +22,8 @@ use crate::ir::{Graph, Node, OpKind, TensorId};
 pub(super) use crossing::{Target, hand_over, shared_extents};
 pub(super) use indices::{check_at_least, check_below, dropped_behind, gather_indices};
 pub(super) use masks::{counted, with_neutral_tail, with_stand_ins};
+pub(super) use sums::sum_counted;
+pub(super) use windows::{Kind, Mode, taps};
 pub(super) use outputs::{finish as finish_outputs, packed_outputs};
 use std::collections::BTreeSet;
 
@@ -89,6 +93,14 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::Split | OpKind::SplitV if brings(cx, node) || parted(cx, node)? => borders::split(cx, node)?,
         OpKind::OneHot if brings(cx, node) => {
             sources::depth(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::AveragePool2d | OpKind::MaxPool2d | OpKind::L2Pool2d if brings(cx, node) => {
+            windows::slide(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => {
+            windows::resized(cx, node)?;
             return Ok(false);
         }
         OpKind::Squeeze => {

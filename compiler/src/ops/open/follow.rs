@@ -182,9 +182,10 @@ fn reduction(site: &Site<'_>) -> Option<Opened> {
     let reduced = reduce::reduced(site.call).ok()?;
     let keep = site.call.attrs.bool("keep_dims", false);
     let along: Vec<_> = site.mapped(0, Some)?.into_iter().filter(|a| reduced[a.0]).collect();
-    // Means of integers would have to divide by a length that is not known.
+    // Means of 16 bits scale by a multiplier that is made for their number.
     let exact = match site.node.op {
-        OpKind::Mean => &[DType::Float32][..],
+        OpKind::Mean => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8][..],
+        OpKind::Sum => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8],
         OpKind::ReduceMax | OpKind::ReduceMin => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8, DType::Int16],
         _ => &[DType::Float32, DType::Int32, DType::Int64, DType::Bool],
     };

@@ -113,9 +113,13 @@ fn range(site: &Site<'_>) -> Option<Opened> {
     if dtype == DType::Float32 {
         let [start, limit, delta] = [0, 1, 2].map(|i| site.tensor(i).map(|t| floats::interval(site.values, t)));
         let ((least, most), (low, high), (from, to)) = (start?, limit?, delta?);
-        // The longest way by the shortest step, in either direction.
-        let step = if from > 0.0 || to < 0.0 { from.abs().min(to.abs()) } else { 0.0 };
-        let steps = ((high - least).max(most - low) / step).ceil();
+        // The longest way by the shortest step; one in the other direction is an error.
+        let distance = match (from > 0.0, to < 0.0) {
+            (true, _) => (high - least) / from,
+            (_, true) => (most - low) / -to,
+            _ => f32::INFINITY,
+        };
+        let steps = distance.max(0.0).ceil();
         let steps = (steps >= 0.0 && steps < LONGEST).then_some(steps as usize).or_else(|| site.stated(0))?;
         return Some(vec![site.shaped(0, dtype, &[Dim::New(steps)])?]);
     }
@@ -150,7 +154,7 @@ fn tile(site: &Site<'_>) -> Option<Opened> {
             (Element::Known(m), Some(_)) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
             (Element::Extent(_, m), _) => Dim::New(n.checked_mul(m)?),
             (Element::Between(_, m), _) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
-            (Element::Unknown, _) => Dim::New(site.stated(d)?),
+            (Element::Plus(..) | Element::Unknown, _) => Dim::New(site.stated(d)?),
         });
     }
     Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
