@@ -22,10 +22,10 @@ use crate::ir::{Graph, Node, OpKind, TensorId};
 pub(super) use crossing::{Target, hand_over, shared_extents};
 pub(super) use indices::{check_at_least, check_below, dropped_behind, gather_indices};
 pub(super) use masks::{counted, with_neutral_tail, with_stand_ins};
-pub(super) use sums::sum_counted;
-pub(super) use windows::{Kind, Mode, taps};
 pub(super) use outputs::{finish as finish_outputs, packed_outputs};
 use std::collections::BTreeSet;
+pub(super) use sums::sum_counted;
+pub(super) use windows::{Kind, Mode, taps};
 
 /// Extents, each once.
 fn extents(graph: &Graph) -> BTreeSet<TensorId> {

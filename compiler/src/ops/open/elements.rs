@@ -73,7 +73,9 @@ impl Element {
             (OpKind::Add, Element::Plus(t, a), Element::Known(b)) | (OpKind::Add, Element::Known(b), Element::Plus(t, a)) => {
                 return a.checked_add(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
             }
-            (OpKind::Sub, Element::Plus(t, a), Element::Known(b)) => return a.checked_sub(b).map_or(Element::Unknown, |v| Element::Plus(t, v)),
+            (OpKind::Sub, Element::Plus(t, a), Element::Known(b)) => {
+                return a.checked_sub(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
+            }
             (OpKind::Sub, Element::Plus(t, a), Element::Plus(u, b)) if t == u => {
                 return a.checked_sub(b).map_or(Element::Unknown, Element::Known);
             }
@@ -184,7 +186,8 @@ impl Values<'_> {
             OpKind::BroadcastArgs => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
                 let count = x.len().max(y.len());
-                let part = |v: &[Element], i: usize| (i + v.len()).checked_sub(count).and_then(|i| v.get(i).copied()).unwrap_or(Element::Known(1));
+                let part =
+                    |v: &[Element], i: usize| (i + v.len()).checked_sub(count).and_then(|i| v.get(i).copied()).unwrap_or(Element::Known(1));
                 Some((0..count).map(|i| part(&x, i).meet(part(&y, i))).collect())
             }
             // Of a vector, to one element.

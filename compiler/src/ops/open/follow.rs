@@ -3,8 +3,8 @@
 use super::elements::Element;
 use super::{Axes, By, Dim, Opened, Site};
 use crate::ir::{AttrValue, DType, OpKind};
-use crate::ops::reduce;
 use crate::ops::list_update::list_update;
+use crate::ops::reduce;
 
 /// The rule of such a node.
 pub(super) fn open(site: &Site<'_>) -> Option<Opened> {

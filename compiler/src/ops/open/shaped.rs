@@ -120,7 +120,7 @@ fn range(site: &Site<'_>) -> Option<Opened> {
             _ => f32::INFINITY,
         };
         let steps = distance.max(0.0).ceil();
-        let steps = (steps >= 0.0 && steps < LONGEST).then_some(steps as usize).or_else(|| site.stated(0))?;
+        let steps = (0.0..LONGEST).contains(&steps).then_some(steps as usize).or_else(|| site.stated(0))?;
         return Some(vec![site.shaped(0, dtype, &[Dim::New(steps)])?]);
     }
     let dim = match (one(0)?, one(1)?, one(2)?) {

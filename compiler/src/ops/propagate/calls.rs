@@ -149,16 +149,7 @@ impl Pass {
 
     /// The shape of value `k` of a loop, wide enough for what goes in and for what the body gives.
     #[expect(clippy::too_many_arguments)]
-    fn next(
-        &self,
-        model: &Model,
-        id: GraphId,
-        node: &Node,
-        body: GraphId,
-        k: usize,
-        now: &Crossing,
-        growth: &mut Growth,
-    ) -> Crossing {
+    fn next(&self, model: &Model, id: GraphId, node: &Node, body: GraphId, k: usize, now: &Crossing, growth: &mut Growth) -> Crossing {
         let (mut shape, mut axes) = now.clone()?;
         let (outer, inner) = (&model.graphs[id.index()], &model.graphs[body.index()]);
         let (input, output) = (*inner.inputs.get(k)?, *inner.outputs.get(k)?);
