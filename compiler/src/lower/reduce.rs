@@ -61,6 +61,11 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if node.op == OpKind::ReduceProd && crate::ops::call::is_quantized(ty) {
         return super::product::lower(cx, (x, y), &reduced, n);
     }
+    if let (OpKind::Sum | OpKind::Mean, DType::Int8 | DType::UInt8 | DType::Int32 | DType::Int64) = (node.op, ty.dtype)
+        && let Some(number) = counted(cx, x, &reduced)?
+    {
+        return super::open::sum_counted(cx, node.op, [x, y], &reduced, number);
+    }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
     let spec = ReduceSpec::new(&ty.shape, &reduced, combine, element, epilogue);
     let value = match combine {

@@ -1,7 +1,7 @@
 //! FULLY_CONNECTED: rows of activations times `[out, in]` weights, in float, quantised and hybrid forms.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType;
+use crate::ir::{DType, Graph, Node, OpKind, TensorId};
 use crate::ops::accumulate::{Accumulator, centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::blockwise::{self, Blocks};
@@ -265,4 +265,18 @@ fn eval(args: &Args<'_>) -> Results {
         }
     };
     Ok(vec![value])
+}
+
+/// Whether a FULLY_CONNECTED does nothing but multiply a matrix of floats with another one turned.
+pub fn is_plain_product(graph: &Graph, node: &Node) -> bool {
+    let &[Some(x), Some(w), ref bias @ ..] = &node.inputs[..] else { return false };
+    let matrix = |t: TensorId| graph.ty(t).dtype == DType::Float32 && graph.ty(t).shape.len() == 2;
+    node.op == OpKind::FullyConnected
+        && node.outputs.len() == 1
+        && node.tail.is_none()
+        && bias.iter().all(Option::is_none)
+        && matrix(x)
+        && matrix(w)
+        && node.attrs.name("fused_activation_function", "NONE") == "NONE"
+        && node.attrs.name("weights_format", "DEFAULT") == "DEFAULT"
 }
