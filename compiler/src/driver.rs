@@ -22,6 +22,8 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("fold-constants", passes::fold_constants::run),
     // While slices, sums and concatenations are still there by name; what it leaves without readers goes at the end.
     ("fuse-list-update", passes::fuse_list_update::run),
+    // While operators still have their names, and before anything is fused across lengths that may differ.
+    ("spell-out-open", passes::spell_out_open::run),
     // Before fusion, so that producers and consumers meet.
     ("remove-identities", passes::remove_identities::run),
     // While padding is still its own node next to the convolution that can take it over.

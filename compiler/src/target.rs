@@ -49,6 +49,15 @@ pub enum ArmLevel {
     I8mm,
 }
 
+/// Level of a RISC-V processor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RiscvLevel {
+    /// RV64GC: no vectors; kernels are taken apart into scalars.
+    Baseline,
+    /// RV64GCV: the vector extension, registers of at least 128 bits.
+    Vectors,
+}
+
 /// CPU features that code may use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cpu {
@@ -56,8 +65,8 @@ pub enum Cpu {
     X86(X86Level),
     /// An AArch64 level.
     Aarch64(ArmLevel),
-    /// RISC-V with the vector extension, registers of at least 128 bits.
-    Riscv64,
+    /// A RISC-V level.
+    Riscv64(RiscvLevel),
     /// WebAssembly with 128-bit vectors.
     Wasm32 {
         /// Relaxed SIMD may be used.
@@ -117,7 +126,8 @@ impl Target {
         ("aarch64+fp16", Cpu::Aarch64(ArmLevel::Fp16), "Advanced SIMD with arithmetic on halves, which --precision f16 uses"),
         ("aarch64+dotprod", Cpu::Aarch64(ArmLevel::Dotprod), "Advanced SIMD with dot products"),
         ("aarch64+i8mm", Cpu::Aarch64(ArmLevel::I8mm), "Advanced SIMD with dot products and matrix products of bytes"),
-        ("riscv64", Cpu::Riscv64, "RV64GCV: vectors of at least 128 bits"),
+        ("rv64gc", Cpu::Riscv64(RiscvLevel::Baseline), "no vectors, any 64-bit RISC-V with Linux"),
+        ("rv64gcv", Cpu::Riscv64(RiscvLevel::Vectors), "vectors of at least 128 bits"),
         ("wasm32", Cpu::Wasm32 { relaxed: false }, "WebAssembly with 128-bit SIMD"),
         (
             "wasm32+relaxed-simd",
@@ -194,7 +204,8 @@ impl Target {
             Cpu::Aarch64(ArmLevel::Baseline | ArmLevel::Fp16) => Caps::aarch64(),
             Cpu::Aarch64(ArmLevel::Dotprod) => Caps::aarch64_dotprod(),
             Cpu::Aarch64(ArmLevel::I8mm) => Caps::aarch64_i8mm(),
-            Cpu::Riscv64 => Caps::riscv64(),
+            Cpu::Riscv64(RiscvLevel::Baseline) => Caps::riscv64(),
+            Cpu::Riscv64(RiscvLevel::Vectors) => Caps::riscv64_vectors(),
             Cpu::Wasm32 { relaxed: false } => Caps::wasm32(),
             Cpu::Wasm32 { relaxed: true } => Caps::wasm32_relaxed(),
         };
@@ -208,7 +219,7 @@ impl Cpu {
         match self {
             Cpu::X86(_) => Arch::X86_64,
             Cpu::Aarch64(_) => Arch::Aarch64,
-            Cpu::Riscv64 => Arch::Riscv64,
+            Cpu::Riscv64(_) => Arch::Riscv64,
             Cpu::Wasm32 { .. } => Arch::Wasm32,
         }
     }
@@ -228,7 +239,8 @@ impl Cpu {
             features if features.starts_with('+') => format!("{baseline}{features}"),
             name => name.to_string(),
         };
-        of_family().find(|row| row.0 == name).map(|row| row.1)
+        // RISC-V names have their letters side by side.
+        of_family().find(|row| row.0 == name || (arch == Arch::Riscv64 && row.0 == name.replace('+', ""))).map(|row| row.1)
     }
 
     /// Names of the CPUs of a family, the baseline first.

@@ -134,8 +134,9 @@ typedef tflc_status (*tflc_invoke_function)(void *arena, void *state, const void
                                             const tflc_parallel *parallel);
 
 /* Processor features, where neither the processor nor the system can be asked: a program that links a model with several CPU levels
- * for AArch64 without Linux or Android defines this function. Bit 0: dot products (dotprod); bit 1: matrix products of bytes
- * (i8mm); bit 2: arithmetic on halves (fp16), which only models that were compiled with --precision f16 or for aarch64+fp16 ask for. */
+ * for AArch64 or RISC-V without Linux or Android defines this function. AArch64: bit 0, dot products (dotprod); bit 1, matrix products
+ * of bytes (i8mm); bit 2, arithmetic on halves (fp16), which only models that were compiled with --precision f16 or for aarch64+fp16
+ * ask for. RISC-V: bit 0, vectors of at least 128 bits (V). */
 uint64_t tflc_cpu_features(void);
 
 /* What a function that computes a custom operator of the model is told about the call. */

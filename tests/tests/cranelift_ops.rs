@@ -2,7 +2,7 @@
 //! the kir interpreter.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{ArmLevel, Cpu, Precision, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Precision, RiscvLevel, Target, X86Level};
 use tflc_tests::kernel_checks::every_operator;
 use tflc_tests::kernel_runner::Machine;
 
@@ -49,5 +49,10 @@ fn every_operator_on_aarch64_with_halves() {
 
 #[test]
 fn every_operator_on_riscv64() {
-    check(Cpu::Riscv64, Machine::Riscv64);
+    check(Cpu::Riscv64(RiscvLevel::Baseline), Machine::Riscv64);
+}
+
+#[test]
+fn every_operator_on_riscv64_with_vectors() {
+    check(Cpu::Riscv64(RiscvLevel::Vectors), Machine::Riscv64V);
 }

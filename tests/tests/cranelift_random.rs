@@ -1,7 +1,7 @@
 //! Random kernels through the Cranelift backend, compared with the kir interpreter byte by byte.
 
 use tflc::backend::cranelift::Compiler;
-use tflc::target::{ArmLevel, Cpu, Precision, Target, X86Level};
+use tflc::target::{ArmLevel, Cpu, Precision, RiscvLevel, Target, X86Level};
 use tflc_tests::kernel_checks::random_kernels;
 use tflc_tests::kernel_runner::Machine;
 
@@ -42,5 +42,10 @@ fn random_kernels_on_aarch64_with_halves() {
 
 #[test]
 fn random_kernels_on_riscv64() {
-    check(Cpu::Riscv64, Machine::Riscv64, 300);
+    check(Cpu::Riscv64(RiscvLevel::Baseline), Machine::Riscv64, 300);
+}
+
+#[test]
+fn random_kernels_on_riscv64_with_vectors() {
+    check(Cpu::Riscv64(RiscvLevel::Vectors), Machine::Riscv64V, 300);
 }

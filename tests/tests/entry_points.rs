@@ -9,7 +9,7 @@ use tflc::error::CompileError;
 use tflc::ir::{GraphId, Model, parse};
 use tflc::jit::host_target;
 use tflc::target::{Cpu, Target};
-use tflc_tests::model_runner::{Folder, Machine, compiler, emulator, include, run};
+use tflc_tests::model_runner::{Folder, Machine, RV64GC, RV64GCV, compiler, emulator, include, run};
 
 /// A sum over runs, and where a mask is set.
 fn model() -> Model {
@@ -72,7 +72,10 @@ fn c_programs_have_signatures_custom_operators_and_lengths() {
 fn they_have_them_on_aarch64_and_riscv64() {
     let cpu = |name: &str| Target::parse_cpu(name).expect("known");
     runs_on(Machine::Aarch64("neoverse-n1"), &[cpu("aarch64"), cpu("aarch64+dotprod")]);
-    runs_on(Machine::Riscv64, &[cpu("riscv64")]);
+    runs_on(Machine::Riscv64(RV64GCV), &[cpu("rv64gcv")]);
+    for processor in [RV64GC, RV64GCV] {
+        runs_on(Machine::Riscv64(processor), &[cpu("rv64gc"), cpu("rv64gcv")]);
+    }
 }
 
 /// The program of [`the_module_has_them_in_rust`].

@@ -6,7 +6,7 @@ use tflc::artifact::{Library, Name, Weights, object as object_file};
 use tflc::driver;
 use tflc::ir::{GraphId, parse};
 use tflc::target::{Cpu, Os, Precision, Target};
-use tflc_tests::model_runner::{Folder, include, run};
+use tflc_tests::model_runner::{Folder, RV64GC, RV64GCV, include, run};
 
 /// A program that prints its level, of an object with the levels of `cpus`.
 fn program(folder: &Folder, cc: &[&str], os: Os, cpus: &[&str], defines: &[&str]) -> std::path::PathBuf {
@@ -80,6 +80,22 @@ fn aarch64_processors_get_their_level() {
     let halves = program(&folder, &cc, Os::Linux, &["aarch64", "aarch64+fp16"], &[]);
     assert_eq!(level("qemu-aarch64", "cortex-a53", &halves), "aarch64");
     assert_eq!(level("qemu-aarch64", "neoverse-n1", &halves), "aarch64+fp16");
+}
+
+#[test]
+fn riscv64_processors_get_their_level() {
+    if !have(&["riscv64-linux-gnu-gcc", "qemu-riscv64"]) {
+        return;
+    }
+    let (folder, cc) = (Folder::new().expect("folder"), ["riscv64-linux-gnu-gcc", "-static"]);
+    let both = ["rv64gcv", "rv64gc"];
+    let several = program(&folder, &cc, Os::Linux, &both, &[]);
+    assert_eq!(level("qemu-riscv64", RV64GC, &several), "rv64gc");
+    assert_eq!(level("qemu-riscv64", RV64GCV, &several), "rv64gcv");
+    for (features, expected) in [("-DFEATURES=0", "rv64gc"), ("-DFEATURES=1", "rv64gcv")] {
+        let several = program(&folder, &cc, Os::None, &both, &[features]);
+        assert_eq!(level("qemu-riscv64", RV64GCV, &several), expected);
+    }
 }
 
 #[test]

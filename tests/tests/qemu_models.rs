@@ -9,7 +9,7 @@ use tflc::backend::compile_program;
 use tflc::cli::HostTensor;
 use tflc::driver;
 use tflc::lower::program::Program;
-use tflc::target::{ArmLevel, Cpu, Target};
+use tflc::target::{ArmLevel, Cpu, RiscvLevel, Target};
 use tflc_tests::compiled::{invoke, lowered, outputs, supported};
 use tflc_tests::golden::{Golden, models, root};
 use tflc_tests::kernel_runner::{Case, Machine, Outcome, Runner};
@@ -78,6 +78,8 @@ fn run_all(folder: &Path, cpu: Cpu, machine: Machine) -> Option<(usize, Vec<Stri
 const BASE: Cpu = Cpu::Aarch64(ArmLevel::Baseline);
 const DOTPROD: Cpu = Cpu::Aarch64(ArmLevel::Dotprod);
 const I8MM: Cpu = Cpu::Aarch64(ArmLevel::I8mm);
+const RV64GC: Cpu = Cpu::Riscv64(RiscvLevel::Baseline);
+const RV64GCV: Cpu = Cpu::Riscv64(RiscvLevel::Vectors);
 
 #[test]
 fn shipped_models_are_right_on_cortex_a53() {
@@ -111,12 +113,32 @@ fn operator_models_are_right_on_neoverse_n1() {
 
 #[test]
 fn shipped_models_are_right_on_riscv64() {
-    all_right(&root().join("tests/models/digits"), Cpu::Riscv64, Machine::Riscv64, 2);
+    all_right(&root().join("tests/models/digits"), RV64GC, Machine::Riscv64, 2);
+}
+
+#[test]
+fn shipped_models_are_right_on_riscv64_with_vectors() {
+    all_right(&root().join("tests/models/digits"), RV64GCV, Machine::Riscv64V, 2);
+}
+
+#[test]
+fn operator_models_are_right_on_riscv64() {
+    all_right(&root().join("tests/models/ops"), RV64GC, Machine::Riscv64, LEAST_RIGHT);
+}
+
+#[test]
+fn operator_models_are_right_on_riscv64_with_vectors() {
+    all_right(&root().join("tests/models/ops"), RV64GCV, Machine::Riscv64V, LEAST_RIGHT);
 }
 
 #[test]
 fn corpus_models_are_right_on_neoverse_n1() {
     corpus_models_are_right(DOTPROD, Machine::NeoverseN1);
+}
+
+#[test]
+fn corpus_models_are_right_on_riscv64() {
+    corpus_models_are_right(RV64GC, Machine::Riscv64);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::BuildError;
 use std::path::PathBuf;
-use tflc::target::{Arch, ArmLevel, Cpu, Platform, X86Level};
+use tflc::target::{Arch, ArmLevel, Cpu, Platform, RiscvLevel, X86Level};
 
 /// Cargo's variables.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Environment {
                 _ if has(&["fp16"]) => ArmLevel::Fp16,
                 _ => ArmLevel::Baseline,
             }),
-            Arch::Riscv64 => Cpu::Riscv64,
+            Arch::Riscv64 => Cpu::Riscv64(if has(&["v"]) { RiscvLevel::Vectors } else { RiscvLevel::Baseline }),
             Arch::Wasm32 => Cpu::Wasm32 { relaxed: has(&["relaxed-simd"]) },
         }
     }
@@ -78,5 +78,7 @@ mod tests {
         assert_eq!(with("aarch64-linux-android", "neon,dotprod,i8mm"), "aarch64+i8mm");
         assert_eq!(with("aarch64-linux-android", "neon,i8mm"), "aarch64");
         assert_eq!(with("aarch64-linux-android", "neon,fp16"), "aarch64+fp16");
+        assert_eq!(with("riscv64gc-unknown-linux-gnu", "a,c,d,f,m"), "rv64gc");
+        assert_eq!(with("riscv64gc-unknown-linux-gnu", "a,c,d,f,m,v"), "rv64gcv");
     }
 }

@@ -465,19 +465,22 @@ impl Builder {
 
     // ---- control flow ----
 
-    fn open(&mut self, args: &[Type]) -> Vec<Value> {
+    /// Opens a nested block with arguments of these types; gives the arguments.
+    pub(crate) fn open(&mut self, args: &[Type]) -> Vec<Value> {
         let args: Vec<Value> = args.iter().map(|&t| self.value(t)).collect();
         self.stack.push(Block { args: args.clone(), ..Block::default() });
         args
     }
 
-    fn close(&mut self, yields: Vec<Value>) -> Block {
+    /// Closes the innermost block.
+    pub(crate) fn close(&mut self, yields: Vec<Value>) -> Block {
         let mut block = self.stack.pop().expect("an open block");
         block.yields = yields;
         block
     }
 
-    fn control(&mut self, op: Op, args: &[Value], result_types: &[Type], blocks: Vec<Block>) -> Vec<Value> {
+    /// Appends an operator with nested blocks.
+    pub(crate) fn control(&mut self, op: Op, args: &[Value], result_types: &[Type], blocks: Vec<Block>) -> Vec<Value> {
         let results: SmallVec<[Value; 1]> = result_types.iter().map(|&t| self.value(t)).collect();
         self.push(Inst { op, args: SmallVec::from_slice(args), results: results.clone(), blocks });
         results.to_vec()

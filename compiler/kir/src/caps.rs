@@ -22,6 +22,8 @@ pub struct Caps {
     pub vector_bytes: u32,
     /// Number of vector registers that a kernel may use.
     pub vector_registers: u32,
+    /// There are no vectors: kernels are taken apart by [`crate::scalarize`], and a vector register stands for four scalar ones.
+    pub scalars: bool,
     /// Fused multiply-add on f32 and f64 lanes; without it templates multiply and add.
     pub fma: bool,
     /// Masked loads and stores with a run-time mask for every memory width; without it only compile-time partial ones.
@@ -53,6 +55,7 @@ impl Caps {
         Caps {
             vector_bytes: 16,
             vector_registers: 16,
+            scalars: false,
             fma: false,
             masks: false,
             dot4: Dot4::None,
@@ -85,6 +88,7 @@ impl Caps {
         Caps {
             vector_bytes: 16,
             vector_registers: 32,
+            scalars: false,
             fma: true,
             masks: false,
             dot4: Dot4::None,
@@ -98,8 +102,13 @@ impl Caps {
     }
 
     /// RISC-V with the vector extension: registers of at least 128 bits, of which 128 are used.
-    pub fn riscv64() -> Caps {
+    pub fn riscv64_vectors() -> Caps {
         Caps { l2_bytes: 256 << 10, ..Caps::aarch64() }
+    }
+
+    /// RISC-V with scalars only, 32 registers for floats.
+    pub fn riscv64() -> Caps {
+        Caps { vector_registers: 8, scalars: true, ..Caps::riscv64_vectors() }
     }
 
     /// AArch64 with the dotprod extension.

@@ -17,6 +17,7 @@ mod op;
 pub mod opt;
 pub mod parse;
 pub mod print;
+mod scalarize;
 mod types;
 pub mod verify;
 
@@ -27,5 +28,6 @@ pub use op::{Active, AddrMode, BinOp, CmpOp, ConvertOp, DotSigns, Locality, Mem,
 pub use opt::optimize;
 pub use parse::{ParseError, parse};
 pub use print::print;
+pub use scalarize::scalarize;
 pub use types::{Elem, Type};
 pub use verify::{VerifyCause, VerifyError, verify};

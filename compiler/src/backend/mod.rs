@@ -42,7 +42,7 @@ pub struct BackendError {
 /// Where the kernel uses what the target's backend lacks.
 pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<Code, BackendError> {
     match target.cpu {
-        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64(_) | Cpu::Riscv64 => cranelift::compile(kernel, target),
+        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64(_) | Cpu::Riscv64(_) => cranelift::compile(kernel, target),
         Cpu::X86(level) => x86::compile(kernel, level),
         Cpu::Wasm32 { relaxed } => Ok(Code { bytes: wasm::kernel_module(kernel, relaxed)?, align: 1 }),
     }
@@ -94,7 +94,7 @@ fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: 
 /// Where the target's backend cannot compile the kernel.
 pub fn assembly_text(kernel: &Kernel, target: &Target) -> Result<String, BackendError> {
     match target.cpu {
-        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64(_) | Cpu::Riscv64 => cranelift::vcode_text(kernel, target),
+        Cpu::X86(X86Level::Baseline) | Cpu::Aarch64(_) | Cpu::Riscv64(_) => cranelift::vcode_text(kernel, target),
         Cpu::X86(level) => Ok(x86::disassemble(&x86::compile(kernel, level)?)),
         Cpu::Wasm32 { .. } => Err(BackendError {
             kernel: kernel.name.clone(),

@@ -19,6 +19,8 @@ pub use model::Model;
 pub use names::{entry_graph, named_shapes};
 pub use options::Options;
 
+#[cfg(target_arch = "riscv64")]
+use crate::target::RiscvLevel;
 use crate::target::{Cpu, Os, Target, X86Level};
 
 /// The target that describes the processor this runs on.
@@ -58,7 +60,8 @@ pub fn host_target() -> Target {
     }
     #[cfg(target_arch = "riscv64")]
     {
-        Target::on(Cpu::Riscv64, HOST_OS)
+        let level = if std::arch::is_riscv_feature_detected!("v") { RiscvLevel::Vectors } else { RiscvLevel::Baseline };
+        Target::on(Cpu::Riscv64(level), HOST_OS)
     }
 }
 
@@ -83,7 +86,7 @@ pub fn runs_here(target: &Target) -> bool {
     match (host_target().cpu, target.cpu) {
         (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
         (Cpu::Aarch64(host), Cpu::Aarch64(wanted)) => wanted <= host,
-        (Cpu::Riscv64, Cpu::Riscv64) => true,
+        (Cpu::Riscv64(host), Cpu::Riscv64(wanted)) => wanted <= host,
         _ => false,
     }
 }

@@ -79,7 +79,7 @@ impl Conv {
         let x = call.input(0)?;
         let w = call.input(1)?;
         let arithmetic = match (x.dtype, w.dtype) {
-            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int8) => Arithmetic::Quantized16,
@@ -133,7 +133,7 @@ impl Conv {
                 if self.depthwise {
                     Ok(depthwise_hybrid(scales, self.out_channels, bias, activation))
                 } else {
-                    Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule))
+                    Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, Storage::F32))
                 }
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {

@@ -1,7 +1,7 @@
 //! FULLY_CONNECTED: rows of activations times `[out, in]` weights, in float, quantised and hybrid forms.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType;
+use crate::ir::{DType, Graph, Node, OpKind, TensorId};
 use crate::ops::accumulate::{Accumulator, centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::blockwise::{self, Blocks};
@@ -13,6 +13,7 @@ use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use crate::ops::storage::storage_of;
 use crate::ops::value::Value;
 use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{ExprBuilder, Storage};
@@ -54,15 +55,15 @@ impl FullyConnected {
             return Err(call.invalid(format!("weights [{outputs}, {inputs}] for activations of {:?}", x.shape)));
         }
         let arithmetic = match (x.dtype, w.dtype) {
-            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
-            (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Hybrid,
+            (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) | (DType::Float16, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4 | DType::Int2) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let blocks = Blocks::of(call, w, outputs, inputs)?;
-        if blocks.is_some() && arithmetic != Arithmetic::Hybrid {
-            return Err(call.bad_quantization("scales for blocks beside integer activations"));
+        if blocks.is_some() && (arithmetic != Arithmetic::Hybrid || x.dtype != DType::Float32) {
+            return Err(call.bad_quantization("scales for blocks beside activations that are not float32"));
         }
         let weight_zero_point = match arithmetic {
             Arithmetic::Float => 0,
@@ -91,6 +92,11 @@ impl FullyConnected {
             false if call.attrs.bool("asymmetric_quantize_inputs", false) => Rule::Away,
             false => Rule::Symmetric,
         };
+        // Only XNNPACK takes halves.
+        if arithmetic == Arithmetic::Hybrid && x.dtype == DType::Float16 && rule != Rule::Even {
+            return Err(call
+                .unsupported(Unsupported::Types(format!("{} with weights of {} that are computed or not whole bytes", x.dtype, w.dtype))));
+        }
         Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, rule, input_zero_point, weight_zero_point, blocks })
     }
 
@@ -103,7 +109,8 @@ impl FullyConnected {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
             Arithmetic::Hybrid if self.blocks.is_some() => Ok(blockwise::epilogue(bias, activation)),
             Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation, self.rule))
+                let scales = &call.weight_quant(call.input(1)?, 0, self.outputs)?.scale;
+                Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, storage_of(call, output)?))
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
@@ -240,4 +247,18 @@ fn eval(args: &Args<'_>) -> Results {
         }
     };
     Ok(vec![value])
+}
+
+/// Whether a FULLY_CONNECTED does nothing but multiply a matrix of floats with another one turned.
+pub fn is_plain_product(graph: &Graph, node: &Node) -> bool {
+    let &[Some(x), Some(w), ref bias @ ..] = &node.inputs[..] else { return false };
+    let matrix = |t: TensorId| graph.ty(t).dtype == DType::Float32 && graph.ty(t).shape.len() == 2;
+    node.op == OpKind::FullyConnected
+        && node.outputs.len() == 1
+        && node.tail.is_none()
+        && bias.iter().all(Option::is_none)
+        && matrix(x)
+        && matrix(w)
+        && node.attrs.name("fused_activation_function", "NONE") == "NONE"
+        && node.attrs.name("weights_format", "DEFAULT") == "DEFAULT"
 }

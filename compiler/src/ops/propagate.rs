@@ -5,6 +5,7 @@
 //! `resize_input`. Operators that do not exist or do not take their types are collected, all of them.
 
 mod calls;
+mod growth;
 
 use crate::error::{CompileError, Place, Unsupported};
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, TensorId, TensorType};
@@ -83,7 +84,7 @@ impl Pass {
         }
         for index in 0..model.graphs[id.index()].nodes.len() {
             if is_control(model.graphs[id.index()].nodes[index].op) {
-                self.calls(model, id, index, depth)?;
+                self.calls(model, id, index, depth, &known)?;
             }
             adopt_type(model, id, index);
             match self.node(model, id, index, &mut known) {

@@ -13,6 +13,7 @@ pub mod inline_calls;
 pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;
+pub mod spell_out_open;
 pub mod split_attention;
 pub mod split_rows;
 

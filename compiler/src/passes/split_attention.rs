@@ -161,7 +161,11 @@ fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
     };
     let mut choices: Vec<Vec<Band>> = together.iter().map(|g| cut(*g, g * p.m)).collect();
     // Rows of a matrix share its packed sides, which other types than floats prepare for each product.
-    let rows = if p.arithmetic == Arithmetic::Float { (band_bytes / row).clamp(LEAST_ROWS.min(p.m), p.m) } else { p.m };
+    let rows = if p.arithmetic == Arithmetic::Float && scores.dtype == DType::Float32 {
+        (band_bytes / row).clamp(LEAST_ROWS.min(p.m), p.m)
+    } else {
+        p.m
+    };
     let even = (rows.div_ceil(2)..=rows).rev().find(|r| p.m % r == 0).unwrap_or_else(|| p.m.div_ceil(p.m.div_ceil(rows)));
     choices.push(cut(1, even));
     choices.into_iter().find(|bands| bands.iter().all(|b| fits(patch, chain, b))).unwrap_or_default()

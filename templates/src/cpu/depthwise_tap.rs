@@ -53,10 +53,12 @@ impl<'a> TapPath<'a> {
             m if m <= l => (Channels::Spread, l / m * m),
             _ => (Channels::Splat, l),
         };
-        let registers = caps.vector_registers as usize - 2 - usize::from(!caps.fma || !spec.is_float());
+        // Scalars of integers share their registers with addresses.
+        let taken = 2 + usize::from(!caps.fma || !spec.is_float()) + if caps.scalars { 1 + usize::from(!spec.is_float()) } else { 0 };
+        let registers = caps.vector_registers as usize - taken;
         let kw = spec.kernel[1];
         let resident = kw + 4 <= registers;
-        let most = if resident { (registers - kw).min(8) } else { 8 };
+        let most = if resident { (registers - kw).min(8) } else { registers.min(8) };
         let split = RowSplit::new(spec.output[1], most);
         let x = spec.axis(1);
         let classes = classes(split, |at, mr| (0..kw).map(|kx| x.inside(at, mr, kx)).collect());

@@ -100,6 +100,7 @@ pub(crate) struct Scheme {
     /// Lanes of an accumulator vector.
     pub(crate) lanes: u16,
     registers: usize,
+    scalars: bool,
 }
 
 /// Multiply-adds in the body of a loop over K, more or less: enough that the loop's own instructions hide behind them. Twice as many gained
@@ -149,7 +150,7 @@ impl Scheme {
             (a, w) => panic!("no multiply-accumulate scheme for {a:?} x {w:?}"),
         };
         let registers = caps.vector_registers as usize;
-        Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers }
+        Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers, scalars: caps.scalars }
     }
 
     /// The scheme for tiles of one row at a time, or for runs of `k` elements: matrix products where they have both rows and elements to work on,
@@ -244,6 +245,8 @@ impl Scheme {
             Kind::Dot4 { flip, .. } => nv + 1 + usize::from(flip),
             // With 32 registers (AArch64) the two-element dot product is two products and their pairwise sum.
             Kind::Mmla { .. } => unreachable!("counted above"),
+            // Eight elements of weights take two fours of scalars, and addresses take their registers from the same ones.
+            Kind::Dot2 { .. } if self.scalars => 2 * nv + 3,
             Kind::Dot2 { .. } => nv + 2 + usize::from(self.registers >= 32),
         };
         acc + working <= self.registers

@@ -18,7 +18,7 @@ DTYPES = {
     "u8": (schema.TensorType.UINT8, np.uint8), "u16": (schema.TensorType.UINT16, np.uint16), "i16": (schema.TensorType.INT16, np.int16),
     "i32": (schema.TensorType.INT32, np.int32), "u32": (schema.TensorType.UINT32, np.uint32),
     "i64": (schema.TensorType.INT64, np.int64), "u64": (schema.TensorType.UINT64, np.uint64), "bool": (schema.TensorType.BOOL, np.bool_),
-    "i4": (schema.TensorType.INT4, np.int8), "c64": (schema.TensorType.COMPLEX64, np.complex64),
+    "i4": (schema.TensorType.INT4, np.int8), "c64": (schema.TensorType.COMPLEX64, np.complex64), "c128": (schema.TensorType.COMPLEX128, np.complex128),
     "resource": (schema.TensorType.RESOURCE, np.int32),
 }
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID

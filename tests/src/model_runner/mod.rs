@@ -18,18 +18,24 @@ pub enum Machine {
     Native,
     /// AArch64 Linux under `qemu-aarch64`, with a processor model.
     Aarch64(&'static str),
-    /// RISC-V Linux under `qemu-riscv64`.
-    Riscv64,
+    /// RISC-V Linux under `qemu-riscv64`, with a processor model.
+    Riscv64(&'static str),
     /// x86-64 Windows under Wine.
     Windows,
 }
+
+/// A RISC-V processor without vectors.
+pub const RV64GC: &str = "rv64,v=false,zba=false,zbb=false,zbc=false,zbs=false";
+
+/// A RISC-V processor with vectors of 128 bits.
+pub const RV64GCV: &str = "rv64,v=true,vlen=128,vext_spec=v1.0";
 
 /// The compiler of C for a machine, the arguments that come before all others.
 pub fn compiler(machine: Machine) -> (&'static str, &'static [&'static str]) {
     match machine {
         Machine::Shared | Machine::Native => ("cc", &[]),
         Machine::Aarch64(_) => ("aarch64-linux-gnu-gcc", &["-static"]),
-        Machine::Riscv64 => ("riscv64-linux-gnu-gcc", &["-static"]),
+        Machine::Riscv64(_) => ("riscv64-linux-gnu-gcc", &["-static"]),
         Machine::Windows => ("python3", &["-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]),
     }
 }
@@ -40,7 +46,7 @@ pub fn emulator(machine: Machine) -> Vec<String> {
     match machine {
         Machine::Shared | Machine::Native => vec![],
         Machine::Aarch64(cpu) => words(&["qemu-aarch64", "-cpu", cpu]),
-        Machine::Riscv64 => words(&["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"]),
+        Machine::Riscv64(cpu) => words(&["qemu-riscv64", "-cpu", cpu]),
         // Debian keeps the program off the path.
         Machine::Windows => words(&[if Path::new("/usr/lib/wine/wine64").exists() { "/usr/lib/wine/wine64" } else { "wine64" }]),
     }

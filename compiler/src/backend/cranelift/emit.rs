@@ -6,7 +6,7 @@
 
 use super::share::Shared;
 use super::stand_in::StandIn;
-use crate::target::ArmLevel;
+use crate::target::{ArmLevel, RiscvLevel};
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
@@ -26,8 +26,8 @@ pub(super) enum Family {
     Sse2,
     /// AArch64 Advanced SIMD.
     Neon(ArmLevel),
-    /// RISC-V vectors, of which 128 bits are used.
-    Rvv,
+    /// RISC-V: with vectors, of which 128 bits are used, or with scalars only.
+    Riscv(RiscvLevel),
 }
 
 /// The CLIF type that holds a kir type, where the 128-bit targets have it.
@@ -286,8 +286,7 @@ impl<'k> Emitter<'k, '_> {
             return self.vector_constant(ty, bytes);
         }
         match ty {
-            F32 => self.b.ins().f32const(ir::immediates::Ieee32::with_bits(bits as u32)),
-            F64 => self.b.ins().f64const(ir::immediates::Ieee64::with_bits(bits)),
+            F32 | F64 => self.float_constant(ty, bits),
             // CLIF wants narrow constants zero-extended.
             _ => {
                 let mask = u64::MAX >> (64 - ty.bits());

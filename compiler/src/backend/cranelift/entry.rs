@@ -7,7 +7,7 @@ use super::Compiler;
 use super::function::{Conventions, address_of, enter, import, import_external};
 use crate::backend::BackendError;
 use crate::backend::image::{External, Function};
-use crate::target::{Arch, ArmLevel, Cpu, Os, Precision, Target};
+use crate::target::{Arch, ArmLevel, Cpu, Os, Precision, RiscvLevel, Target};
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
@@ -36,14 +36,21 @@ const DOTPROD: u64 = 1 << 0;
 const I8MM: u64 = 1 << 1;
 const FP16: u64 = 1 << 2;
 
+/// Bit of `tflc_cpu_features` for vectors on RISC-V, as the C header has it.
+const VECTORS: u64 = 1 << 0;
+
 /// What `getauxval` is asked for, and which of its bits gives which of ours (Linux, `uapi/linux/auxvec.h`, `asm/hwcap.h` of arm64: `AT_HWCAP` and
 /// `HWCAP_ASIMDDP`, `AT_HWCAP2` and `HWCAP2_I8MM`, `AT_HWCAP` and `HWCAP_ASIMDHP`).
-const CAPABILITIES: [(i64, u32, u64); 3] = [(16, 20, DOTPROD), (26, 13, I8MM), (16, 10, FP16)];
+const AARCH64_CAPABILITIES: &[(i64, u32, u64)] = &[(16, 20, DOTPROD), (26, 13, I8MM), (16, 10, FP16)];
+
+/// The same of RISC-V: in `AT_HWCAP`, the bit of each letter of the instruction set's name (Linux, `arch/riscv/uabi.rst`).
+const RISCV64_CAPABILITIES: &[(i64, u32, u64)] = &[(16, b'V' as u32 - b'A' as u32, VECTORS)];
 
 /// The bits that a level needs; arithmetic on halves is in the code of the levels above it only where it is asked for.
 fn needed(target: &Target) -> u64 {
     let level = match target.cpu {
-        Cpu::Aarch64(ArmLevel::Baseline) | Cpu::Riscv64 | Cpu::Wasm32 { .. } => 0,
+        Cpu::Aarch64(ArmLevel::Baseline) | Cpu::Riscv64(RiscvLevel::Baseline) | Cpu::Wasm32 { .. } => 0,
+        Cpu::Riscv64(RiscvLevel::Vectors) => VECTORS,
         Cpu::X86(level) => crate::backend::x86::feature_bit(level),
         Cpu::Aarch64(ArmLevel::Dotprod) => DOTPROD,
         Cpu::Aarch64(ArmLevel::I8mm) => DOTPROD | I8MM,
@@ -123,9 +130,11 @@ fn weights_input(b: &mut FunctionBuilder<'_>, inputs: super::emit::Val, position
 fn cpu_features(b: &mut FunctionBuilder<'_>, c: Conventions, features: Option<usize>, target: &Target) -> super::emit::Val {
     let function = match (features, target.arch(), target.os) {
         (Some(position), ..) => import(b, position, c.getter()),
-        (None, Arch::Aarch64, Os::Linux | Os::Android) => {
+        (None, arch @ (Arch::Aarch64 | Arch::Riscv64), Os::Linux | Os::Android) => {
             let getauxval = import_external(b, External::Getauxval, c.getauxval());
-            let bits = CAPABILITIES.map(|(kind, bit, ours)| {
+            let capabilities = if arch == Arch::Aarch64 { AARCH64_CAPABILITIES } else { RISCV64_CAPABILITIES };
+            let mut all = b.ins().iconst(I64, 0);
+            for &(kind, bit, ours) in capabilities {
                 let kind = b.ins().iconst(I64, kind);
                 let call = b.ins().call(getauxval, &[kind]);
                 let capabilities = b.inst_results(call)[0];
@@ -134,10 +143,10 @@ fn cpu_features(b: &mut FunctionBuilder<'_>, c: Conventions, features: Option<us
                 let one = b.ins().iconst(I64, 1);
                 let set = b.ins().band(moved, one);
                 let up = b.ins().iconst(I32, i64::from(ours.trailing_zeros()));
-                b.ins().ishl(set, up)
-            });
-            let two = b.ins().bor(bits[0], bits[1]);
-            return b.ins().bor(two, bits[2]);
+                let set = b.ins().ishl(set, up);
+                all = b.ins().bor(all, set);
+            }
+            return all;
         }
         _ => import_external(b, External::CpuFeatures, c.getter()),
     };

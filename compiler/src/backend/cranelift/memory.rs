@@ -43,7 +43,7 @@ impl Emitter<'_, '_> {
         let total = start.wrapping_add(disp);
         let encodable = match self.family {
             Family::Sse2 => i32::try_from(total).is_ok(),
-            Family::Rvv => (-2048..2048).contains(&total),
+            Family::Riscv(_) => (-2048..2048).contains(&total),
             Family::Neon(_) => total >= 0 && total % i64::from(bytes) == 0 && total / i64::from(bytes) < 4096,
         };
         match (i32::try_from(total), i32::try_from(disp)) {

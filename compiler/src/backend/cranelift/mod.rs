@@ -1,9 +1,9 @@
-//! kir to machine code through Cranelift: x86-64 with SSE2 only, AArch64, and RISC-V with vectors.
+//! kir to machine code through Cranelift: x86-64 with SSE2 only, AArch64, and RISC-V, with vectors and without.
 //!
 //! Takes any verified kernel whose register types the target has: scalars, vectors of exactly 16 bytes and their masks. Gives
 //! position-independent bytes: constants lie behind the instructions and no relocation is left, because whatever Cranelift would
 //! hand to a library function (rounding, byte shuffles on SSE2) is written out here. Only the driver calls, and only functions
-//! of its own image. Wider vectors belong to the x86 backend.
+//! of its own image. Wider vectors belong to the x86 backend. Without vectors, a kernel is taken apart into scalars first.
 //!
 //! How a template gets the best AArch64 code:
 //! - `fma(splat(x), v, acc)`, with `x` a scalar load (or `load_splat`), becomes `fmla v.4s, v.4s, v.s[0]` in place: the splat
@@ -33,7 +33,7 @@ pub use driver::{ENTRY, entry_name};
 pub use entry::{Choice, WeightsAt};
 
 use super::{BackendError, Code};
-use crate::target::{Arch, ArmLevel, Cpu, Target};
+use crate::target::{Arch, ArmLevel, Cpu, RiscvLevel, Target};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
@@ -67,7 +67,7 @@ impl Compiler {
         let family = match target.cpu {
             Cpu::X86(_) => Family::Sse2,
             Cpu::Aarch64(level) => Family::Neon(level),
-            Cpu::Riscv64 => Family::Rvv,
+            Cpu::Riscv64(level) => Family::Riscv(level),
             Cpu::Wasm32 { .. } => {
                 return Err(BackendError { kernel: "*".into(), reason: "WebAssembly has a backend of its own".into() });
             }
@@ -109,12 +109,24 @@ impl Compiler {
 
     fn build(&mut self, kernel: &Kernel) -> Result<(), BackendError> {
         self.context.clear();
+        let scalar = match self.family {
+            Family::Riscv(RiscvLevel::Baseline) => Some(self.without_vectors(kernel)?),
+            _ => None,
+        };
+        let kernel = scalar.as_ref().unwrap_or(kernel);
         // An error leaves the builder's context half filled; a fresh one costs nothing on that path.
         let mut frontend = std::mem::take(&mut self.frontend);
         self.stand_ins = emit::emit_kernel(kernel, self.family, &*self.isa, &mut self.context.func, &mut frontend)
             .map_err(|reason| BackendError { kernel: kernel.name.clone(), reason })?;
         self.frontend = frontend;
         Ok(())
+    }
+
+    /// The kernel in scalars, with what the lanes have in common computed once.
+    fn without_vectors(&self, kernel: &Kernel) -> Result<Kernel, BackendError> {
+        let mut scalar = tflc_kir::scalarize(kernel).map_err(|reason| BackendError { kernel: kernel.name.clone(), reason })?;
+        tflc_kir::optimize(&mut scalar);
+        Ok(scalar)
     }
 
     /// Machine code, and where an instruction has taken the place of its stand-in.
@@ -190,7 +202,8 @@ fn build_isa(target: &Target, family: Family) -> Result<OwnedTargetIsa, String> 
     match family {
         // Without a flag Cranelift assumes no more than SSE2.
         Family::Sse2 => {}
-        Family::Rvv => {
+        Family::Riscv(RiscvLevel::Baseline) => {}
+        Family::Riscv(RiscvLevel::Vectors) => {
             for feature in ["has_v", "has_zvl128b"] {
                 builder.enable(feature).map_err(|e| e.to_string())?;
             }

@@ -164,7 +164,7 @@ impl Emitter<'_, '_> {
                 let acc = self.dot4_tree(acc, b, Sign::Signed, c64, Sign::Signed);
                 self.dot4_tree(acc, a, Sign::Signed, b, Sign::Signed)
             }
-            (Family::Neon(_) | Family::Rvv, _) => self.dot4_tree(acc, a, sa, b, sb),
+            (Family::Neon(_) | Family::Riscv(_), _) => self.dot4_tree(acc, a, sa, b, sb),
         }
     }
 

@@ -3,8 +3,9 @@
 //! A value is reused only where that cannot lengthen its life across a loop: lookups stop at the loop's edge, and what was shared before a
 //! loop is forgotten after it. Constants of an innermost loop move in front of it while registers last.
 
-use super::emit::{Emitter, Val};
+use super::emit::{Emitter, Family, Val};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{self, InstBuilder};
 use std::collections::HashMap;
 use tflc_kir::Inst;
@@ -93,6 +94,25 @@ impl Emitter<'_, '_> {
             // One cheap instruction wherever it is used.
             return self.b.ins().vconst(ty, data);
         }
+        self.shared_constant(ty, bytes, |mut at| at.ins().vconst(ty, data))
+    }
+
+    /// A scalar float of these bits, which takes several instructions on RISC-V.
+    pub(super) fn float_constant(&mut self, ty: ir::Type, bits: u64) -> Val {
+        let make = move |mut at: FuncCursor<'_>| match ty {
+            F32 => at.ins().f32const(ir::immediates::Ieee32::with_bits(bits as u32)),
+            _ => at.ins().f64const(ir::immediates::Ieee64::with_bits(bits)),
+        };
+        if bits == 0 || !matches!(self.family, Family::Riscv(_)) {
+            return make(self.b.cursor());
+        }
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&bits.to_le_bytes());
+        self.shared_constant(ty, bytes, make)
+    }
+
+    /// A constant that the current block has already, or one that `make` makes: in front of an innermost loop while registers last.
+    fn shared_constant(&mut self, ty: ir::Type, bytes: [u8; 16], make: impl FnOnce(FuncCursor<'_>) -> Val) -> Val {
         let key = (ty, bytes);
         if let Some(&v) = self.shared.visible().find_map(|f| f.constants.get(&key)) {
             return v;
@@ -103,11 +123,11 @@ impl Emitter<'_, '_> {
             && *left > 0
         {
             *left -= 1;
-            let v = FuncCursor::new(self.b.func).at_inst(*jump).ins().vconst(ty, data);
+            let v = make(FuncCursor::new(self.b.func).at_inst(*jump));
             around.constants.insert(key, v);
             return v;
         }
-        let v = self.b.ins().vconst(ty, data);
+        let v = make(self.b.cursor());
         self.shared.top().constants.insert(key, v);
         v
     }

@@ -57,7 +57,7 @@ impl Emitter<'_, '_> {
             false => (a, b, bytes),
         };
         let v = match self.family {
-            Family::Neon(_) | Family::Rvv => self.shuffle_neon(a, b, bytes),
+            Family::Neon(_) | Family::Riscv(_) => self.shuffle_neon(a, b, bytes),
             Family::Sse2 => self.shuffle_sse2(a, b, bytes),
         };
         self.cast(ty, v)

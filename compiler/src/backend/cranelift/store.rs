@@ -140,7 +140,7 @@ impl Emitter<'_, '_> {
                 let v = self.b.ins().band(v, low);
                 self.b.ins().unarrow(v, v)
             }
-            (Family::Neon(_) | Family::Rvv, ty) => {
+            (Family::Neon(_) | Family::Riscv(_), ty) => {
                 let (bytes, half) = ((ty.lane_bits() / 8) as u8, (ty.lane_bits() / 16) as u8);
                 let narrow = if ty == I32X4 { I16X8 } else { I8X16 };
                 // `uzp1` of the vector with itself.

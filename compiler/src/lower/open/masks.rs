@@ -2,6 +2,7 @@
 
 use super::lengths::{Lengths, Walk, walk};
 use super::meeting::spread;
+use super::windows::border_axes;
 use super::{extent, is_open};
 use crate::error::CompileError;
 use crate::ir::{DType, Node, OpKind, TensorId};
@@ -66,6 +67,12 @@ pub(in crate::lower) fn with_stand_ins(
         let Some(t) = node.inputs.get(i).copied().flatten().filter(|t| is_open(cx, Some(*t))) else { continue };
         let axes: Vec<bool> = (0..cx.ty(t).shape.len()).map(|d| d == axis).collect();
         copies.push((t, with_neutral_tail(cx, t, &axes, value)?));
+    }
+    if let (OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::MaxPool2d, Some(Some(x))) = (node.op, node.inputs.first()) {
+        let ty = cx.ty(*x);
+        let value = if node.op == OpKind::MaxPool2d { crate::lower::reduce::lowest(ty.dtype) } else { crate::lower::pad::zero_bits(ty) };
+        let axes = border_axes(cx, node, *x);
+        copies.push((*x, with_neutral_tail(cx, *x, &axes, value)?));
     }
     let mut saved = vec![];
     for (t, copy) in copies {

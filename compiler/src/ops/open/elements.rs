@@ -16,6 +16,8 @@ pub(in crate::ops) enum Element {
     Extent(TensorId, usize),
     /// A number between these, both included.
     Between(i64, i64),
+    /// The only element of a tensor, and so much more.
+    Plus(TensorId, i64),
     /// Anything.
     Unknown,
 }
@@ -27,7 +29,25 @@ impl Element {
             Element::Known(v) => Some((v, v)),
             Element::Extent(_, bound) => Some((0, i64::try_from(bound).ok()?)),
             Element::Between(low, high) => Some((low, high)),
-            Element::Unknown => None,
+            Element::Plus(..) | Element::Unknown => None,
+        }
+    }
+
+    /// One of two.
+    fn either(self, other: Element) -> Element {
+        match self.interval().zip(other.interval()) {
+            _ if self == other => self,
+            Some(((a, b), (c, d))) => Element::Between(a.min(c), b.max(d)),
+            None => Element::Unknown,
+        }
+    }
+
+    /// The length that two broadcast to.
+    fn meet(self, other: Element) -> Element {
+        match (self, other) {
+            (Element::Known(1), e) | (e, Element::Known(1)) => e,
+            (Element::Known(v), _) | (_, Element::Known(v)) => Element::Known(v),
+            (x, y) => x.either(y),
         }
     }
 
@@ -47,8 +67,17 @@ impl Element {
                 return e;
             }
             // One side is enough for a bound.
-            (OpKind::Minimum, Element::Unknown, e) | (OpKind::Minimum, e, Element::Unknown) => {
+            (OpKind::Minimum, v, e) | (OpKind::Minimum, e, v) if v.interval().is_none() => {
                 return e.interval().map_or(Element::Unknown, |(_, high)| Element::Between(i64::from(i32::MIN), high));
+            }
+            (OpKind::Add, Element::Plus(t, a), Element::Known(b)) | (OpKind::Add, Element::Known(b), Element::Plus(t, a)) => {
+                return a.checked_add(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
+            }
+            (OpKind::Sub, Element::Plus(t, a), Element::Known(b)) => {
+                return a.checked_sub(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
+            }
+            (OpKind::Sub, Element::Plus(t, a), Element::Plus(u, b)) if t == u => {
+                return a.checked_sub(b).map_or(Element::Unknown, Element::Known);
             }
             _ => {}
         }
@@ -97,7 +126,8 @@ impl Values<'_> {
         self.follow(t, DEPTH)
     }
 
-    fn graph(&self) -> &Graph {
+    /// The graph.
+    pub(in crate::ops) fn graph(&self) -> &Graph {
         &self.model.graphs[self.id.index()]
     }
 
@@ -115,7 +145,7 @@ impl Values<'_> {
         if let Some(v) = value {
             return v.to_i64().map(|v| v.into_iter().map(Element::Known).collect());
         }
-        let unknown = vec![Element::Unknown; count];
+        let unknown = vec![if count == 1 { Element::Plus(t, 0) } else { Element::Unknown }; count];
         let Some((index, node)) = self.graph().nodes.iter().enumerate().find(|(_, n)| n.outputs.contains(&t)) else { return Some(unknown) };
         let found = if depth == 0 { None } else { self.through(index, node, depth - 1) };
         Some(found.filter(|f| f.len() == count).unwrap_or(unknown))
@@ -146,6 +176,19 @@ impl Values<'_> {
                 let count = if x.len() == 1 { y.len() } else { x.len() };
                 let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
                 (0..count).map(|i| Some(Element::combine(node.op, part(&x, i)?, part(&y, i)?))).collect()
+            }
+            OpKind::Select | OpKind::SelectV2 => {
+                let (x, y) = (self.follow(operand(1)?, depth)?, self.follow(operand(2)?, depth)?);
+                let count = x.len().max(y.len());
+                let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
+                (0..count).map(|i| Some(part(&x, i)?.either(part(&y, i)?))).collect()
+            }
+            OpKind::BroadcastArgs => {
+                let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
+                let count = x.len().max(y.len());
+                let part =
+                    |v: &[Element], i: usize| (i + v.len()).checked_sub(count).and_then(|i| v.get(i).copied()).unwrap_or(Element::Known(1));
+                Some((0..count).map(|i| part(&x, i).meet(part(&y, i))).collect())
             }
             // Of a vector, to one element.
             OpKind::Sum | OpKind::ReduceProd | OpKind::ReduceMax | OpKind::ReduceMin if self.graph().ty(operand(0)?).shape.len() == 1 => {

@@ -19,7 +19,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             let most = match site.elements(1)?.first()? {
                 Element::Known(v) | Element::Between(_, v) => usize::try_from(*v).ok()?,
                 Element::Extent(_, bound) => *bound,
-                Element::Unknown => x.shape[last],
+                Element::Plus(..) | Element::Unknown => x.shape[last],
             };
             let mut dims = (0..last).map(|d| site.dim(0, d)).collect::<Option<Vec<Dim>>>()?;
             dims.push(Dim::New(most.min(x.shape[last])));

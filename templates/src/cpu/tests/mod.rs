@@ -23,6 +23,7 @@ pub(super) fn targets() -> Vec<(&'static str, Caps)> {
         ("x86-64-v4", Caps::x86_64_v4()),
         ("x86-64-v4+vnni", Caps::x86_64_v4_vnni()),
         ("aarch64", Caps::aarch64()),
+        ("rv64gc", Caps::riscv64()),
         ("aarch64+fp16", Caps::aarch64_f16()),
         ("aarch64+dotprod", Caps::aarch64_dotprod()),
         ("aarch64+i8mm", Caps::aarch64_i8mm()),
