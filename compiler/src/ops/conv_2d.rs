@@ -152,14 +152,18 @@ impl Conv {
                     (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     // XNNPACK does not take uint8 weights with scales along the channels, nor operators without bias.
-                    (DType::UInt8, _) if self.depthwise && (refused || q.axis != 0 && q.scale.len() == 1) => {
+                    (DType::UInt8, _) if self.depthwise && (refused || !constant || q.axis != 0 && q.scale.len() == 1) => {
                         Scaling::Fixed(Rounding::HalfAway)
                     }
                     (_, Some(_)) if constant && !refused => Scaling::Float,
+                    // TFLite's optimised kernel knows no groups; the reference kernel runs.
+                    _ if !self.depthwise && self.groups > 1 => Scaling::Fixed(Rounding::HalfAway),
                     _ => Scaling::Fixed(Rounding::HalfUp),
                 };
                 let (si, _) = call.operand_quant(x)?;
-                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+                let requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
+                let eights = self.depthwise && x.dtype == DType::Int8;
+                Ok(if eights { requant.in_eights(self.out_channels) } else { requant }.epilogue(bias))
             }
         }
     }
