@@ -1,5 +1,6 @@
 //! Small integer tensors whose elements are known in part: constants, and lengths of open tensors.
 
+use super::floats;
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::call::{Call, Operand};
 use crate::ops::state::State;
@@ -147,8 +148,21 @@ impl Values<'_> {
         }
         let unknown = vec![if count == 1 { Element::Plus(t, 0) } else { Element::Unknown }; count];
         let Some((index, node)) = self.graph().nodes.iter().enumerate().find(|(_, n)| n.outputs.contains(&t)) else { return Some(unknown) };
-        let found = if depth == 0 { None } else { self.through(index, node, depth - 1) };
+        let found = if depth == 0 { None } else { self.part(node, t, depth - 1).or_else(|| self.through(index, node, depth - 1)) };
         Some(found.filter(|f| f.len() == count).unwrap_or(unknown))
+    }
+
+    /// The elements of a vector that a node parts, which the result `t` has.
+    fn part(&self, node: &Node, t: TensorId, depth: usize) -> Option<Vec<Element>> {
+        let x = node.inputs.get(usize::from(node.op == OpKind::Split)).copied().flatten()?;
+        if !matches!(node.op, OpKind::Unpack | OpKind::Split | OpKind::SplitV) || self.graph().ty(x).shape.len() != 1 {
+            return None;
+        }
+        let k = node.outputs.iter().position(|u| *u == t)?;
+        let size = |t: &TensorId| self.graph().ty(*t).elements();
+        let (before, own) = (node.outputs[..k].iter().map(size).sum::<usize>(), size(&t));
+        let closed = node.outputs.iter().all(|t| !self.graph().open.contains_key(t));
+        Some(self.follow(x, depth).filter(|_| closed)?.get(before..before + own)?.to_vec())
     }
 
     /// The elements of the first result of a node that moves them.
@@ -165,6 +179,12 @@ impl Values<'_> {
                     None => Element::Known(*n as i64),
                 };
                 Some(self.graph().ty(x).shape.iter().enumerate().map(size).collect())
+            }
+            OpKind::Cast if self.graph().ty(operand(0)?).dtype == DType::Float32 => {
+                let (low, high) = floats::interval(self, operand(0)?);
+                let fits = |v: f32| v.abs() < (1u64 << 31) as f32;
+                let count = self.graph().ty(operand(0)?).elements();
+                (fits(low) && fits(high)).then(|| vec![Element::Between(low.floor() as i64, high.ceil() as i64); count])
             }
             OpKind::Cast => self.follow(operand(0)?, depth),
             OpKind::Pack | OpKind::Concatenation if node.attrs.int("axis", 0) == 0 => {
