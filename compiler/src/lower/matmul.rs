@@ -210,9 +210,7 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             let spec = spec(Storage::F32, WeightFormat::F32, composed.epilogue.clone());
             let panels = match packed {
                 Some((r, panels)) if r == pair.right => panels,
-                _ => {
-                    pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides)
-                }
+                _ => pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides),
             };
             packed = Some((pair.right, panels));
             let mut args = vec![rows, panels, to];

@@ -12,8 +12,8 @@ use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
-use crate::ops::storage::storage_of;
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use crate::ops::storage::storage_of;
 use crate::ops::value::Value;
 use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{ExprBuilder, Storage};
@@ -94,7 +94,8 @@ impl FullyConnected {
         };
         // Only XNNPACK takes halves.
         if arithmetic == Arithmetic::Hybrid && x.dtype == DType::Float16 && rule != Rule::Even {
-            return Err(call.unsupported(Unsupported::Types(format!("{} with weights of {} that are computed or not whole bytes", x.dtype, w.dtype))));
+            return Err(call
+                .unsupported(Unsupported::Types(format!("{} with weights of {} that are computed or not whole bytes", x.dtype, w.dtype))));
         }
         Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, rule, input_zero_point, weight_zero_point, blocks })
     }

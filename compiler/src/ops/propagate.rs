@@ -138,7 +138,9 @@ impl Pass {
             let types = match infer(&call) {
                 Ok(types) if !dynamic && !self.calls_dynamic(model, node) => types,
                 // Numbers of operands and results and their element types do not depend on sizes.
-                Err(e @ CompileError::InvalidModel { .. }) if is_control(node.op) && !self.guesses_condition(model, id, node) => return Err(e),
+                Err(e @ CompileError::InvalidModel { .. }) if is_control(node.op) && !self.guesses_condition(model, id, node) => {
+                    return Err(e);
+                }
                 Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => {
                     return Err(call.unsupported(Unsupported::DynamicShape));
                 }

@@ -183,7 +183,8 @@ pub(crate) fn update(call: &Call<'_>) -> Result<Option<Binary>, CompileError> {
 fn infer_scatter(call: &Call<'_>) -> Inferred {
     call.arity(3, 3, 1)?;
     call.dtype_among(1, &[Int32, Int64])?;
-    let dtype = call.dtype_among(0, &[Float32, Float64, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool])?;
+    let dtype =
+        call.dtype_among(0, &[Float32, Float64, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool])?;
     call.same_dtype(0, 2)?;
     scatter_boxes(call)?;
     if matches!(update(call)?, Some(Binary::Max | Binary::Min)) && dtype == UInt64 {

@@ -89,9 +89,13 @@ impl TransposeConv {
         let bias = bias_storage(call, 3)?;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
-            Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation, Rule::Even, Storage::F32))
-            }
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(
+                &call.weight_quant(call.input(1)?, 0, self.output[2])?.scale,
+                bias,
+                activation,
+                Rule::Even,
+                Storage::F32,
+            )),
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;
                 let scaling = match self.arithmetic {

@@ -19,6 +19,7 @@ import halves
 import linear
 import movement
 import networks
+import open_forms
 import open_sizes
 import pointwise
 import quantized
@@ -28,7 +29,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, element_types, cells, halves):
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, open_forms, element_types, cells, halves):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

@@ -3,9 +3,9 @@
 use super::layers::{bias, image, weights};
 use super::recipes::{REAL, activation, name, plan, raw, size};
 use super::{Generator, Planned};
+use crate::random_values::random_value;
 use tflc::ir::OpKind::*;
 use tflc::ir::{Attrs, DType, Quantization, TensorType};
-use crate::random_values::random_value;
 
 pub(super) fn transpose_conv(g: &mut Generator) -> Option<Planned> {
     let x = image(g, REAL)?;

@@ -82,6 +82,9 @@ impl Element {
             }
             _ => {}
         }
+        if let (OpKind::FloorMod, Element::Known(m @ 1..)) = (op, y) {
+            return if m == 1 { Element::Known(0) } else { Element::Between(0, m - 1) };
+        }
         let (Some((a, b)), Some((c, d))) = (x.interval(), y.interval()) else { return Element::Unknown };
         let all = |v: [Option<i64>; 4]| {
             v.into_iter()
@@ -182,16 +185,25 @@ impl Values<'_> {
             }
             OpKind::Cast if self.graph().ty(operand(0)?).dtype == DType::Float32 => {
                 let (low, high) = floats::interval(self, operand(0)?);
-                let fits = |v: f32| v.abs() < (1u64 << 31) as f32;
+                // Numbers out of range become the last ones in it.
+                let most = (1u64 << 31) as f32;
                 let count = self.graph().ty(operand(0)?).elements();
-                (fits(low) && fits(high)).then(|| vec![Element::Between(low.floor() as i64, high.ceil() as i64); count])
+                let known = low > -most || high < most;
+                known.then(|| vec![Element::Between(low.floor().max(-most) as i64, high.ceil().min(most) as i64); count])
             }
             OpKind::Cast => self.follow(operand(0)?, depth),
             OpKind::Pack | OpKind::Concatenation if node.attrs.int("axis", 0) == 0 => {
                 let parts = node.inputs.iter().flatten().map(|t| self.follow(*t, depth)).collect::<Option<Vec<_>>>()?;
                 Some(parts.concat())
             }
-            OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::FloorDiv | OpKind::Maximum | OpKind::Minimum => {
+            OpKind::Add
+            | OpKind::Sub
+            | OpKind::Mul
+            | OpKind::Div
+            | OpKind::FloorDiv
+            | OpKind::FloorMod
+            | OpKind::Maximum
+            | OpKind::Minimum => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
                 let count = if x.len() == 1 { y.len() } else { x.len() };
                 let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
