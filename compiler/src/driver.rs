@@ -28,6 +28,8 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("remove-identities", passes::remove_identities::run),
     // While padding is still its own node next to the convolution that can take it over.
     ("fold-pad", passes::fold_pad::run),
+    // A product turns its operands itself, while it packs them.
+    ("fold-transpose", passes::fold_transpose::run),
     // After the passes that look at elementwise operators by name.
     ("lower-elementwise", passes::lower_elementwise::run),
     // Chains first, so that a convolution takes a whole chain as its tail.
@@ -35,6 +37,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("fuse-tail", passes::fuse_tail::run),
     // When each convolution has its final result: before that, tails would stand between them.
     ("split-rows", passes::split_rows::run),
+    ("split-attention", passes::split_attention::run),
     // Last: what the others left without readers.
     ("remove-dead-code", passes::remove_dead_code::run),
 ];

@@ -210,7 +210,18 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             let spec = spec(Storage::F32, WeightFormat::F32, composed.epilogue.clone());
             let panels = match packed {
                 Some((r, panels)) if r == pair.right => panels,
-                _ => pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides),
+                _ => {
+                    // Several products may have one right side; a variable may be assigned between them.
+                    let key = format!("{y} {} {strides:?} {:?}", pair.right, gemm::panels(&spec, cx.caps()));
+                    match cx.remembered(&key).filter(|_| !cx.graph.tensor(y).variable) {
+                        Some(panels) => panels,
+                        None => {
+                            let panels = pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides);
+                            cx.remember(key, panels);
+                            panels
+                        }
+                    }
+                }
             };
             packed = Some((pair.right, panels));
             let mut args = vec![rows, panels, to];

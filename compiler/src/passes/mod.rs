@@ -5,6 +5,7 @@
 pub mod bind_constants;
 pub mod fold_constants;
 pub mod fold_pad;
+pub mod fold_transpose;
 pub mod fuse_list_update;
 pub mod fuse_pointwise;
 pub mod fuse_tail;
@@ -13,6 +14,7 @@ pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;
 pub mod spell_out_open;
+pub mod split_attention;
 pub mod split_rows;
 
 use crate::error::CompileError;
