@@ -30,11 +30,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-<<<<<<< HEAD
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, open_forms, element_types, cells, halves):
-=======
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, element_types, cells, halves, packed):
->>>>>>> main
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, open_forms, element_types, cells, halves, packed):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make
