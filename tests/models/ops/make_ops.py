@@ -19,6 +19,7 @@ import halves
 import linear
 import movement
 import networks
+import open_forms
 import open_sizes
 import packed
 import pointwise
@@ -29,7 +30,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, element_types, cells, halves, packed):
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, open_forms, element_types, cells, halves, packed):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make
