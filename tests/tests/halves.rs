@@ -11,7 +11,7 @@ use tflc::driver;
 use tflc::ir::{DType, Model, OpKind};
 use tflc::target::{ArmLevel, Cpu, Precision, Target};
 use tflc_tests::compiled::{invoke, lowered, outputs, supported};
-use tflc_tests::golden::{Golden, models, root};
+use tflc_tests::golden::{Golden, corpus, models, root};
 use tflc_tests::kernel_runner::{Case, Machine, Runner};
 
 /// Terms of each sum of a layer of floats with constant weights, one entry a layer, of a model after all passes; depthwise convolutions stay in f32.
@@ -73,18 +73,18 @@ fn compile(path: &Path, target: &Target) -> Option<Compiled> {
 }
 
 fn all_near(folder: &Path, least: usize) {
-    if let Some((near, far)) = compare(folder) {
+    if let Some((near, far)) = compare(&models(folder)) {
         assert!(far.is_empty(), "{} too far:\n{}", far.len(), far.join("\n"));
         assert!(near >= least, "only {near} models of floats");
     }
 }
 
-/// How many models of a folder are near, and those that are not; `None` where there is no emulator.
-fn compare(folder: &Path) -> Option<(usize, Vec<String>)> {
+/// How many models are near, and those that are not; `None` where there is no emulator.
+fn compare(paths: &[PathBuf]) -> Option<(usize, Vec<String>)> {
     let target = Target::new(Cpu::Aarch64(ArmLevel::Fp16)).with_precision(Precision::F16).expect("has it");
     let runner = Runner::find(Machine::Aarch64)?;
     let (mut near, mut far) = (0, vec![]);
-    for part in models(folder).chunks(32) {
+    for part in paths.chunks(32) {
         let compiled: Vec<Compiled> = part.iter().filter_map(|p| compile(p, &target)).collect();
         let cases: Vec<Case> = compiled.iter().map(|m| m.case.clone()).collect();
         for (model, outcome) in compiled.iter().zip(runner.run(&cases).unwrap_or_else(|e| panic!("{e:#}"))) {
@@ -111,11 +111,9 @@ fn operator_models_in_halves_are_near() {
 
 #[test]
 fn corpus_models_in_halves_are_near() {
-    if std::env::var_os("TFLC_CORPUS").is_none() {
-        return;
-    }
-    if let Some((near, far)) = compare(&root().join("../shared/corpus")) {
-        assert!(near >= CORPUS_NEAR, "only {near} near; too far:\n{}", far.join("\n"));
+    let Some((paths, whole)) = corpus() else { return };
+    if let Some((near, far)) = compare(&paths) {
+        assert!(near >= CORPUS_NEAR || !whole, "only {near} near; too far:\n{}", far.join("\n"));
     }
 }
 
