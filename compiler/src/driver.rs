@@ -18,14 +18,20 @@ pub const PASSES: &[(&str, Pass)] = &[
     // First: calls that need not be calls, so that all others see through them; then constants where they are used.
     ("inline-calls", passes::inline_calls::run),
     ("bind-constants", passes::bind_constants::run),
+    // Before constants are folded, so that packed ones are unpacked once.
+    ("widen-packed", passes::widen_packed::run),
     // Everything after it sees constants where the model computes them from constants, shapes above all.
     ("fold-constants", passes::fold_constants::run),
     // While slices, sums and concatenations are still there by name; what it leaves without readers goes at the end.
     ("fuse-list-update", passes::fuse_list_update::run),
+    // While operators still have their names, and before anything is fused across lengths that may differ.
+    ("spell-out-open", passes::spell_out_open::run),
     // Before fusion, so that producers and consumers meet.
     ("remove-identities", passes::remove_identities::run),
     // While padding is still its own node next to the convolution that can take it over.
     ("fold-pad", passes::fold_pad::run),
+    // A product turns its operands itself, while it packs them.
+    ("fold-transpose", passes::fold_transpose::run),
     // After the passes that look at elementwise operators by name.
     ("lower-elementwise", passes::lower_elementwise::run),
     // Chains first, so that a convolution takes a whole chain as its tail.
@@ -33,6 +39,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("fuse-tail", passes::fuse_tail::run),
     // When each convolution has its final result: before that, tails would stand between them.
     ("split-rows", passes::split_rows::run),
+    ("split-attention", passes::split_attention::run),
     // Last: what the others left without readers.
     ("remove-dead-code", passes::remove_dead_code::run),
 ];

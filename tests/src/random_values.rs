@@ -60,7 +60,7 @@ pub fn random_value(rng: &mut Rng, ty: &TensorType) -> Value {
         1 => rng.between(-8, 8) as f32 * 0.5,
         _ => rng.signed_unit() * 4.0,
     };
-    if matches!(ty.dtype, DType::Int4 | DType::Int2) {
+    if matches!(ty.dtype, DType::Int4 | DType::UInt4 | DType::Int2) {
         data.extend((0..ty.bytes()).map(|_| rng.bits() as u8));
         let used = n * ty.dtype.bits() % 8;
         if let (Some(last), true) = (data.last_mut(), used != 0) {
@@ -71,6 +71,7 @@ pub fn random_value(rng: &mut Rng, ty: &TensorType) -> Value {
     for _ in 0..n {
         match ty.dtype {
             DType::Complex64 => data.extend([float(rng), float(rng)].iter().flat_map(|v| v.to_le_bytes())),
+            DType::Complex128 => data.extend([float(rng), float(rng)].iter().flat_map(|v| f64::from(*v).to_le_bytes())),
             DType::Float32 => data.extend(float(rng).to_le_bytes()),
             DType::Float16 => data.extend(half::f16::from_f32(float(rng)).to_le_bytes()),
             DType::BFloat16 => data.extend(half::bf16::from_f32(float(rng)).to_le_bytes()),

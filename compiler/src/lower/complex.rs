@@ -10,7 +10,7 @@ use crate::ir::{DType, Node, OpKind};
 use crate::ops::cast::conversion;
 use crate::ops::storage::storage;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
-use tflc_templates::expr::{Binary, Compare, Expr, ExprBuilder, Storage, Unary};
+use tflc_templates::expr::{Binary, Cast, Compare, Expr, ExprBuilder, Id, Storage, Ty, Unary};
 
 /// Lowers a node of the family.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -21,21 +21,27 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
 }
 
-/// Every second number of an array of pairs.
+/// Every second number of an array of pairs of binary32.
 pub(super) fn half(base: Operand, which: usize, shape: &[usize]) -> Part {
-    Part { base: base.offset(4 * which), offset: 0, strides: row_major(shape).iter().map(|s| s * 2).collect() }
+    half_of(base, which, shape, 4)
+}
+
+/// Every second number, of so many bytes, of an array of pairs.
+fn half_of(base: Operand, which: usize, shape: &[usize], bytes: usize) -> Part {
+    Part { base: base.offset(bytes * which), offset: 0, strides: row_major(shape).iter().map(|s| s * 2).collect() }
 }
 
 fn part(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let (y, ty) = result(cx, node, 0)?;
     let (from, to) = (cx.operand(x)?, cx.operand(y)?);
-    let (re, im) = (half(from, 0, &ty.shape), half(from, 1, &ty.shape));
+    let (storage, bytes) = if ty.dtype == DType::Float64 { (Storage::F64, 8) } else { (Storage::F32, 4) };
+    let (re, im) = (half_of(from, 0, &ty.shape, bytes), half_of(from, 1, &ty.shape, bytes));
     match node.op {
-        OpKind::Real => copy_strided(cx, &ty.shape, re, Part::dense(to, &ty.shape), 4),
-        OpKind::Imag => copy_strided(cx, &ty.shape, im, Part::dense(to, &ty.shape), 4),
+        OpKind::Real => copy_strided(cx, &ty.shape, re, Part::dense(to, &ty.shape), bytes),
+        OpKind::Imag => copy_strided(cx, &ty.shape, im, Part::dense(to, &ty.shape), bytes),
         OpKind::ComplexAbs => {
-            let spec = PointwiseSpec::new(&ty.shape, vec![re.strides, im.strides], row_major(&ty.shape), magnitude());
+            let spec = PointwiseSpec::new(&ty.shape, vec![re.strides, im.strides], row_major(&ty.shape), magnitude(storage));
             emit(cx, spec, vec![re.base, im.base, to]);
         }
         _ => return Err(cx.internal("no part of complex numbers")),
@@ -44,24 +50,46 @@ fn part(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
 }
 
 /// `a sqrt(1 + (b/a)^2)` with `a` the greater and `b` the smaller magnitude: squares of extreme numbers neither overflow nor vanish.
-fn magnitude() -> Expr {
-    let mut b = ExprBuilder::new([Storage::F32, Storage::F32]);
+fn magnitude(storage: Storage) -> Expr {
+    let mut b = ExprBuilder::new([storage, storage]);
     let (re, im) = (b.input(0), b.input(1));
     let (re, im) = (b.unary(Unary::Abs, re), b.unary(Unary::Abs, im));
     let (most, least) = (b.max(re, im), b.min(re, im));
     let ratio = b.binary(Binary::Div, least, most);
     let square = b.mul(ratio, ratio);
-    let one = b.f32(1.0);
+    let one = number(&mut b, storage, 1.0);
     let sum = b.add(one, square);
-    let root = b.unary(Unary::Sqrt, sum);
+    let root = root(&mut b, storage, sum);
     let length = b.mul(most, root);
     // Zero and infinity have no ratio.
-    let (zero, infinity) = (b.f32(0.0), b.f32(f32::INFINITY));
+    let (zero, infinity) = (number(&mut b, storage, 0.0), number(&mut b, storage, f64::INFINITY));
     let at_zero = b.compare(Compare::Eq, most, zero);
     let length = b.select(at_zero, zero, length);
     let at_infinity = b.compare(Compare::Eq, most, infinity);
     let length = b.select(at_infinity, infinity, length);
-    b.finish(length, Storage::F32)
+    b.finish(length, storage)
+}
+
+/// A constant of the arithmetic of a type.
+fn number(b: &mut ExprBuilder, storage: Storage, value: f64) -> Id {
+    if storage == Storage::F64 { b.f64(value) } else { b.f32(value as f32) }
+}
+
+/// The square root of a number from 1 to 2. In binary64 two steps of Newton's method follow the root in binary32: each doubles its 24 bits.
+fn root(b: &mut ExprBuilder, storage: Storage, x: Id) -> Id {
+    if storage != Storage::F64 {
+        return b.unary(Unary::Sqrt, x);
+    }
+    let short = b.cast(Cast::Value, Ty::F32, x);
+    let short = b.unary(Unary::Sqrt, short);
+    let mut y = b.cast(Cast::Value, Ty::F64, short);
+    for _ in 0..2 {
+        let half = b.f64(0.5);
+        let quotient = b.binary(Binary::Div, x, y);
+        let sum = b.add(y, quotient);
+        y = b.mul(sum, half);
+    }
+    y
 }
 
 /// `(ac - bd) + (ad + bc)i`, one part after the other.

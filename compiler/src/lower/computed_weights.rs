@@ -7,7 +7,7 @@
 use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::hybrid;
-use super::mac::{Mac, activations};
+use super::mac::{Mac, activations, widened};
 use super::matmul::pack_at_run_time;
 use super::movement::{Part, copy_strided, fill};
 use super::pad::{Value, pad_into};
@@ -50,7 +50,7 @@ fn left(
     groups: usize,
     rule: Rule,
 ) -> Result<Left, CompileError> {
-    let (base, storage) = (cx.operand(x)?, activations(cx, x)?);
+    let (base, storage) = activations(cx, x)?;
     if arithmetic != Arithmetic::Hybrid {
         return Ok(Left { base, storage, zero_point, scales: None });
     }
@@ -64,11 +64,7 @@ fn right(cx: &mut Cx<'_, '_>, w: TensorId, zero_point: i32, strides: [i64; 2]) -
     let storage = match ty.dtype {
         DType::Float32 => Storage::F32,
         DType::Float16 => {
-            let wide = cx.workspace(ty.elements() * 4);
-            let mut b = ExprBuilder::new([Storage::F16]);
-            let v = b.input(0);
-            emit(cx, PointwiseSpec::new(&[ty.elements()], vec![vec![1]], vec![1], b.finish(v, Storage::F32)), vec![base, wide]);
-            base = wide;
+            base = widened(cx, base, ty.elements());
             Storage::F32
         }
         DType::Int8 => Storage::I8,

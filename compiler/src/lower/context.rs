@@ -142,6 +142,8 @@ pub struct Cx<'a, 'b> {
     pub(super) resources: HashMap<TensorId, Resource>,
     pub(super) steps: Vec<SymbolicStep>,
     pub(super) node: Option<&'a Node>,
+    /// Workspaces whose content later nodes of the graph can use, by what that is.
+    pub(super) remembered: HashMap<String, Operand>,
 }
 
 impl<'a> Cx<'a, '_> {
@@ -260,6 +262,20 @@ impl<'a> Cx<'a, '_> {
         let now = self.shared.now;
         let id = self.shared.add_slot(Slot { bytes, region: SlotRegion::Arena, first: now, last: now });
         Operand::Slot(id, 0)
+    }
+
+    /// Lets later nodes of the graph use what has been written to a workspace; `key` says what that is, and all that it depends on.
+    pub(super) fn remember(&mut self, key: String, workspace: Operand) {
+        self.remembered.insert(key, workspace);
+    }
+
+    /// A workspace that an earlier node has filled: it lives until this one now.
+    pub(super) fn remembered(&mut self, key: &str) -> Option<Operand> {
+        let workspace = *self.remembered.get(key)?;
+        if let Operand::Slot(id, _) = workspace {
+            self.shared.slots[id.index()].last = self.shared.now;
+        }
+        Some(workspace)
     }
 
     /// Appends a call of the kernel that `key` specifies completely.

@@ -30,6 +30,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         return super::computed_weights::convolution(cx, node, &conv, &base, [x, w], cx.optional_input(node, 2));
     }
     let weights = Weights::of(cx, w, conv.weight_zero_point)?;
+    let (source, storage) = activations(cx, x)?;
     let product = Product {
         mac: kernel(&conv, &weights),
         weights,
@@ -37,8 +38,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         bias: cx.optional_input(node, 2),
         arithmetic: conv.arithmetic,
         rule: conv.rule,
-        source: cx.operand(x)?,
-        storage: activations(cx, x)?,
+        source,
+        storage,
         zero_point: conv.input_zero_point,
         out: cx.operand(node.outputs[0])?,
     };
@@ -125,6 +126,7 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         weights: weights.format,
         epilogue: Epilogue::identity(Storage::I32),
     });
+    let (source, storage) = activations(cx, x)?;
     let product = Product {
         mac,
         weights,
@@ -132,8 +134,8 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         bias: cx.optional_input(node, 3),
         arithmetic: conv.arithmetic,
         rule: Rule::Even,
-        source: cx.operand(x)?,
-        storage: activations(cx, x)?,
+        source,
+        storage,
         zero_point: conv.input_zero_point,
         out: cx.operand(node.outputs[0])?,
     };

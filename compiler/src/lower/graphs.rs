@@ -90,7 +90,7 @@ pub(super) fn lower_graph<'a, T>(
     let own = base..shared.slots.len();
     let known = graph.inputs.iter().zip(&bindings.resources);
     let resources = known.filter_map(|(t, r)| Some((*t, r.clone()?))).collect();
-    let mut cx = Cx { shared, graph_id: id, graph, storage: of, resources, steps: vec![], node: None };
+    let mut cx = Cx { shared, graph_id: id, graph, storage: of, resources, steps: vec![], node: None, remembered: HashMap::new() };
     let mut missing = vec![];
     // When each node begins and ends.
     let mut times = vec![];

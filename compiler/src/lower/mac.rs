@@ -400,15 +400,29 @@ fn is_half(v: f32) -> bool {
     half::f16::from_f32(v).to_f32().to_bits() == v.to_bits()
 }
 
-/// Storage of activations that the kernels multiply, or that is made of them.
-pub(super) fn activations(cx: &Cx<'_, '_>, t: TensorId) -> Result<Storage, CompileError> {
+/// Activations as the kernels multiply them, or make something of them, and their storage; halves are widened.
+pub(super) fn activations(cx: &mut Cx<'_, '_>, t: TensorId) -> Result<(Operand, Storage), CompileError> {
+    let base = cx.operand(t)?;
     match cx.ty(t).dtype {
-        DType::Float32 => Ok(Storage::F32),
-        DType::Int8 => Ok(Storage::I8),
-        DType::UInt8 => Ok(Storage::U8),
-        DType::Int16 => Ok(Storage::I16),
+        DType::Float32 => Ok((base, Storage::F32)),
+        DType::Float16 => {
+            let elements = cx.ty(t).elements();
+            Ok((widened(cx, base, elements), Storage::F32))
+        }
+        DType::Int8 => Ok((base, Storage::I8)),
+        DType::UInt8 => Ok((base, Storage::U8)),
+        DType::Int16 => Ok((base, Storage::I16)),
         other => Err(cx.unsupported(Unsupported::Types(other.to_string()))),
     }
+}
+
+/// Halves as binary32, in a workspace.
+pub(super) fn widened(cx: &mut Cx<'_, '_>, halves: Operand, elements: usize) -> Operand {
+    let wide = cx.workspace(elements * 4);
+    let mut b = ExprBuilder::new([Storage::F16]);
+    let v = b.input(0);
+    emit(cx, PointwiseSpec::new(&[elements], vec![vec![1]], vec![1], b.finish(v, Storage::F32)), vec![halves, wide]);
+    wide
 }
 
 /// Values of an integer bias; `None` inside where there is none.

@@ -39,7 +39,7 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     let base = fc.epilogue(&call)?;
     let (x, w) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let bias = cx.optional_input(node, 2);
-    let (source, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
+    let ((source, storage), out) = (activations(cx, x)?, cx.operand(node.outputs[0])?);
     let spec = |weights| GemmSpec {
         m: fc.rows,
         n: fc.outputs,
@@ -50,24 +50,25 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         weights,
         epilogue: Epilogue::identity(Storage::F32),
     };
-    if cx.constant(w).is_none() {
+    // Weights of 16 bits are two matrices of bytes, constant or not.
+    if cx.constant(w).is_none() || cx.ty(w).dtype == DType::Int16 {
         let sizes = Sizes { m: fc.rows, k: fc.inputs, n: fc.outputs };
         if matches!(fc.arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) {
             let right = matrix(cx, w, 0, fc.weight_zero_point, [1, fc.inputs as i64])?;
             let mut right = prepare(cx, right, sizes)?;
-            let left = Matrix { base: source, storage: activations(cx, x)?, zero_point: fc.input_zero_point, strides: [0, 0] };
+            let left = Matrix { base: source, storage, zero_point: fc.input_zero_point, strides: [0, 0] };
             let bias = bias.map(|t| cx.operand(t)).transpose()?;
             return product(cx, node, &base, bias, left, &mut right, sizes, out);
         }
         if fc.arithmetic == Arithmetic::Hybrid {
             return hybrid_product(cx, node, &base, [x, w], bias, (fc.weight_zero_point, fc.rule), sizes);
         }
-        if fc.arithmetic != Arithmetic::Float || cx.ty(w).dtype != DType::Float32 {
+        if fc.arithmetic != Arithmetic::Float || !matches!(cx.ty(w).dtype, DType::Float32 | DType::Float16) {
             return Err(cx.unsupported(Unsupported::Option("weights".into(), format!("a computed tensor of {}", cx.ty(w).dtype))));
         }
         let composed = compose(cx, node, &base, Storage::F32, Correction::None)?;
         let spec = GemmSpec { epilogue: composed.epilogue.clone(), ..spec(WeightFormat::F32) };
-        let matrix = cx.operand(w)?;
+        let (matrix, _) = activations(cx, w)?;
         let packed = pack_at_run_time(cx, &spec, matrix, [1, fc.inputs as i64]);
         let bias = bias.map(|t| cx.operand(t)).transpose()?;
         let mut args = vec![source, packed, out];
@@ -92,7 +93,7 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         arithmetic: fc.arithmetic,
         rule: fc.rule,
         source,
-        storage: activations(cx, x)?,
+        storage,
         zero_point: fc.input_zero_point,
         out,
     };
@@ -179,8 +180,8 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     if p.k == 0 {
         return Err(cx.unsupported(Unsupported::Shape("a product over no elements".into())));
     }
-    let (a, out) = (cx.operand(x)?, cx.operand(node.outputs[0])?);
-    let storage = activations(cx, x)?;
+    let ((a, storage), out) = (activations(cx, x)?, cx.operand(node.outputs[0])?);
+    let floats = if p.arithmetic == Arithmetic::Float { Some(activations(cx, y)?.0) } else { None };
     let (bytes, out_bytes) = (storage.bytes(), base.expr.output.bytes());
     let turned = p.adjoint[0].then(|| cx.workspace(p.m * p.k * bytes));
     let strides = if p.adjoint[1] { [1, p.k as i64] } else { [p.n as i64, 1] };
@@ -206,13 +207,21 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
             weights,
             epilogue,
         };
-        if let Some(composed) = &composed {
+        if let (Some(composed), Some(matrix)) = (&composed, floats) {
             let spec = spec(Storage::F32, WeightFormat::F32, composed.epilogue.clone());
             let panels = match packed {
                 Some((r, panels)) if r == pair.right => panels,
                 _ => {
-                    let matrix = cx.operand(y)?.offset(pair.right * p.k * p.n * 4);
-                    pack_at_run_time(cx, &spec, matrix, strides)
+                    // Several products may have one right side; a variable may be assigned between them.
+                    let key = format!("{y} {} {strides:?} {:?}", pair.right, gemm::panels(&spec, cx.caps()));
+                    match cx.remembered(&key).filter(|_| !cx.graph.tensor(y).variable) {
+                        Some(panels) => panels,
+                        None => {
+                            let panels = pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides);
+                            cx.remember(key, panels);
+                            panels
+                        }
+                    }
                 }
             };
             packed = Some((pair.right, panels));

@@ -47,6 +47,9 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     }
     let n: usize = ty.shape.iter().zip(&reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
     let combine = match node.op {
+        // Of truth values a sum is true where one is, the largest likewise; a product where all are.
+        OpKind::Sum | OpKind::ReduceMax if ty.dtype == DType::Bool => Combine::Any,
+        OpKind::ReduceProd | OpKind::ReduceMin if ty.dtype == DType::Bool => Combine::All,
         OpKind::Sum | OpKind::Mean => Combine::Sum,
         OpKind::ReduceProd => Combine::Product,
         OpKind::ReduceMax => Combine::Max,
@@ -57,6 +60,11 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     };
     if node.op == OpKind::ReduceProd && crate::ops::call::is_quantized(ty) {
         return super::product::lower(cx, (x, y), &reduced, n);
+    }
+    if let (OpKind::Sum | OpKind::Mean, DType::Int8 | DType::UInt8 | DType::Int32 | DType::Int64) = (node.op, ty.dtype)
+        && let Some(number) = counted(cx, x, &reduced)?
+    {
+        return super::open::sum_counted(cx, node.op, [x, y], &reduced, number);
     }
     let (element, epilogue) = expressions(cx, node.op, ty, out, n)?;
     let spec = ReduceSpec::new(&ty.shape, &reduced, combine, element, epilogue);
@@ -69,6 +77,9 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let args = vec![from, cx.operand(y)?];
     reduce(cx, spec, ty.elements(), args);
     match counted(cx, x, &reduced)? {
+        Some(_) if node.op == OpKind::Mean && out.dtype != DType::Float32 => {
+            Err(cx.unsupported(Unsupported::Types(format!("a mean of {} over an extent known only at run time", out.dtype))))
+        }
         Some(number) if node.op == OpKind::Mean => divide_again(cx, y, n, number),
         _ => Ok(()),
     }
@@ -93,6 +104,7 @@ fn divide_again(cx: &mut Cx<'_, '_>, y: TensorId, bound: usize, number: Operand)
 fn neutral(combine: Combine, dtype: DType) -> u64 {
     let [zero, one, most, least] = match dtype {
         DType::Float32 => [0.0, 1.0, f32::INFINITY, f32::NEG_INFINITY].map(|v| u64::from(v.to_bits())),
+        DType::Float16 => [0, 0x3c00, 0x7c00, 0xfc00],
         DType::Int64 => [0, 1, i64::MAX, i64::MIN].map(|v| v as u64),
         DType::Bool => [0, 1, 1, 0],
         _ => [0, 1, i32::MAX, i32::MIN].map(|v| u64::from(v as u32)),

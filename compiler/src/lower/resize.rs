@@ -1,23 +1,16 @@
 //! RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR: tap tables made here, in the arithmetic of `compiler/docs/numerics.md`.
 
-use super::constants::{element_bytes, operand_ints};
+use super::constants::element_bytes;
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::{raw, result};
+use super::open::{self, Kind, Mode};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind};
 use crate::ops::fixed_point::round_away;
 use tflc_kir::Elem;
 use tflc_templates::cpu::resample::{ResampleSpec, Taps, tap_table};
 use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
-
-/// Which pixels lie over which.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Corners,
-    HalfPixels,
-    Plain,
-}
 
 /// Lowers a resize.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
@@ -26,29 +19,31 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let (&[batch, ih, iw, channels], &[_, oh, ow, _]) = (&cx.ty(x).shape[..], &ty.shape[..]) else {
         return Err(cx.internal(format!("resize to shape {:?}", ty.shape)));
     };
-    let size = operand_ints(cx, node, 1, "size")?;
-    if size != [oh as i64, ow as i64] {
-        return Err(cx.internal(format!("size {size:?} for {oh} x {ow}")));
-    }
     let mode = match (node.attrs.bool("align_corners", false), node.attrs.bool("half_pixel_centers", false)) {
         (true, _) => Mode::Corners,
         (_, true) => Mode::HalfPixels,
         _ => Mode::Plain,
     };
-    let (taps, expr): (fn(usize, usize, Mode) -> Taps, Expr) = match (node.op, ty.dtype) {
+    let (kind, taps, expr): (Kind, fn(usize, usize, Mode) -> Taps, Expr) = match (node.op, ty.dtype) {
         (OpKind::ResizeNearestNeighbor, dtype) => {
             let moved = raw(element_bytes(cx, ty)?);
-            (nearest, Expr::identity(if dtype == DType::Float32 { Storage::F32 } else { moved }))
+            (Kind::Nearest, nearest, Expr::identity(if dtype == DType::Float32 { Storage::F32 } else { moved }))
         }
-        (_, DType::Float32) => (bilinear, blend_f32()),
-        (_, DType::Int8) => (bilinear_fixed, blend_8_bit(Storage::I8)),
-        (_, DType::UInt8) => (bilinear_fixed, blend_8_bit(Storage::U8)),
-        (_, DType::Int16) => (bilinear_int16, blend_int16()),
+        (_, DType::Float32) => (Kind::Linear, bilinear, blend_f32()),
+        (_, DType::Int8) => (Kind::Fixed, bilinear_fixed, blend_8_bit(Storage::I8)),
+        (_, DType::UInt8) => (Kind::Fixed, bilinear_fixed, blend_8_bit(Storage::U8)),
+        (_, DType::Int16) => (Kind::Integer, bilinear_int16, blend_int16()),
         (_, other) => return Err(cx.unsupported(Unsupported::Types(other.to_string()))),
     };
     let pixel = channels * expr.inputs[0].bytes();
-    let rows = cx.bytes(tap_table(&taps(ih, oh, mode), iw * pixel));
-    let columns = cx.bytes(tap_table(&taps(iw, ow, mode), pixel));
+    let mut tables = vec![];
+    for (axis, i, o, stride) in [(1, ih, oh, iw * pixel), (2, iw, ow, pixel)] {
+        tables.push(match open::taps(cx, [x, y], axis, stride, kind, mode)? {
+            Some(table) => table,
+            None => cx.bytes(tap_table(&taps(i, o, mode), stride)),
+        });
+    }
+    let (rows, columns) = (tables[0], tables[1]);
     let spec = ResampleSpec { batch, input: [ih, iw], output: [oh, ow], channels, expr };
     let args = vec![cx.operand(x)?, rows, columns, cx.operand(y)?];
     let caps = cx.caps().clone();

@@ -75,7 +75,7 @@ fn infer_floor(call: &Call<'_>) -> Inferred {
 
 fn infer_atan2(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
-    call.dtype_among(0, &[Float32])?;
+    call.dtype_among(0, &[Float32, Float16, BFloat16])?;
     infer_binary(call)
 }
 

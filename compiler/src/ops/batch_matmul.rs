@@ -55,14 +55,14 @@ impl BatchMatMul {
         }
         let batch = broadcast(call, &bx, &by)?;
         let arithmetic = match (x.dtype, y.dtype) {
-            (DType::Float32, DType::Float32) => Arithmetic::Float,
+            (DType::Float32, DType::Float32) | (DType::Float16, DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int16 | DType::Int8) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with {b}")))),
         };
         let fits = match arithmetic {
-            Arithmetic::Float | Arithmetic::Hybrid => call.output(0)?.dtype == DType::Float32,
+            Arithmetic::Float | Arithmetic::Hybrid => call.output(0)?.dtype == x.dtype,
             Arithmetic::Quantized => matches!(call.output(0)?.dtype, DType::Int8 | DType::Int32),
             Arithmetic::Quantized16 => call.output(0)?.dtype == DType::Int16,
         };
@@ -89,7 +89,7 @@ impl BatchMatMul {
         let none = Activation::None;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, None, none),
-            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&self.right_scales(call)?, None, none, Rule::Even)),
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(&self.right_scales(call)?, None, none, Rule::Even, Storage::F32)),
             Arithmetic::Quantized if raw_products(call, self.arithmetic)? => {
                 Ok(Epilogue { expr: Expr::identity(Storage::I32), inputs: vec![EpilogueInput::Acc] })
             }

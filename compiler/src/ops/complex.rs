@@ -1,6 +1,6 @@
-//! REAL, IMAG, COMPLEX_ABS of complex64, and their product, which MUL gives. RFFT2D: the Fourier transform of real matrices.
+//! REAL, IMAG, COMPLEX_ABS of complex64 and complex128, the product of complex64, which MUL gives. RFFT2D: the Fourier transform of real matrices.
 
-use crate::ir::DType::{Complex64, Float32, Int32};
+use crate::ir::DType::{Complex64, Complex128, Float32, Float64, Int32};
 use crate::ir::OpKind;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
@@ -13,18 +13,21 @@ pub(super) const RFFT2D: Operator = Operator::new(infer_rfft2d, Eval::Direct(rff
 
 fn infer_part(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
-    call.dtype_among(0, &[Complex64])?;
-    Ok(vec![call.result(0, Float32, call.input(0)?.shape.clone())?])
+    let part = if call.dtype_among(0, &[Complex64, Complex128])? == Complex64 { Float32 } else { Float64 };
+    Ok(vec![call.result(0, part, call.input(0)?.shape.clone())?])
 }
 
 fn part(args: &Args<'_>) -> Results {
-    let x = args.elements::<f32>(0)?;
-    let f: fn(f32, f32) -> f32 = match args.call.op {
+    let f: fn(f64, f64) -> f64 = match args.call.op {
         OpKind::Real => |re, _| re,
         OpKind::Imag => |_, im| im,
-        _ => |re, im| (re as f64).hypot(im as f64) as f32,
+        _ => f64::hypot,
     };
-    args.result(x.as_chunks::<2>().0.iter().map(|c| f(c[0], c[1])).collect())
+    if args.ty().dtype == Float64 {
+        return args.result(args.elements::<f64>(0)?.as_chunks::<2>().0.iter().map(|c| f(c[0], c[1])).collect());
+    }
+    let x = args.elements::<f32>(0)?;
+    args.result(x.as_chunks::<2>().0.iter().map(|c| f(c[0].into(), c[1].into()) as f32).collect())
 }
 
 /// MUL of complex numbers, broadcast: `(ac - bd) + (ad + bc)i`, each sum rounded to binary32.

@@ -79,7 +79,7 @@ impl Conv {
         let x = call.input(0)?;
         let w = call.input(1)?;
         let arithmetic = match (x.dtype, w.dtype) {
-            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int8) => Arithmetic::Quantized16,
@@ -133,13 +133,15 @@ impl Conv {
                 if self.depthwise {
                     Ok(depthwise_hybrid(scales, self.out_channels, bias, activation))
                 } else {
-                    Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule))
+                    Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, Storage::F32))
                 }
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, axis, self.out_channels)?;
-                let (constant, refused) = (call.operand(1)?.constant, is_refused(call));
+                let w = call.operand(1)?;
+                // XNNPACK takes constant bytes.
+                let (constant, refused) = (w.constant && w.ty.dtype != DType::Int4, is_refused(call));
                 let scaling = match (x.dtype, bias) {
                     (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),

@@ -1,18 +1,19 @@
 //! FULLY_CONNECTED: rows of activations times `[out, in]` weights, in float, quantised and hybrid forms.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType;
+use crate::ir::{DType, Graph, Node, OpKind, TensorId};
 use crate::ops::accumulate::{Accumulator, centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::blockwise::{self, Blocks};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
-use crate::ops::fixed_point::Rounding;
+use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
+use crate::ops::storage::storage_of;
 use crate::ops::value::Value;
 use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{ExprBuilder, Storage};
@@ -31,6 +32,8 @@ pub struct FullyConnected {
     pub outputs: usize,
     /// Kind of arithmetic.
     pub arithmetic: Arithmetic,
+    /// Whether XNNPACK takes such weights.
+    pub delegated: bool,
     /// How activations are quantised in hybrid arithmetic.
     pub rule: Rule,
     /// Zero point of the input; 0 for floats.
@@ -54,15 +57,15 @@ impl FullyConnected {
             return Err(call.invalid(format!("weights [{outputs}, {inputs}] for activations of {:?}", x.shape)));
         }
         let arithmetic = match (x.dtype, w.dtype) {
-            (DType::Float32, DType::Float32 | DType::Float16) => Arithmetic::Float,
-            (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Hybrid,
+            (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
+            (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) | (DType::Float16, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4 | DType::Int2) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
-            (DType::Int16, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
+            (DType::Int16, DType::Int8 | DType::Int16 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let blocks = Blocks::of(call, w, outputs, inputs)?;
-        if blocks.is_some() && arithmetic != Arithmetic::Hybrid {
-            return Err(call.bad_quantization("scales for blocks beside integer activations"));
+        if blocks.is_some() && (arithmetic != Arithmetic::Hybrid || x.dtype != DType::Float32) {
+            return Err(call.bad_quantization("scales for blocks beside activations that are not float32"));
         }
         let weight_zero_point = match arithmetic {
             Arithmetic::Float => 0,
@@ -79,19 +82,29 @@ impl FullyConnected {
             Arithmetic::Quantized | Arithmetic::Quantized16 => call.operand_quant(x)?.1,
             _ => 0,
         };
-        check_bias(call, 2, outputs, bias_types(arithmetic))?;
+        // LiteRT reads a bias beside weights of 16 bits as 32-bit integers, whatever it is.
+        let biases = if w.dtype == DType::Int16 { &[DType::Int32] } else { bias_types(arithmetic) };
+        check_bias(call, 2, outputs, biases)?;
+        let several = w.quant.affine().is_some_and(|q| q.scale.len() > 1);
         let whole = match w.dtype {
             DType::Int4 => inputs.is_multiple_of(2),
-            DType::Int2 => inputs.is_multiple_of(4),
+            DType::Int2 => inputs.is_multiple_of(4) && several,
             _ => true,
         };
-        // XNNPACK takes constant weights whose rows end with a byte; TFLite's kernel follows the option.
-        let rule = match call.operand(1)?.constant && whole && !is_refused(call) {
+        // XNNPACK takes constant weights whose rows end with a byte, those of 2 bits with several scales; TFLite's kernel follows the option.
+        let delegated = call.operand(1)?.constant && whole && !is_refused(call);
+        let rule = match delegated {
             true => Rule::Even,
             false if call.attrs.bool("asymmetric_quantize_inputs", false) => Rule::Away,
             false => Rule::Symmetric,
         };
-        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, rule, input_zero_point, weight_zero_point, blocks })
+        // Only XNNPACK takes halves.
+        if arithmetic == Arithmetic::Hybrid && x.dtype == DType::Float16 && rule != Rule::Even {
+            return Err(call
+                .unsupported(Unsupported::Types(format!("{} with weights of {} that are computed or not whole bytes", x.dtype, w.dtype))));
+        }
+        let rows = x.elements() / inputs;
+        Ok(FullyConnected { rows, inputs, outputs, arithmetic, delegated, rule, input_zero_point, weight_zero_point, blocks })
     }
 
     /// What is done to accumulators.
@@ -103,20 +116,27 @@ impl FullyConnected {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
             Arithmetic::Hybrid if self.blocks.is_some() => Ok(blockwise::epilogue(bias, activation)),
             Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.outputs)?.scale, bias, activation, self.rule))
+                let scales = &call.weight_quant(call.input(1)?, 0, self.outputs)?.scale;
+                Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, storage_of(call, output)?))
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;
                 let scaling = match (x.dtype, bias) {
-                    (DType::Int16, Some(Storage::I32)) => Scaling::Fixed(Rounding::HalfUp),
-                    (DType::Int16, _) => Scaling::Fixed(Rounding::Single),
+                    (DType::Int16, _) if call.input(1)?.dtype == DType::Int16 => Scaling::Fixed64,
+                    (DType::Int16, Some(Storage::I64)) => Scaling::Single64,
+                    (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
-                    _ if !call.operand(1)?.constant || is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
+                    _ if !self.delegated => Scaling::Fixed(Rounding::HalfUp),
                     _ => Scaling::Float,
                 };
                 let (si, _) = call.operand_quant(x)?;
-                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+                let mut requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
+                if let (Scaling::Fixed(_), [scale]) = (requant.scaling, &q.scale[..]) {
+                    // Of one scale TFLite rounds the product with that of the activations to binary32.
+                    requant.fixed = vec![Fixed::signed(f64::from(si * scale) / f64::from(call.quant(output)?.0))];
+                }
+                Ok(requant.epilogue(bias))
             }
         }
     }
@@ -236,8 +256,28 @@ fn eval(args: &Args<'_>) -> Results {
         Arithmetic::Quantized | Arithmetic::Quantized16 => {
             let x = centered(&args.ints(0)?, |_| fc.input_zero_point.into());
             let w = ints()?;
-            rows::<i32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            if epilogue.expr.inputs[0] == Storage::I64 {
+                let wide = |v: Vec<i32>| v.into_iter().map(i64::from).collect::<Vec<i64>>();
+                let (x, w) = (wide(x), wide(w));
+                rows::<i64>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            } else {
+                rows::<i32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            }
         }
     };
     Ok(vec![value])
+}
+
+/// Whether a FULLY_CONNECTED does nothing but multiply a matrix of floats with another one turned.
+pub fn is_plain_product(graph: &Graph, node: &Node) -> bool {
+    let &[Some(x), Some(w), ref bias @ ..] = &node.inputs[..] else { return false };
+    let matrix = |t: TensorId| graph.ty(t).dtype == DType::Float32 && graph.ty(t).shape.len() == 2;
+    node.op == OpKind::FullyConnected
+        && node.outputs.len() == 1
+        && node.tail.is_none()
+        && bias.iter().all(Option::is_none)
+        && matrix(x)
+        && matrix(w)
+        && node.attrs.name("fused_activation_function", "NONE") == "NONE"
+        && node.attrs.name("weights_format", "DEFAULT") == "DEFAULT"
 }

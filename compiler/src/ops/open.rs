@@ -5,7 +5,10 @@
 
 mod control;
 pub(super) mod elements;
+mod floats;
 mod follow;
+mod images;
+mod meeting;
 mod products;
 mod shaped;
 mod slices;
@@ -59,6 +62,8 @@ pub(super) fn open(site: &Site<'_>) -> Option<Vec<Option<(TensorType, Axes)>>> {
         .or_else(|| slices::open(site))
         .or_else(|| shaped::open(site))
         .or_else(|| products::open(site))
+        .or_else(|| images::open(site))
+        .or_else(|| meeting::open(site))
         .or_else(|| follow::open(site))?;
     for (ty, axes) in &mut opened {
         axes.sort_by_key(|a| a.0);
@@ -134,7 +139,7 @@ impl Site<'_> {
 
     /// A dimension of the first result that an element gives; where that has no bound, the one that is stated.
     fn bounded(&self, element: Element, axis: usize) -> Option<Dim> {
-        element.dim().or_else(|| self.stated(axis).filter(|_| element == Element::Unknown).map(Dim::New))
+        element.dim().or_else(|| self.stated(axis).filter(|_| element.interval().is_none()).map(Dim::New))
     }
 
     /// The stated bound of an axis of the first result.
@@ -189,7 +194,7 @@ impl Element {
             Element::Known(v) => Some(Dim::Fixed(usize::try_from(v).ok()?)),
             Element::Extent(e, bound) => Some(Dim::Same(e, bound)),
             Element::Between(_, most) => Some(Dim::New(usize::try_from(most).ok()?)),
-            Element::Unknown => None,
+            Element::Plus(..) | Element::Unknown => None,
         }
     }
 }

@@ -126,6 +126,15 @@ impl<'a> Args<'a> {
         Ok(vec![Value::new(self.types[0].clone(), elements)])
     }
 
+    /// The first result, made of these floats, each rounded to its element type.
+    pub fn float_result(&self, elements: Vec<f32>) -> Results {
+        match self.ty().dtype {
+            DType::Float16 => self.result(elements.into_iter().map(half::f16::from_f32).collect()),
+            DType::BFloat16 => self.result(elements.into_iter().map(half::bf16::from_f32).collect()),
+            _ => self.result(elements),
+        }
+    }
+
     /// Width of the elements of operand `i` in bytes, for operators that move data.
     pub fn width(&self, i: usize) -> Result<usize, EvalError> {
         Ok(self.value(i)?.ty.dtype.bits() / 8)

@@ -38,8 +38,11 @@ impl Pool {
         let kernel = [call.size_attr("filter_height", 0)?, call.size_attr("filter_width", 0)?];
         let window = Window::new(call, [batch, height, width], kernel, false)?;
         let x = call.input(0)?;
-        let types =
-            if call.op == OpKind::L2Pool2d { &[DType::Float32][..] } else { &[DType::Float32, DType::Int8, DType::UInt8, DType::Int16] };
+        let types = match call.op {
+            OpKind::L2Pool2d => &[DType::Float32][..],
+            OpKind::AveragePool2d => &[DType::Float32, DType::Float16, DType::Int8, DType::UInt8, DType::Int16],
+            _ => &[DType::Float32, DType::Int8, DType::UInt8, DType::Int16],
+        };
         call.dtype_among(0, types)?;
         let activation = Activation::parse_clamp(call)?;
         let storage = storage_of(call, x)?;
@@ -56,17 +59,21 @@ fn element(op: OpKind, storage: Storage) -> Expr {
     let mut b = ExprBuilder::new([storage]);
     let x = b.input(0);
     let y = if op == OpKind::L2Pool2d { b.mul(x, x) } else { x };
-    let acc = if storage == Storage::F32 { Storage::F32 } else { Storage::I32 };
-    b.finish(y, acc)
+    b.finish(y, accumulator(storage))
+}
+
+/// What elements of a type are combined in.
+fn accumulator(storage: Storage) -> Storage {
+    if storage.ty() == Ty::F32 { Storage::F32 } else { Storage::I32 }
 }
 
 fn epilogue(call: &Call<'_>, storage: Storage, taps: usize, activation: Activation) -> Result<Expr, CompileError> {
-    let acc = if storage == Storage::F32 { Storage::F32 } else { Storage::I32 };
+    let acc = accumulator(storage);
     let mut b = ExprBuilder::new([acc, Storage::I32]);
     let (x, n) = (b.input(0), b.input(1));
     let y = match (call.op, storage) {
         (OpKind::MaxPool2d, _) => x,
-        (op, Storage::F32) => {
+        (op, _) if acc == Storage::F32 => {
             let n = b.cast(Cast::Value, Ty::F32, n);
             let mean = b.binary(Binary::Div, x, n);
             if op == OpKind::L2Pool2d { b.unary(Unary::Sqrt, mean) } else { mean }
@@ -93,7 +100,7 @@ fn epilogue(call: &Call<'_>, storage: Storage, taps: usize, activation: Activati
             }
         }
     };
-    let y = if storage == Storage::F32 {
+    let y = if acc == Storage::F32 {
         activation.emit_f32(&mut b, y)
     } else {
         let output = call.output(0)?;

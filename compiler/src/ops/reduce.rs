@@ -4,7 +4,7 @@
 //! TFLite's. Extremes compare stored values. Formulas: `docs/numerics.md`.
 
 use crate::error::CompileError;
-use crate::ir::DType::{Bool, Float32, Int8, Int16, Int32, Int64, UInt8};
+use crate::ir::DType::{Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8};
 use crate::ir::{DType, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK, is_quantized};
 use crate::ops::fixed_point::{Fixed, Rounding, round_away};
@@ -31,8 +31,9 @@ fn infer(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
     let types: &[DType] = match call.op {
         OpKind::ReduceAny | OpKind::ReduceAll => &[Bool],
-        OpKind::ReduceProd => &[Float32, Int8, Int16, Int32, Int64],
-        _ => &[Float32, Int8, UInt8, Int16, Int32, Int64],
+        OpKind::ReduceProd => &[Float32, Int8, Int16, Int32, Int64, Bool],
+        OpKind::Mean => &[Float32, Float16, Int8, UInt8, Int16, Int32, Int64],
+        _ => &[Float32, Float16, Int8, UInt8, Int16, Int32, Int64, Bool],
     };
     let dtype = call.dtype_among(0, types)?;
     let x = call.input(0)?;
@@ -133,9 +134,9 @@ fn eval(args: &Args<'_>) -> Results {
     let shape = &x.ty.shape;
     let op = args.call.op;
     let count: usize = shape.iter().zip(&reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
-    if x.ty.dtype == Float32 {
+    if x.ty.dtype.is_float() {
         let mut out = vec![];
-        groups(&x.elements::<f32>(), shape, &reduced, |g| {
+        groups(&args.floats(0)?, shape, &reduced, |g| {
             out.push(match op {
                 OpKind::Sum => sum(g),
                 OpKind::Mean => sum(g) / count as f32,
@@ -144,7 +145,7 @@ fn eval(args: &Args<'_>) -> Results {
                 _ => g.iter().copied().fold(f32::INFINITY, f32::min),
             });
         });
-        return args.result(out);
+        return args.float_result(out);
     }
     let stored = args.ints(0)?;
     let mut out: Vec<i64> = vec![];
@@ -155,10 +156,13 @@ fn eval(args: &Args<'_>) -> Results {
     } else if is_quantized(&x.ty) && op == OpKind::ReduceProd {
         out = products(args, &stored, shape, &reduced, count)?;
     } else {
-        let (lo, hi) = x.ty.dtype.int_range().unwrap_or((i64::MIN, i64::MAX));
+        let range = if x.ty.dtype == Bool { Some((0, 1)) } else { x.ty.dtype.int_range() };
+        let (lo, hi) = range.unwrap_or((i64::MIN, i64::MAX));
         let total = |g: &[i64]| g.iter().fold(0i64, |a, b| a.wrapping_add(*b));
         groups(&stored, shape, &reduced, |g| {
             out.push(match op {
+                // Truth values: a sum is true where one of them is.
+                OpKind::Sum if x.ty.dtype == Bool => g.iter().any(|v| *v != 0) as i64,
                 OpKind::Sum => total(g),
                 OpKind::Mean => total(g).checked_div(count as i64).unwrap_or(0),
                 OpKind::ReduceProd => g.iter().fold(1i64, |a, b| a.wrapping_mul(*b)),

@@ -213,8 +213,9 @@ pub fn float_epilogue(
 }
 
 /// The epilogue of an integer accumulator of dynamically quantised activations:
-/// `fma(f32(acc) * row_scale, weight_scale, bias)` by XNNPACK's rule, `f32(acc) * (weight_scale * row_scale) + bias` by TFLite's, then the activation.
-pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation: Activation, rule: Rule) -> Epilogue {
+/// `fma(f32(acc) * row_scale, weight_scale, bias)` by XNNPACK's rule, `f32(acc) * (weight_scale * row_scale) + bias` by TFLite's, then the activation,
+/// stored as `output`.
+pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation: Activation, rule: Rule, output: Storage) -> Epilogue {
     let mut kinds = vec![(EpilogueInput::Acc, Storage::I32), (EpilogueInput::RowScale, Storage::F32)];
     let scale = (weight_scales.len() > 1).then(|| {
         kinds.push((EpilogueInput::Floats(weight_scales.to_vec()), Storage::F32));
@@ -244,7 +245,7 @@ pub fn hybrid_epilogue(weight_scales: &[f32], bias: Option<Storage>, activation:
         b.add(scaled, bias)
     };
     let y = activation.emit_f32(&mut b, y);
-    Epilogue { expr: b.finish(y, Storage::F32), inputs: kinds.into_iter().map(|k| k.0).collect() }
+    Epilogue { expr: b.finish(y, output), inputs: kinds.into_iter().map(|k| k.0).collect() }
 }
 
 /// Memory type of a bias operand; `None` where there is none.

@@ -115,7 +115,7 @@ fn eval(args: &Args<'_>) -> Results {
             }
         }
         if x.ty.dtype == DType::Float16 {
-            return args.result(out.into_iter().map(half::f16::from_f32).collect());
+            return args.float_result(out);
         }
         return args.result(out);
     }

@@ -125,6 +125,16 @@ fn pad(args: &Args<'_>) -> Results {
 
 /// The one operator of a reduction's body: ADD, MULTIPLY, MAXIMUM or MINIMUM, of StableHLO or TFLite.
 pub(crate) fn reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
+    let op = stated_reducer(call, name)?;
+    // Of truth values the greater one is the disjunction.
+    Ok(match op {
+        Binary::Add | Binary::Max if call.input(0)?.dtype == Bool => Binary::Or,
+        Binary::Mul | Binary::Min if call.input(0)?.dtype == Bool => Binary::And,
+        op => op,
+    })
+}
+
+fn stated_reducer(call: &Call<'_>, name: &str) -> Result<Binary, CompileError> {
     let graph = target(call, name)?;
     match (&graph.nodes[..], &graph.inputs[..]) {
         ([node], [_, _]) if node.tail.is_none() => match node.op {
@@ -198,7 +208,7 @@ pub(crate) fn slides(call: &Call<'_>) -> Result<Vec<Slide>, CompileError> {
 
 fn infer_window(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
-    call.dtype_among(0, &[Float32, Int8, Int16, Int32, Int64, UInt8, Bool])?;
+    call.dtype_among(0, &[Float32, Float64, Int8, Int16, Int32, Int64, UInt8, Bool])?;
     call.same_dtype(0, 1)?;
     reducer(call, "body_subgraph_index")?;
     let x = call.input(0)?;
@@ -241,15 +251,22 @@ fn window(args: &Args<'_>) -> Results {
             })
             .collect()
     };
-    if x.ty.dtype == Float32 {
-        let (v, start) = (args.floats(0)?, args.floats(1)?[0]);
-        let f = move |a: f32, b: f32| match op {
-            Binary::Add => a + b,
-            Binary::Mul => a * b,
-            Binary::Max => a.max(b),
-            _ => a.min(b),
-        };
-        return args.result((0..args.ty().elements()).map(|o| covered(o).into_iter().fold(start, |a, i| f(a, v[i]))).collect());
+    macro_rules! floats {
+        ($t:ty) => {{
+            let (v, start) = (args.elements::<$t>(0)?, args.elements::<$t>(1)?[0]);
+            let f = move |a: $t, b: $t| match op {
+                Binary::Add => a + b,
+                Binary::Mul => a * b,
+                Binary::Max => a.max(b),
+                _ => a.min(b),
+            };
+            return args.result((0..args.ty().elements()).map(|o| covered(o).into_iter().fold(start, |a, i| f(a, v[i]))).collect());
+        }};
+    }
+    match x.ty.dtype {
+        Float32 => floats!(f32),
+        Float64 => floats!(f64),
+        _ => {}
     }
     let (v, start) = (args.ints(0)?, args.ints(1)?[0]);
     let f = move |a: i64, b: i64| match op {

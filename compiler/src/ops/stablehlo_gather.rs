@@ -5,7 +5,7 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::AttrValue;
-use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+use crate::ir::DType::{BFloat16, Bool, Float16, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::shapes::{count, strides};
@@ -183,7 +183,8 @@ pub(crate) fn update(call: &Call<'_>) -> Result<Option<Binary>, CompileError> {
 fn infer_scatter(call: &Call<'_>) -> Inferred {
     call.arity(3, 3, 1)?;
     call.dtype_among(1, &[Int32, Int64])?;
-    let dtype = call.dtype_among(0, &[Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool])?;
+    let dtype =
+        call.dtype_among(0, &[Float32, Float64, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool])?;
     call.same_dtype(0, 2)?;
     scatter_boxes(call)?;
     if matches!(update(call)?, Some(Binary::Max | Binary::Min)) && dtype == UInt64 {
@@ -244,6 +245,7 @@ fn scatter(args: &Args<'_>) -> Results {
     }
     match args.ty().dtype {
         Float32 => floats!(f32, |v: f32| v, |v: f32| v),
+        Float64 => floats!(f64, |v: f64| v, |v: f64| v),
         Float16 => floats!(half::f16, half::f16::to_f32, half::f16::from_f32),
         BFloat16 => floats!(half::bf16, half::bf16::to_f32, half::bf16::from_f32),
         Int8 => integers!(i8),

@@ -102,15 +102,15 @@ macro_rules! table {
 table! {
 // rows begin
     Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
-    AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 i8 u8 i16"];
-    Concatenation: [concatenation::CONCATENATION, DataMovement, "any of whole bytes"];
-    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), i8, u8, i16 (i8, i4 weights)"];
-    DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), i8, u8, i16"];
+    AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 f16 i8 u8 i16"];
+    Concatenation: [concatenation::CONCATENATION, DataMovement, "any of whole bytes, i4"];
+    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16 (i8, i4 weights)"];
+    DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16"];
     DepthToSpace: [space_depth::DEPTH, DataMovement, "any of whole bytes"];
-    Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
+    Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 u4 i2 to float"];
     EmbeddingLookup: [embedding::EMBEDDING_LOOKUP, GatherAndScatter, "any of whole bytes; i8 u8 i4 i2 to f32; by i32"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), i8, u8, i16"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), f16 (f16, i8, i4 weights), i8, u8, i16 (i8, i4, i2, i16 weights)"];
     HashtableLookup: [embedding::HASHTABLE_LOOKUP, GatherAndScatter, "any of whole bytes, string; by i32"];
     L2Normalization: [normalize::L2_NORMALIZATION, Normalisation, "f32 i8 u8"];
     L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
@@ -137,11 +137,11 @@ table! {
     EmbeddingLookupSparse: [embedding::EMBEDDING_LOOKUP_SPARSE, GatherAndScatter, "f32 by i32"];
     Pad: [pad::PAD, DataMovement, "any of whole bytes"];
     UnidirectionalSequenceRnn: [rnn::UNIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Gather: [gather::GATHER, GatherAndScatter, "any, string; by i16 i32 i64"];
+    Gather: [gather::GATHER, GatherAndScatter, "any of whole bytes, string, i4; by i16 i32 i64"];
     BatchToSpaceNd: [space_depth::BATCH_TO_SPACE_ND, DataMovement, "any of whole bytes"];
     SpaceToBatchNd: [space_depth::SPACE_TO_BATCH_ND, DataMovement, "any of whole bytes"];
-    Transpose: [transpose::TRANSPOSE, DataMovement, "any of whole bytes"];
-    Mean: [reduce::REDUCE, Reduction, "f32 i8 u8 i16 i32 i64"];
+    Transpose: [transpose::TRANSPOSE, DataMovement, "any of whole bytes, i4 u4"];
+    Mean: [reduce::REDUCE, Reduction, "f32 f16 i8 u8 i16 i32 i64"];
     Sub: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Div: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Squeeze: [reshape::SQUEEZE, DataMovement, "any"];
@@ -154,7 +154,7 @@ table! {
     LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 f16 i8 u8"];
     Delegate: [pseudo "a pseudo operator that no file holds"];
     BidirectionalSequenceLstm: [lstm::BIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 bool f64 c64, constant i4"];
+    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 bool f64 c64 i4 u4 i2"];
     Prelu: [prelu::PRELU, Elementwise, "f32 f16 bf16 i8 u8, i16 (i8 slopes)"];
     Maximum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     ArgMax: [arg_extreme::ARG_EXTREME, Search, "f32 i8 u8 i16 i32 i64 bool"];
@@ -166,7 +166,7 @@ table! {
     GreaterEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     LessEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Select: [logical::SELECT, Elementwise, "any of 1 to 8 whole bytes"];
-    Slice: [slice::SLICE, DataMovement, "any of whole bytes"];
+    Slice: [slice::SLICE, DataMovement, "any of whole bytes, i4"];
     Sin: [unary::UNARY, Elementwise, "f32 f16 bf16"];
     TransposeConv: [transpose_conv::TRANSPOSE_CONV, Convolution, "f32 (f32, f16, i8 weights), i8, u8, i16"];
     SparseToDense: [scatter::SPARSE_TO_DENSE, GatherAndScatter, "any of whole bytes by i32 i64"];
@@ -175,22 +175,22 @@ table! {
     Equal: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 bool string"];
     NotEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32 bool string"];
     Log: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 i16"];
-    Sum: [reduce::REDUCE, Reduction, "f32 i8 u8 i16 i32 i64"];
+    Sum: [reduce::REDUCE, Reduction, "f32 f16 i8 u8 i16 i32 i64 bool"];
     Sqrt: [unary::ROOT, Elementwise, "f32 f16 bf16 i8 i16"];
     Rsqrt: [unary::ROOT, Elementwise, "f32 f16 bf16 i8 i16"];
     Shape: [shape::SHAPE, Shape, "any to i32 i64"];
     Pow: [arithmetic::POW, Elementwise, "f32 f16 bf16 i32"];
     ArgMin: [arg_extreme::ARG_EXTREME, Search, "f32 i8 u8 i16 i32 i64 bool"];
     FakeQuant: [quantize::FAKE_QUANT, Elementwise, "f32"];
-    ReduceProd: [reduce::REDUCE, Reduction, "f32 i8 i16 i32 i64"];
-    ReduceMax: [reduce::REDUCE, Reduction, "f32 i8 u8 i16 i32 i64"];
+    ReduceProd: [reduce::REDUCE, Reduction, "f32 i8 i16 i32 i64 bool"];
+    ReduceMax: [reduce::REDUCE, Reduction, "f32 f16 i8 u8 i16 i32 i64 bool"];
     Pack: [pack::PACK, DataMovement, "any of whole bytes"];
     LogicalOr: [logical::LOGICAL, Elementwise, "bool"];
     OneHot: [scatter::ONE_HOT, GatherAndScatter, "any of whole bytes by i32 i64"];
     LogicalAnd: [logical::LOGICAL, Elementwise, "bool"];
     LogicalNot: [unary::UNARY, Elementwise, "bool"];
     Unpack: [pack::UNPACK, DataMovement, "any of whole bytes"];
-    ReduceMin: [reduce::REDUCE, Reduction, "f32 i8 u8 i16 i32 i64"];
+    ReduceMin: [reduce::REDUCE, Reduction, "f32 f16 i8 u8 i16 i32 i64 bool"];
     FloorDiv: [arithmetic::FLOOR_DIV, Elementwise, "f32 f16 bf16 i8 i16 i32 i64"];
     ReduceAny: [reduce::REDUCE, Reduction, "bool"];
     Square: [unary::UNARY, Elementwise, "f32 f16 bf16"];
@@ -227,16 +227,16 @@ table! {
     SelectV2: [logical::SELECT, Elementwise, "any of 1 to 8 whole bytes"];
     Densify: [reshape::DENSIFY, DataMovement, "f32 f16 i8"];
     SegmentSum: [segment::SEGMENT_SUM, GatherAndScatter, "f32 i32 by i32"];
-    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 (f32, i8), i8, i16, i32"];
+    BatchMatmul: [batch_matmul::BATCH_MATMUL, MatrixProduct, "f32 (f32, i8), f16, i8, i16, i32"];
     PlaceholderForGreaterOpCodes: [pseudo "a pseudo operator that no file holds"];
     Cumsum: [cumsum::CUMSUM, Reduction, "f32 i32 i64"];
     CallOnce: [control::CALL_ONCE, ControlFlow, "none"];
     BroadcastTo: [broadcast::BROADCAST_TO, DataMovement, "any of whole bytes"];
     Rfft2d: [complex::RFFT2D, Signal, "f32 to complex64"];
     Conv3d: [conv_3d::CONV_3D, Convolution, "f32"];
-    Imag: [complex::PART, Elementwise, "complex64"];
-    Real: [complex::PART, Elementwise, "complex64"];
-    ComplexAbs: [complex::PART, Elementwise, "complex64"];
+    Imag: [complex::PART, Elementwise, "complex64 complex128"];
+    Real: [complex::PART, Elementwise, "complex64 complex128"];
+    ComplexAbs: [complex::PART, Elementwise, "complex64 complex128"];
     Hashtable: [variable::HASHTABLE, Resources, "resource"];
     HashtableFind: [variable::HASHTABLE_FIND, Resources, "i64 string"];
     HashtableImport: [variable::HASHTABLE_IMPORT, Resources, "i64 string"];
@@ -252,12 +252,12 @@ table! {
     RandomUniform: [random::RANDOM_UNIFORM, Random, "f32"];
     Multinomial: [random::MULTINOMIAL, Random, "f32 to i32 i64"];
     Gelu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
-    DynamicUpdateSlice: [scatter::DYNAMIC_UPDATE_SLICE, GatherAndScatter, "any of whole bytes"];
+    DynamicUpdateSlice: [scatter::DYNAMIC_UPDATE_SLICE, GatherAndScatter, "any of whole bytes, i4"];
     Relu0To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     UnsortedSegmentProd: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     UnsortedSegmentMax: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     UnsortedSegmentSum: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
-    Atan2: [arithmetic::ATAN2, Elementwise, "f32"];
+    Atan2: [arithmetic::ATAN2, Elementwise, "f32 f16 bf16"];
     UnsortedSegmentMin: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     Sign: [unary::UNARY, Elementwise, "f32 f16 bf16 i32 f64"];
     Bitcast: [cast::BITCAST, DataMovement, "any of whole bytes"];
@@ -291,7 +291,7 @@ table! {
     StablehloSelect: [unsupported "LiteRT has no kernel for it"];
     StablehloSubtract: [unsupported "LiteRT has no kernel for it"];
     StablehloTanh: [unsupported "LiteRT has no kernel for it"];
-    StablehloScatter: [stablehlo_gather::SCATTER, Stablehlo, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool by i32 i64"];
+    StablehloScatter: [stablehlo_gather::SCATTER, Stablehlo, "f32 f64 f16 bf16 i8 u8 i16 u16 i32 u32 i64 u64 bool by i32 i64"];
     StablehloCompare: [unsupported "LiteRT has no kernel for it"];
     StablehloConvert: [unsupported "LiteRT has no kernel for it"];
     StablehloDynamicSlice: [unsupported "LiteRT has no kernel for it"];
@@ -299,7 +299,7 @@ table! {
     StablehloPad: [stablehlo::PAD, Stablehlo, "any of whole bytes"];
     StablehloIota: [unsupported "LiteRT has no kernel for it"];
     StablehloDotGeneral: [unsupported "LiteRT has no kernel for it"];
-    StablehloReduceWindow: [stablehlo::REDUCE_WINDOW, Stablehlo, "f32 i32 i64 i8 i16"];
+    StablehloReduceWindow: [stablehlo::REDUCE_WINDOW, Stablehlo, "f32 f64 i8 u8 i16 i32 i64 bool"];
     StablehloSort: [unsupported "LiteRT has no kernel for it"];
     StablehloWhile: [unsupported "LiteRT has no kernel for it"];
     StablehloGather: [stablehlo_gather::GATHER, Stablehlo, "any of whole bytes by i32 i64"];
@@ -338,9 +338,10 @@ pub fn infer(call: &Call<'_>) -> Inferred {
     if call.op == OpKind::Pointwise {
         return infer_pointwise(call);
     }
-    match operator(call) {
-        Some(o) => (o.infer)(call),
-        None => Err(call.unsupported(Unsupported::Operator)),
+    match (operator(call), packed::Widened::of(call)) {
+        (Some(o), Some(bytes)) => bytes.infer(call, o.infer),
+        (Some(o), None) => (o.infer)(call),
+        (None, _) => Err(call.unsupported(Unsupported::Operator)),
     }
 }
 
@@ -373,6 +374,12 @@ fn infer_pointwise(call: &Call<'_>) -> Inferred {
 /// # Errors
 /// Where values make no sense (an index outside, a division of integers by zero).
 pub fn evaluate(call: &Call<'_>, values: &[Option<&Value>], types: &[TensorType], state: &mut State) -> Results {
+    if let Some(bytes) = packed::Widened::of(call) {
+        let widened: Vec<Option<Value>> = values.iter().map(|v| v.map(|v| packed::widened(v).unwrap_or_else(|| v.clone()))).collect();
+        let values: Vec<Option<&Value>> = widened.iter().map(Option::as_ref).collect();
+        let results = evaluate(&bytes.call(call), &values, &bytes.types(types), state)?;
+        return Ok(results.iter().zip(types).map(|(v, ty)| packed::narrowed(v, ty.clone())).collect());
+    }
     let args = Args { call, values, types };
     if let Some(check) = operator(call).and_then(|o| o.check) {
         check(&args)?;

@@ -13,6 +13,7 @@ use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_types, check_bias};
 use tflc_templates::cpu::quantize_rows::Rule;
+use tflc_templates::expr::Storage;
 
 /// TRANSPOSE_CONV.
 pub const TRANSPOSE_CONV: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -88,9 +89,13 @@ impl TransposeConv {
         let bias = bias_storage(call, 3)?;
         match self.arithmetic {
             Arithmetic::Float => requant::float_epilogue(call, output, bias, activation),
-            Arithmetic::Hybrid => {
-                Ok(requant::hybrid_epilogue(&call.weight_quant(call.input(1)?, 0, self.output[2])?.scale, bias, activation, Rule::Even))
-            }
+            Arithmetic::Hybrid => Ok(requant::hybrid_epilogue(
+                &call.weight_quant(call.input(1)?, 0, self.output[2])?.scale,
+                bias,
+                activation,
+                Rule::Even,
+                Storage::F32,
+            )),
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let q = call.weight_quant(call.input(1)?, 0, self.output[2])?;
                 let scaling = match self.arithmetic {

@@ -20,6 +20,10 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         let Some(pad) = spatial_padding(graph, i) else { continue };
         let (source, padded) = (graph.nodes[i].inputs[0], graph.nodes[i].outputs[0]);
         let readers: Vec<usize> = (0..graph.nodes.len()).filter(|&r| graph.nodes[r].reads().any(|t| t == padded)).collect();
+        // The border of an image of open size begins where the run says.
+        if graph.open_axes(padded).iter().any(|o| o.axis != 0) {
+            continue;
+        }
         let convolutions = readers.iter().all(|&r| {
             let n = &graph.nodes[r];
             matches!(n.op, OpKind::Conv2d | OpKind::DepthwiseConv2d)

@@ -77,6 +77,8 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         .iter()
         .filter_map(|&t| patch.sole_producer(t, at).map(|p| (p, t)))
         .filter(|&(_, t)| patch.ty(t).shape == out.shape)
+        // A run compares the lengths of operands with the result's, not those of a product that is never stored.
+        .filter(|&(_, t)| patch.graph().open.get(&t) == patch.graph().open.get(&node.outputs[0]))
         .filter_map(|(p, t)| patch.node(p).filter(|n| takes_tail(n.op)).map(|n| (p, n, t)))
         .max_by_key(|&(p, _, t)| (p, t))?;
     // TFLite's own hybrid arithmetic takes no tail.

@@ -5,6 +5,7 @@
 pub mod bind_constants;
 pub mod fold_constants;
 pub mod fold_pad;
+pub mod fold_transpose;
 pub mod fuse_list_update;
 pub mod fuse_pointwise;
 pub mod fuse_tail;
@@ -12,7 +13,10 @@ pub mod inline_calls;
 pub mod lower_elementwise;
 pub mod remove_dead_code;
 pub mod remove_identities;
+pub mod spell_out_open;
+pub mod split_attention;
 pub mod split_rows;
+pub mod widen_packed;
 
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model};

@@ -16,7 +16,7 @@ use crate::target::Target;
 
 /// A tensor between two convolutions is worth cutting from this size on: smaller ones stay in a second-level cache, and the kernels of the bands
 /// take time to compile.
-const WORTH_BYTES: usize = 2 << 20;
+const WORTH_BYTES: usize = 1 << 20;
 /// What lies between the convolutions of one band takes at most this, where that costs little.
 const BAND_BYTES: usize = 256 << 10;
 /// Work done twice is at most this part of a chain's.

@@ -26,6 +26,8 @@ pub struct BelowSpec {
     pub of: usize,
     /// Whether indices are 64 bits wide (else 32).
     pub wide: bool,
+    /// Whether negative indices pass.
+    pub signed: bool,
 }
 
 impl BelowSpec {
@@ -38,7 +40,7 @@ impl BelowSpec {
         let status = b.for_loop(begin, end, 1, &[fine], |b, i, c| {
             let at = s!(b, (i * { self.of }) + { self.at });
             let index = get_int(b, self.wide, indices, at);
-            let inside = b.cmp(CmpOp::LtU, index, most);
+            let inside = b.cmp(if self.signed { CmpOp::Lt } else { CmpOp::LtU }, index, most);
             vec![b.select(inside, c[0], bad)]
         })[0];
         b.finish_status(status)

@@ -28,7 +28,8 @@ pub struct ResampleSpec {
 pub type Taps = Vec<(usize, usize, u32)>;
 
 /// Bytes of a table entry: two byte offsets (i64) and the weight.
-const ENTRY: i64 = 24;
+pub const ENTRY_BYTES: usize = 24;
+const ENTRY: i64 = ENTRY_BYTES as i64;
 
 /// The table of one axis as bytes; `stride` is the distance of neighbouring input indices in bytes.
 pub fn tap_table(taps: &Taps, stride: usize) -> Vec<u8> {

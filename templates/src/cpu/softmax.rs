@@ -100,7 +100,9 @@ impl SoftmaxSpec {
         };
         let sum = self.sweep(b, lanes, zero, |b, acc, i, active| {
             let d = shifted(b, i, active);
-            let e = math::unary(b, caps, Unary::Exp, d);
+            // Less than nothing is added only where beta is negative.
+            let e =
+                if f32::from_bits(self.beta_bits) < 0.0 { math::unary(b, caps, Unary::Exp, d) } else { math::exp_not_positive(b, caps, d) };
             if !self.log {
                 store(b, i, e, active);
             }

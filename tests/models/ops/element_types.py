@@ -55,6 +55,16 @@ def of_binary64(code, options=None, result="f64", operands=1, **fields):
     return make
 
 
+def atan2(dtype):
+    """ATAN2 of two inputs."""
+    return lambda net: net.outputs(net.op("ATAN2", [net.input(dtype, (4, 9)) for _ in range(2)], (dtype, None), "ATan2Options"))
+
+
+def complex_part(code, dtype):
+    """REAL, IMAG or COMPLEX_ABS."""
+    return lambda net: net.outputs(net.op(code, [net.input(dtype, (3, 11))], ({"c64": "f32", "c128": "f64"}[dtype], None)))
+
+
 def models():
     """Pairs of name and maker."""
     for source in ("f32", "f64", "f16", "c64"):
@@ -69,4 +79,7 @@ def models():
     yield "bucketize_f64", of_binary64("BUCKETIZE", "BucketizeOptions", "i32", boundaries=[-0.5, 0.0, 0.1, 0.25])
     for code in ("ADD", "MULTIPLY", "MAXIMUM", "MINIMUM"):
         yield f"stablehlo_{code.lower()}_f64", of_binary64(f"STABLEHLO_{code}", operands=2)
+    yield "atan2_f16", atan2("f16")
+    for code in ("REAL", "IMAG", "COMPLEX_ABS"):
+        yield f"{code.lower()}_c128", complex_part(code, "c128")
     yield "prelu_i16", prelu((1, 5, 6, 7), (1, 1, 7), "i16")

@@ -3,9 +3,9 @@
 use super::layers::{bias, image, weights};
 use super::recipes::{REAL, activation, name, plan, raw, size};
 use super::{Generator, Planned};
+use crate::random_values::random_value;
 use tflc::ir::OpKind::*;
 use tflc::ir::{Attrs, DType, Quantization, TensorType};
-use tflc::ops::Value;
 
 pub(super) fn transpose_conv(g: &mut Generator) -> Option<Planned> {
     let x = image(g, REAL)?;
@@ -71,15 +71,15 @@ pub(super) fn rfft_2d(g: &mut Generator) -> Option<Planned> {
 pub(super) fn complex_part(g: &mut Generator) -> Option<Planned> {
     let op = g.op(&[Real, Imag, ComplexAbs]);
     let shape = g.shape();
-    let x = g.pick(|t| t.dtype == DType::Complex64);
-    let x = match x {
+    let dtypes = g.dtypes(op);
+    let dtype = g.dtype(&dtypes);
+    let x = match g.pick(|t| t.dtype == dtype) {
         Some(x) => x,
         None => {
-            let ty = TensorType::new(DType::Complex64, shape);
-            let parts: Vec<f32> = (0..2 * ty.elements()).map(|_| g.rng.signed_unit() * 4.0).collect();
-            let data = Value::new(raw(DType::Float32, [parts.len()]), parts).data;
-            g.input_of(Value { ty, data })
+            let value = random_value(&mut g.rng, &TensorType::new(dtype, shape));
+            g.input_of(value)
         }
     };
-    plan(op, [x], Attrs::new(), DType::Float32, Quantization::None)
+    let part = if dtype == DType::Complex64 { DType::Float32 } else { DType::Float64 };
+    plan(op, [x], Attrs::new(), part, Quantization::None)
 }

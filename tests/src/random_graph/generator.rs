@@ -321,7 +321,7 @@ impl Generator {
         for (dtype, quant) in planned.results {
             self.model.graphs[0].add_tensor("", TensorType { dtype, shape: planned.declared.clone(), quant });
             let moves = matches!(row(planned.op).map(|r| &r.support), Some(Support::Supported { category: Category::DataMovement, .. }));
-            self.exact.push(!dtype.is_float() && dtype != DType::Complex64 || moves && exact_operands);
+            self.exact.push(!dtype.is_float() && !matches!(dtype, DType::Complex64 | DType::Complex128) || moves && exact_operands);
             self.values.push(None);
         }
         let outputs: Vec<TensorId> = (first..self.graph().tensors.len()).map(|i| TensorId(i as u32)).collect();

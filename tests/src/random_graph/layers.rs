@@ -1,10 +1,13 @@
 //! Recipes of convolutions, matrix products, pooling, softmax, normalisation, reductions, running sums and resizing.
 
-use super::recipes::{REAL, activation, is_quantized, name, plan, plan_like, plan_new, size};
+use super::recipes::{activation, is_quantized, name, plan, plan_like, plan_new, size};
 use super::{Generator, Planned};
 use tflc::ir::OpKind::*;
 use tflc::ir::{Affine, AttrValue, Attrs, DType, Quantization, TensorId, TensorType};
 use tflc::ops::Value;
+
+/// What convolutions and fully connected layers take.
+const WITH_HALVES: &[DType] = &[DType::Float32, DType::Float16, DType::Int8, DType::UInt8, DType::Int16];
 
 /// Weights for activations `x`: small floats, or quantised along `axis` for signed integers and as a whole for uint8. Activations that are the same in every
 /// way to run the model may be floats that meet integers: of others, small differences would become steps.
@@ -13,10 +16,16 @@ pub(super) fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: u
         DType::Float32 if g.is_exact(x) => [&[DType::Float32, DType::Float16, DType::Int8], narrow].concat(),
         DType::Float32 => vec![DType::Float32, DType::Float16],
         DType::Int8 => [&[DType::Int8, DType::Int8], narrow].concat(),
+        DType::Int16 if narrow.contains(&DType::Int2) => [&[DType::Int8, DType::Int16], narrow].concat(),
         DType::Int16 => vec![DType::Int8],
         other => vec![other],
     };
     let dtype = g.dtype(&kinds);
+    constant_weights(g, dtype, shape, axis)
+}
+
+/// Weights of a type.
+fn constant_weights(g: &mut Generator, dtype: DType, shape: Vec<usize>, axis: usize) -> TensorId {
     let ty = TensorType { dtype, shape, quant: Quantization::None };
     match dtype {
         DType::Float32 => {
@@ -38,6 +47,7 @@ pub(super) fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: u
             let elements: Vec<i8> = (0..ty.elements()).map(|_| g.rng.between(-127, 127) as i8).collect();
             g.constant(Value::new(TensorType { quant, ..ty }, elements))
         }
+        DType::Int16 => g.random_constant(TensorType { quant: Quantization::Affine(Affine::per_tensor(2e-5, 0)), ..ty }),
         _ => {
             let quant = Quantization::Affine(Affine::per_tensor(0.005, g.rng.between(100, 156)));
             g.random_constant(TensorType { quant, ..ty })
@@ -55,14 +65,17 @@ pub(super) fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize)
         (Some((s, _)), Some(q)) => {
             let scale: Vec<f32> = q.scale.iter().map(|w| w * s).collect();
             let quant = Quantization::Affine(Affine { zero_point: vec![0; scale.len()], scale, axis: 0 });
-            if g.ty(x).dtype == DType::Int16 {
+            if g.ty(x).dtype == DType::Int16 && g.ty(w).dtype != DType::Int16 {
                 let elements: Vec<i64> = (0..channels).map(|_| g.rng.between(-300_000, 300_000)).collect();
                 return Some(g.constant(Value::new(TensorType { dtype: DType::Int64, shape, quant }, elements)));
             }
             let elements: Vec<i32> = (0..channels).map(|_| g.rng.between(-3000, 3000) as i32).collect();
             Some(g.constant(Value::new(TensorType { dtype: DType::Int32, shape, quant }, elements)))
         }
-        _ => Some(g.random_constant(TensorType::new(DType::Float32, shape))),
+        _ => {
+            let dtype = if g.ty(x).dtype == DType::Float16 && g.rng.one_in(2) { DType::Float16 } else { DType::Float32 };
+            Some(g.random_constant(TensorType::new(dtype, shape)))
+        }
     }
 }
 
@@ -82,7 +95,7 @@ pub(super) fn image(g: &mut Generator, dtypes: &[DType]) -> Option<TensorId> {
 }
 
 pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
-    let x = image(g, REAL)?;
+    let x = image(g, WITH_HALVES)?;
     let ty = g.ty(x).clone();
     let groups = if ty.shape[3].is_multiple_of(2) && g.rng.one_in(6) { 2 } else { 1 };
     let (kh, kw, out) = (1 + g.rng.below(3), 1 + g.rng.below(3), groups * (1 + g.rng.below(10)));
@@ -96,7 +109,7 @@ pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
 }
 
 pub(super) fn depthwise_conv_2d(g: &mut Generator) -> Option<Planned> {
-    let x = image(g, REAL)?;
+    let x = image(g, WITH_HALVES)?;
     let ty = g.ty(x).clone();
     let multiplier = if g.rng.one_in(3) { 2 } else { 1 };
     let out = ty.shape[3] * multiplier;
@@ -111,7 +124,7 @@ pub(super) fn depthwise_conv_2d(g: &mut Generator) -> Option<Planned> {
 }
 
 pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
-    let x = g.operand(REAL, |s| s.len() >= 2, |g| g.shape_of(2))?;
+    let x = g.operand(WITH_HALVES, |s| s.len() >= 2, |g| g.shape_of(2))?;
     let ty = g.ty(x).clone();
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
     let w = if ty.dtype == DType::Float32 && g.is_exact(x) && g.rng.one_in(6) {
@@ -121,6 +134,9 @@ pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
             shape: vec![out, k],
             quant: Quantization::Affine(Affine::per_tensor(0.005, 0)),
         })
+    } else if ty.dtype == DType::Float16 && g.is_exact(x) {
+        let dtype = g.dtype(&[DType::Float16, DType::Int8, DType::Int4]);
+        constant_weights(g, dtype, vec![out, k], 0)
     } else {
         weights(g, x, vec![out, k], 0, &[DType::Int4, DType::Int2])
     };
@@ -196,7 +212,7 @@ fn quantised_alike(a: &TensorType, b: &TensorType) -> bool {
 }
 
 pub(super) fn batch_matmul(g: &mut Generator) -> Option<Planned> {
-    let a = g.operand(&[DType::Float32, DType::Int8, DType::Int16], |s| s.len() >= 2, |g| g.shape_of(3))?;
+    let a = g.operand(&[DType::Float32, DType::Float16, DType::Int8, DType::Int16], |s| s.len() >= 2, |g| g.shape_of(3))?;
     let ty = g.ty(a).clone();
     let rank = ty.shape.len();
     let adjoint = g.rng.one_in(4);

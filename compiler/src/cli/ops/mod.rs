@@ -31,6 +31,7 @@ const TYPES: &[(&str, DType)] = &[
     ("bool", DType::Bool),
     ("f64", DType::Float64),
     ("c64", DType::Complex64),
+    ("c128", DType::Complex128),
 ];
 
 /// Types of weights that are not tried as activations.

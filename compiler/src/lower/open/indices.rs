@@ -56,7 +56,7 @@ pub(in crate::lower) fn check_below(
     part: [usize; 2],
 ) -> Result<(), CompileError> {
     match extent(cx, x, axis)? {
-        Some(number) => below(cx, number, index, part),
+        Some(number) => below(cx, number, index, part, Negative::Fails),
         None => Ok(()),
     }
 }
@@ -69,14 +69,30 @@ pub(in crate::lower) fn check_tuples(cx: &mut Cx<'_, '_>, x: TensorId, depth: us
             None if is_open(cx, Some(index)) => cx.bytes((cx.ty(x).shape[d] as u64).to_le_bytes().to_vec()),
             None => continue,
         };
-        below(cx, number, index, [d, depth])?;
+        below(cx, number, index, [d, depth], Negative::Fails)?;
     }
     Ok(())
 }
 
+/// What a negative index means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Negative {
+    /// It is out of range.
+    Fails,
+    /// It is not followed.
+    Passes,
+}
+
 /// Makes sure that indices are below a number.
-fn below(cx: &mut Cx<'_, '_>, number: Operand, index: TensorId, [at, of]: [usize; 2]) -> Result<(), CompileError> {
-    let spec = BelowSpec { indices: cx.ty(index).elements() / of.max(1), at, of, wide: wide_index(cx, index)? };
+pub(super) fn below(
+    cx: &mut Cx<'_, '_>,
+    number: Operand,
+    index: TensorId,
+    [at, of]: [usize; 2],
+    negative: Negative,
+) -> Result<(), CompileError> {
+    let signed = negative == Negative::Passes;
+    let spec = BelowSpec { indices: cx.ty(index).elements() / of.max(1), at, of, wide: wide_index(cx, index)?, signed };
     let (key, units) = (format!("{spec:?}"), spec.indices as u64);
     let grain = grain(units, 2.0);
     let rows = match front(cx, index)? {

@@ -2,6 +2,7 @@
 //!
 //! `compiler/docs/ir.md` describes open tensors. Elements lie where the bounds say, so that most families compute on bounds and need to know nothing.
 
+mod borders;
 mod crossing;
 mod indices;
 mod lengths;
@@ -9,7 +10,10 @@ mod masks;
 mod meeting;
 mod moves;
 mod outputs;
+mod range;
 mod sources;
+mod sums;
+mod windows;
 
 use super::context::{Cx, Operand, Shared};
 use super::storage::{Slot, SlotId, SlotRegion};
@@ -20,6 +24,8 @@ pub(super) use indices::{check_at_least, check_below, dropped_behind, gather_ind
 pub(super) use masks::{counted, with_neutral_tail, with_stand_ins};
 pub(super) use outputs::{finish as finish_outputs, packed_outputs};
 use std::collections::BTreeSet;
+pub(super) use sums::sum_counted;
+pub(super) use windows::{Kind, Mode, measured, taps};
 
 /// Extents, each once.
 fn extents(graph: &Graph) -> BTreeSet<TensorId> {
@@ -71,7 +77,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         }
         OpKind::ScatterNd => sources::scatter(cx, node)?,
         OpKind::Shape if is_open(cx, first) => sources::shape(cx, node)?,
-        OpKind::Range if is_open(cx, out) => sources::range(cx, node)?,
+        OpKind::Range if is_open(cx, out) => range::range(cx, node)?,
         OpKind::Fill => {
             sources::sizes_from(cx, node, 0)?;
             return Ok(false);
@@ -83,7 +89,28 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::Slice if !passes_on(cx, node) => moves::slice(cx, node)?,
         OpKind::StridedSlice if !passes_on(cx, node) => moves::strided_slice(cx, node)?,
         OpKind::Concatenation => return moves::concatenation(cx, node),
-        OpKind::Pad | OpKind::Padv2 if brings(cx, node) => moves::pad(cx, node)?,
+        OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad if node.op == OpKind::MirrorPad || brings(cx, node) => borders::pad(cx, node)?,
+        OpKind::Split | OpKind::SplitV if brings(cx, node) || parted(cx, node)? => borders::split(cx, node)?,
+        OpKind::OneHot if brings(cx, node) => {
+            sources::depth(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::AveragePool2d | OpKind::MaxPool2d | OpKind::L2Pool2d if brings(cx, node) => {
+            windows::slide(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::SpaceToDepth | OpKind::DepthToSpace if brings(cx, node) => {
+            windows::blocks(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => {
+            windows::resized(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::Squeeze => {
+            sources::more_than_one(cx, node)?;
+            return Ok(false);
+        }
         OpKind::Tile
             if !is_open(cx, out) || brings(cx, node) || node.inputs.get(1).copied().flatten().is_some_and(|t| cx.constant(t).is_none()) =>
         {
@@ -100,6 +127,15 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
 fn brings(cx: &Cx<'_, '_>, node: &Node) -> bool {
     let given: Vec<TensorId> = node.inputs.iter().flatten().flat_map(|t| cx.graph.open_axes(*t)).map(|o| o.extent).collect();
     node.outputs.iter().flat_map(|t| cx.graph.open_axes(*t)).any(|o| !given.contains(&o.extent))
+}
+
+/// Whether a split divides an open axis, whose parts may all be of known size.
+fn parted(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
+    let (x, along) = if node.op == OpKind::SplitV { (0, 2) } else { (1, 0) };
+    let x = cx.input(node, x)?;
+    let at = super::constants::operand_int(cx, node, along, "axis")?;
+    let at = super::constants::axis(cx, at, cx.ty(x).shape.len())?;
+    Ok(extent(cx, x, at)?.is_some())
 }
 
 /// Whether a slice by constants leaves open axes as they are, so that it is one of the bounds.

@@ -1,20 +1,19 @@
-//! Elements that go to places which depend on extents: slices, borders, repetitions, reversals, parts one behind the other, and other shapes.
+//! Elements that go to places which depend on extents: slices, repetitions, reversals, parts one behind the other, and other shapes.
 
 use super::lengths::{Length, Lengths, Term, Walk, walk};
 use super::sources::give;
 use super::{brings, extent, is_open};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{Node, OpKind, TensorId};
+use crate::ir::{Node, TensorId};
 use crate::lower::constants::{axis, element_bytes, operand_ints};
 use crate::lower::context::{Cx, Operand};
-use crate::lower::movement::{Part, copy, copy_strided, fill, result};
-use crate::lower::pad::{paddings, zero_bits};
+use crate::lower::movement::{Part, copy, copy_strided, result};
 use crate::lower::view::keeps_places;
 use crate::ops::strided_slice::{Range, ranges};
 use tflc_templates::cpu::pointwise::row_major;
 
 /// Steps of the elements of a tensor where its bound says.
-fn steps(cx: &Cx<'_, '_>, t: TensorId) -> Vec<usize> {
+pub(super) fn steps(cx: &Cx<'_, '_>, t: TensorId) -> Vec<usize> {
     row_major(&cx.ty(t).shape).into_iter().map(|s| s as usize).collect()
 }
 
@@ -250,36 +249,6 @@ pub(super) fn reverse(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileErr
     Ok(())
 }
 
-/// Borders of known size around what is there.
-pub(super) fn pad(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let x = cx.input(node, 0)?;
-    let (y, ty) = result(cx, node, 0)?;
-    let borders = paddings(cx, node, 1, ty.shape.len())?;
-    let bytes = element_bytes(cx, ty)?;
-    let to = cx.operand(y)?;
-    match cx.optional_input(node, 2).filter(|_| node.op == OpKind::Padv2) {
-        None => fill(cx, &ty.shape, Part::dense(to, &ty.shape), bytes, zero_bits(ty)),
-        Some(t) => {
-            let value = Part { base: cx.operand(t)?, offset: 0, strides: vec![0; ty.shape.len()] };
-            copy_strided(cx, &ty.shape, value, Part::dense(to, &ty.shape), bytes);
-        }
-    }
-    let (reads, writes) = (steps(cx, x), steps(cx, y));
-    let mut l = Lengths::default();
-    let one = l.number(1);
-    let (mut dims, mut start) = (vec![], vec![]);
-    for (d, (before, after)) in borders.into_iter().enumerate() {
-        let (count, border, before) = (l.axis(cx, x, d)?, l.number(before + after), l.number(before));
-        let length = l.add(count, border);
-        give(cx, &mut l, y, d, length)?;
-        dims.push(Walk { count, read: (one, reads[d]), write: (one, writes[d]) });
-        start.push((before, writes[d]));
-    }
-    let from = cx.operand(x)?;
-    walk(cx, l, dims, [vec![], start], [from, to], bytes);
-    Ok(())
-}
-
 /// The operand several times, one behind the other along each axis.
 pub(super) fn tile(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let (x, times) = (cx.input(node, 0)?, cx.input(node, 1)?);
@@ -304,14 +273,43 @@ pub(super) fn tile(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
     Ok(())
 }
 
-/// One row for all, on bounds: what lies behind an extent is read and written where the bound has room for it.
+/// One row for all: on bounds where the rows of the operand are known to be one, or all of the result's; else as many as a run says.
 pub(super) fn broadcast(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let (y, ty) = result(cx, node, 0)?;
-    let strides = tflc_templates::cpu::pointwise::broadcast(&cx.ty(x).shape, &ty.shape);
-    let (from, to) = (Part { base: cx.operand(x)?, offset: 0, strides }, Part::dense(cx.operand(y)?, &ty.shape));
     let bytes = element_bytes(cx, ty)?;
-    copy_strided(cx, &ty.shape, from, to, bytes);
+    let (shape, lead) = (&cx.ty(x).shape, ty.shape.len() - cx.ty(x).shape.len());
+    let mut plain = true;
+    for (d, &n) in shape.iter().enumerate() {
+        let (own, other) = (extent(cx, x, d)?, extent(cx, y, lead + d)?);
+        plain &= (own.is_none() && n == 1) || (own == other && n == ty.shape[lead + d]);
+    }
+    if plain {
+        let strides = tflc_templates::cpu::pointwise::broadcast(shape, &ty.shape);
+        let (from, to) = (Part { base: cx.operand(x)?, offset: 0, strides }, Part::dense(cx.operand(y)?, &ty.shape));
+        copy_strided(cx, &ty.shape, from, to, bytes);
+        return Ok(());
+    }
+    let (reads, writes) = (steps(cx, x), steps(cx, y));
+    let mut l = Lengths::default();
+    let (zero, one) = (l.number(0), l.number(1));
+    let mut dims = vec![];
+    for at in 0..ty.shape.len() {
+        let count = l.axis(cx, y, at)?;
+        let read = match at.checked_sub(lead) {
+            None => (zero, 0),
+            Some(d) => {
+                let own = l.axis(cx, x, d)?;
+                let (lone, same) = (l.equal(own, one), l.equal(own, count));
+                let fine = l.max(lone, same);
+                l.check(fine);
+                (l.choose(lone, zero, one), reads[d])
+            }
+        };
+        dims.push(Walk { count, read, write: (one, writes[at]) });
+    }
+    let ends = [cx.operand(x)?, cx.operand(y)?];
+    walk(cx, l, dims, [vec![], vec![]], ends, bytes);
     Ok(())
 }
 

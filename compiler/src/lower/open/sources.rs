@@ -1,21 +1,17 @@
-//! Operators that bring an extent of their own: WHERE, UNIQUE, TOPK_V2, segments, SCATTER_ND, RANGE; SHAPE, which reads extents; and shapes that are values.
+//! Operators that bring an extent of their own: WHERE, UNIQUE, TOPK_V2, segments, SCATTER_ND, ONE_HOT; SHAPE, which reads extents; and shapes that are values.
 
-use super::indices::{check_tuples, dropped_behind};
+use super::indices::{Negative, below, check_tuples, dropped_behind};
 use super::lengths::{Length, Lengths};
 use super::masks::{counted, with_neutral_tail};
 use super::{extent, is_open};
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Node, TensorId};
-use crate::lower::constants::element_bytes;
+use crate::ir::{AttrValue, DType, Node, TensorId};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::movement::{Part, copy_strided, result};
-use crate::lower::pointwise::emit;
 use crate::lower::{scatter as scattering, search};
 use crate::ops::storage::storage;
 use tflc_templates::cpu::dynamic::SegmentsSpec;
 use tflc_templates::cpu::places::{UniqueSpec, WhereSpec};
-use tflc_templates::cpu::pointwise::PointwiseSpec;
-use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// Stores the length of an open axis, which must be between zero and its bound; a known one must be what it is.
 pub(super) fn give(cx: &mut Cx<'_, '_>, l: &mut Lengths, y: TensorId, axis: usize, length: Length) -> Result<(), CompileError> {
@@ -111,8 +107,8 @@ pub(super) fn unsorted_segments(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), 
     give(cx, &mut l, y, 0, number)?;
     l.call(cx);
     // Ids between the number of segments and its bound would go unnoticed.
-    if extent(cx, y, 0)?.is_some() && cx.constant(ids).is_none() {
-        return Err(cx.unsupported(Unsupported::DynamicShape));
+    if let Some(number) = extent(cx, y, 0)? {
+        below(cx, number, ids, [0, 1], Negative::Passes)?;
     }
     with_ids(cx, node, ids)
 }
@@ -122,9 +118,16 @@ fn with_ids(cx: &mut Cx<'_, '_>, node: &Node, ids: TensorId) -> Result<(), Compi
 }
 
 pub(super) fn scatter(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let index = cx.input(node, 0)?;
+    let (index, updates) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, _) = result(cx, node, 0)?;
     sizes_from(cx, node, 2)?;
+    let mut l = Lengths::default();
+    let (tuples, rows) = (l.axis(cx, index, 0)?, l.axis(cx, updates, 0)?);
+    if tuples != rows {
+        let same = l.equal(tuples, rows);
+        l.check(same);
+    }
+    l.call(cx);
     let depth = cx.ty(index).shape.last().copied().unwrap_or(0);
     check_tuples(cx, y, depth, index)?;
     let at = dropped_behind(cx, index)?;
@@ -140,6 +143,42 @@ pub(super) fn sizes_from(cx: &mut Cx<'_, '_>, node: &Node, operand: usize) -> Re
         if extent(cx, y, d)?.is_some() {
             let size = l.element(cx, sizes, d)?;
             give(cx, &mut l, y, d, size)?;
+        }
+    }
+    l.call(cx);
+    Ok(())
+}
+
+/// The length of the new axis of ONE_HOT, which is an operand.
+pub(super) fn depth(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let depth = cx.input(node, 1)?;
+    let (y, ty) = result(cx, node, 0)?;
+    let rank = ty.shape.len();
+    let at = match node.attrs.int("axis", -1) {
+        -1 => rank.saturating_sub(1),
+        a => crate::lower::constants::axis(cx, a, rank)?,
+    };
+    let mut l = Lengths::default();
+    let length = l.element(cx, depth, 0)?;
+    give(cx, &mut l, y, at, length)?;
+    l.call(cx);
+    Ok(())
+}
+
+/// SQUEEZE of whatever is one: an open axis stays, and must not be one.
+pub(super) fn more_than_one(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    if matches!(node.attrs.get("squeeze_dims"), Some(AttrValue::Ints(dims)) if !dims.is_empty()) {
+        return Ok(());
+    }
+    let x = cx.input(node, 0)?;
+    let mut l = Lengths::default();
+    let (zero, one) = (l.number(0), l.number(1));
+    for d in 0..cx.ty(x).shape.len() {
+        if extent(cx, x, d)?.is_some() {
+            let length = l.axis(cx, x, d)?;
+            let lone = l.equal(length, one);
+            let fine = l.equal(lone, zero);
+            l.check(fine);
         }
     }
     l.call(cx);
@@ -162,43 +201,5 @@ pub(super) fn shape(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
             copy_strided(cx, &[1], whole(number), whole(to.offset(axis * bytes)), bytes);
         }
     }
-    Ok(())
-}
-
-/// Numbers from a start on, by steps.
-pub(super) fn range(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let [start, limit, delta] = [cx.input(node, 0)?, cx.input(node, 1)?, cx.input(node, 2)?];
-    let (y, ty) = result(cx, node, 0)?;
-    let wide = match ty.dtype {
-        DType::Int32 => false,
-        DType::Int64 => true,
-        other => return Err(cx.unsupported(Unsupported::Types(format!("a range of {other} of open size")))),
-    };
-    let mut l = Lengths::default();
-    let [from, to, by] = [l.element(cx, start, 0)?, l.element(cx, limit, 0)?, l.element(cx, delta, 0)?];
-    let up = l.known(by).is_none_or(|v| v > 0);
-    let distance = if up { l.sub(to, from) } else { l.sub(from, to) };
-    let (zero, one) = (l.number(0), l.number(1));
-    let step = if up { by } else { l.sub(zero, by) };
-    // Steps that lead away from the limit, or nowhere, are an error: a distance below zero, and a step below one.
-    let forward = l.less(zero, step);
-    l.check(forward);
-    let rest = l.sub(step, one);
-    let negative = l.less(distance, zero);
-    let sum = l.add(distance, rest);
-    let steps = l.div(sum, step);
-    let steps = l.choose(negative, distance, steps);
-    give(cx, &mut l, y, 0, steps)?;
-    l.call(cx);
-    let n = ty.elements();
-    let data = (0..n as i64).flat_map(|v| v.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect();
-    let element = if wide { Storage::I64 } else { Storage::I32 };
-    let mut b = ExprBuilder::new([element; 3]);
-    let (i, first, by) = (b.input(0), b.input(1), b.input(2));
-    let v = b.mul(i, by);
-    let v = b.add(v, first);
-    let args = vec![cx.bytes(data), cx.operand(start)?, cx.operand(delta)?, cx.operand(y)?];
-    debug_assert_eq!(element_bytes(cx, ty)?, element.bytes());
-    emit(cx, PointwiseSpec::new(&[n], vec![vec![1], vec![0], vec![0]], vec![1], b.finish(v, element)), args);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Small integer tensors whose elements are known in part: constants, and lengths of open tensors.
 
+use super::floats;
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::call::{Call, Operand};
 use crate::ops::state::State;
@@ -16,6 +17,8 @@ pub(in crate::ops) enum Element {
     Extent(TensorId, usize),
     /// A number between these, both included.
     Between(i64, i64),
+    /// The only element of a tensor, and so much more.
+    Plus(TensorId, i64),
     /// Anything.
     Unknown,
 }
@@ -27,7 +30,25 @@ impl Element {
             Element::Known(v) => Some((v, v)),
             Element::Extent(_, bound) => Some((0, i64::try_from(bound).ok()?)),
             Element::Between(low, high) => Some((low, high)),
-            Element::Unknown => None,
+            Element::Plus(..) | Element::Unknown => None,
+        }
+    }
+
+    /// One of two.
+    fn either(self, other: Element) -> Element {
+        match self.interval().zip(other.interval()) {
+            _ if self == other => self,
+            Some(((a, b), (c, d))) => Element::Between(a.min(c), b.max(d)),
+            None => Element::Unknown,
+        }
+    }
+
+    /// The length that two broadcast to.
+    fn meet(self, other: Element) -> Element {
+        match (self, other) {
+            (Element::Known(1), e) | (e, Element::Known(1)) => e,
+            (Element::Known(v), _) | (_, Element::Known(v)) => Element::Known(v),
+            (x, y) => x.either(y),
         }
     }
 
@@ -47,10 +68,22 @@ impl Element {
                 return e;
             }
             // One side is enough for a bound.
-            (OpKind::Minimum, Element::Unknown, e) | (OpKind::Minimum, e, Element::Unknown) => {
+            (OpKind::Minimum, v, e) | (OpKind::Minimum, e, v) if v.interval().is_none() => {
                 return e.interval().map_or(Element::Unknown, |(_, high)| Element::Between(i64::from(i32::MIN), high));
             }
+            (OpKind::Add, Element::Plus(t, a), Element::Known(b)) | (OpKind::Add, Element::Known(b), Element::Plus(t, a)) => {
+                return a.checked_add(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
+            }
+            (OpKind::Sub, Element::Plus(t, a), Element::Known(b)) => {
+                return a.checked_sub(b).map_or(Element::Unknown, |v| Element::Plus(t, v));
+            }
+            (OpKind::Sub, Element::Plus(t, a), Element::Plus(u, b)) if t == u => {
+                return a.checked_sub(b).map_or(Element::Unknown, Element::Known);
+            }
             _ => {}
+        }
+        if let (OpKind::FloorMod, Element::Known(m @ 1..)) = (op, y) {
+            return if m == 1 { Element::Known(0) } else { Element::Between(0, m - 1) };
         }
         let (Some((a, b)), Some((c, d))) = (x.interval(), y.interval()) else { return Element::Unknown };
         let all = |v: [Option<i64>; 4]| {
@@ -97,7 +130,8 @@ impl Values<'_> {
         self.follow(t, DEPTH)
     }
 
-    fn graph(&self) -> &Graph {
+    /// The graph.
+    pub(in crate::ops) fn graph(&self) -> &Graph {
         &self.model.graphs[self.id.index()]
     }
 
@@ -115,10 +149,23 @@ impl Values<'_> {
         if let Some(v) = value {
             return v.to_i64().map(|v| v.into_iter().map(Element::Known).collect());
         }
-        let unknown = vec![Element::Unknown; count];
+        let unknown = vec![if count == 1 { Element::Plus(t, 0) } else { Element::Unknown }; count];
         let Some((index, node)) = self.graph().nodes.iter().enumerate().find(|(_, n)| n.outputs.contains(&t)) else { return Some(unknown) };
-        let found = if depth == 0 { None } else { self.through(index, node, depth - 1) };
+        let found = if depth == 0 { None } else { self.part(node, t, depth - 1).or_else(|| self.through(index, node, depth - 1)) };
         Some(found.filter(|f| f.len() == count).unwrap_or(unknown))
+    }
+
+    /// The elements of a vector that a node parts, which the result `t` has.
+    fn part(&self, node: &Node, t: TensorId, depth: usize) -> Option<Vec<Element>> {
+        let x = node.inputs.get(usize::from(node.op == OpKind::Split)).copied().flatten()?;
+        if !matches!(node.op, OpKind::Unpack | OpKind::Split | OpKind::SplitV) || self.graph().ty(x).shape.len() != 1 {
+            return None;
+        }
+        let k = node.outputs.iter().position(|u| *u == t)?;
+        let size = |t: &TensorId| self.graph().ty(*t).elements();
+        let (before, own) = (node.outputs[..k].iter().map(size).sum::<usize>(), size(&t));
+        let closed = node.outputs.iter().all(|t| !self.graph().open.contains_key(t));
+        Some(self.follow(x, depth).filter(|_| closed)?.get(before..before + own)?.to_vec())
     }
 
     /// The elements of the first result of a node that moves them.
@@ -136,16 +183,44 @@ impl Values<'_> {
                 };
                 Some(self.graph().ty(x).shape.iter().enumerate().map(size).collect())
             }
+            OpKind::Cast if self.graph().ty(operand(0)?).dtype == DType::Float32 => {
+                let (low, high) = floats::interval(self, operand(0)?);
+                // Numbers out of range become the last ones in it.
+                let most = (1u64 << 31) as f32;
+                let count = self.graph().ty(operand(0)?).elements();
+                let known = low > -most || high < most;
+                known.then(|| vec![Element::Between(low.floor().max(-most) as i64, high.ceil().min(most) as i64); count])
+            }
             OpKind::Cast => self.follow(operand(0)?, depth),
             OpKind::Pack | OpKind::Concatenation if node.attrs.int("axis", 0) == 0 => {
                 let parts = node.inputs.iter().flatten().map(|t| self.follow(*t, depth)).collect::<Option<Vec<_>>>()?;
                 Some(parts.concat())
             }
-            OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::FloorDiv | OpKind::Maximum | OpKind::Minimum => {
+            OpKind::Add
+            | OpKind::Sub
+            | OpKind::Mul
+            | OpKind::Div
+            | OpKind::FloorDiv
+            | OpKind::FloorMod
+            | OpKind::Maximum
+            | OpKind::Minimum => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
                 let count = if x.len() == 1 { y.len() } else { x.len() };
                 let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
                 (0..count).map(|i| Some(Element::combine(node.op, part(&x, i)?, part(&y, i)?))).collect()
+            }
+            OpKind::Select | OpKind::SelectV2 => {
+                let (x, y) = (self.follow(operand(1)?, depth)?, self.follow(operand(2)?, depth)?);
+                let count = x.len().max(y.len());
+                let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
+                (0..count).map(|i| Some(part(&x, i)?.either(part(&y, i)?))).collect()
+            }
+            OpKind::BroadcastArgs => {
+                let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
+                let count = x.len().max(y.len());
+                let part =
+                    |v: &[Element], i: usize| (i + v.len()).checked_sub(count).and_then(|i| v.get(i).copied()).unwrap_or(Element::Known(1));
+                Some((0..count).map(|i| part(&x, i).meet(part(&y, i))).collect())
             }
             // Of a vector, to one element.
             OpKind::Sum | OpKind::ReduceProd | OpKind::ReduceMax | OpKind::ReduceMin if self.graph().ty(operand(0)?).shape.len() == 1 => {

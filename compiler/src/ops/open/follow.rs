@@ -1,15 +1,15 @@
 //! Operators that pass on which axes of their operands are open.
 
-use super::{Axes, By, Opened, Site};
+use super::elements::Element;
+use super::{Axes, By, Dim, Opened, Site};
 use crate::ir::{AttrValue, DType, OpKind};
+use crate::ops::list_update::list_update;
 use crate::ops::reduce;
-use crate::ops::table::{Category, category};
 
 /// The rule of such a node.
 pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     match site.node.op {
-        op if category(op) == Some(Category::Elementwise) || op == OpKind::Pointwise => elementwise(site),
-        OpKind::Shape | OpKind::Rank => site.closed(),
+        OpKind::Shape | OpKind::Rank | OpKind::BroadcastArgs => site.closed(),
         OpKind::ExpandDims => {
             let new = site.axis_operand(1, site.rank(0)? + 1)?;
             site.along(site.mapped(0, |axis| Some(axis + usize::from(new <= axis)))?)
@@ -27,6 +27,12 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             }
             site.along(axes)
         }
+        OpKind::ReverseSequence => {
+            let rank = site.rank(0)?;
+            let (along, batch) = (site.axis_attr("seq_dim", 0, rank)?, site.axis_attr("batch_dim", 0, rank)?);
+            let fits = site.extent(0, along).is_none() && site.extent(1, 0) == site.extent(0, batch);
+            if fits { site.along(site.mapped(0, Some)?) } else { None }
+        }
         OpKind::Gather => gather(site),
         OpKind::GatherNd => gather_nd(site),
         OpKind::EmbeddingLookup if !site.is_open(1) && site.dtype(1)? == site.call.output(0).ok()?.dtype => {
@@ -36,7 +42,9 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             let rank = site.rank(0)?;
             let new = site.call.attrs.int("axis", -1);
             let new = if new == -1 { rank } else { site.call.axis(new, rank + 1).ok()? };
-            site.along(site.mapped(0, |axis| Some(axis + usize::from(new <= axis)))?)
+            let mut dims = (0..rank).map(|d| site.dim(0, d)).collect::<Option<Vec<Dim>>>()?;
+            dims.insert(new, site.bounded(*site.elements(1)?.first()?, new)?);
+            Some(vec![site.shaped(0, site.dtype(2)?, &dims)?])
         }
         OpKind::Concatenation => concatenation(site),
         // Boxes behind the extent get a score that is never chosen.
@@ -55,7 +63,11 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
         OpKind::Split | OpKind::SplitV => {
             let (x, axis_at) = if site.node.op == OpKind::Split { (1, 0) } else { (0, 2) };
             let at = site.axis_operand(axis_at, site.rank(x)?)?;
-            if site.only(x) { site.along(site.mapped(x, |axis| (axis != at).then_some(axis))?) } else { None }
+            match site.only(x) {
+                true if site.extent(x, at).is_some() || !site.known(1) && x == 0 => parts(site, x, at),
+                true => site.along(site.mapped(x, Some)?),
+                false => None,
+            }
         }
         OpKind::Softmax | OpKind::LogSoftmax | OpKind::L2Normalization => {
             let float = matches!(site.dtype(0)?, DType::Float32 | DType::Float16);
@@ -82,13 +94,41 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     }
 }
 
+/// Parts of an open axis, or of sizes that are computed: each with a length of its own.
+fn parts(site: &Site<'_>, x: usize, at: usize) -> Option<Opened> {
+    let (count, n) = (site.node.outputs.len(), *site.shape(x)?.get(at)?);
+    let sizes = if x == 0 { Some(site.elements(1).filter(|s| s.len() == count)?) } else { None };
+    let open = site.extent(x, at).is_some();
+    let rest = |known: usize| n.saturating_sub(known);
+    let known = |sizes: &[Element]| sizes.iter().map(|e| if let Element::Known(v @ 0..) = e { *v as usize } else { 0 }).sum::<usize>();
+    let mut all = vec![];
+    for k in 0..count {
+        let mut dims = (0..site.rank(x)?).map(|d| site.dim(x, d)).collect::<Option<Vec<Dim>>>()?;
+        dims[at] = match sizes.as_deref().map(|s| (s[k], rest(known(s)))) {
+            None => Dim::New(n / count.max(1)),
+            Some((Element::Known(v @ 0..), _)) => Dim::Fixed(usize::try_from(v).ok().filter(|v| *v <= n)?),
+            Some((Element::Known(_), left)) if !open && sizes.iter().flatten().all(|e| matches!(e, Element::Known(_))) => Dim::Fixed(left),
+            Some((e, left)) => Dim::New(e.interval().filter(|i| i.0 >= 0).map_or(left, |i| left.min(usize::try_from(i.1).unwrap_or(left)))),
+        };
+        let (ty, axes) = site.shaped(k, site.dtype(x)?, &dims)?;
+        // A length for each part.
+        let own = |(axis, by): (usize, By)| (axis, if by == By::New(at) { By::New(64 * k + at) } else { by });
+        all.push((ty, axes.into_iter().map(own).collect()));
+    }
+    Some(all)
+}
+
 fn squeeze(site: &Site<'_>) -> Option<Opened> {
     let rank = site.rank(0)?;
-    let Some(AttrValue::Ints(dims)) = site.call.attrs.get("squeeze_dims") else { return None };
-    let dims = dims.iter().map(|d| site.call.axis(*d, rank).ok()).collect::<Option<Vec<usize>>>()?;
-    // Without dimensions all that are one are dropped, and which those are a run would say.
+    let dims = match site.call.attrs.get("squeeze_dims") {
+        Some(AttrValue::Ints(dims)) => dims.iter().map(|d| site.call.axis(*d, rank).ok()).collect::<Option<Vec<usize>>>()?,
+        _ => vec![],
+    };
     if dims.is_empty() {
-        return None;
+        // All that are one are dropped; an open axis stays, and a run in which it is one ends with a status.
+        let kept: Vec<usize> = (0..rank).filter(|d| site.extent(0, *d).is_some() || site.shape(0).is_some_and(|s| s[*d] != 1)).collect();
+        let dims = kept.iter().map(|d| site.dim(0, *d)).collect::<Option<Vec<_>>>()?;
+        return Some(vec![site.shaped(0, site.dtype(0)?, &dims)?]);
     }
     site.along(site.mapped(0, |axis| (!dims.contains(&axis)).then(|| axis - dims.iter().filter(|d| **d < axis).count()))?)
 }
@@ -124,6 +164,12 @@ fn gather_nd(site: &Site<'_>) -> Option<Opened> {
 
 /// Along an open axis the parts are as long as they are; the other axes are the same in all of them.
 fn concatenation(site: &Site<'_>) -> Option<Opened> {
+    if let Some(u) = list_update(site.graph, site.node) {
+        // A list with one item replaced is as long as it was.
+        let axes = site.graph.open_axes(u.list).iter().map(|o| (o.axis as usize, By::Same(o.extent))).collect();
+        let ty = site.graph.ty(u.list);
+        return Some(vec![(site.result(0, ty.dtype, ty.shape.clone())?, axes)]);
+    }
     let at = site.axis_attr("axis", 0, site.rank(0)?)?;
     let across = |i: usize| -> Option<Axes> { Some(site.mapped(i, Some)?.into_iter().filter(|a| a.0 != at).collect()) };
     let mut axes = across(0)?;
@@ -142,9 +188,10 @@ fn reduction(site: &Site<'_>) -> Option<Opened> {
     let reduced = reduce::reduced(site.call).ok()?;
     let keep = site.call.attrs.bool("keep_dims", false);
     let along: Vec<_> = site.mapped(0, Some)?.into_iter().filter(|a| reduced[a.0]).collect();
-    // Means of integers would have to divide by a length that is not known.
+    // Means of 16 bits scale by a multiplier that is made for their number.
     let exact = match site.node.op {
-        OpKind::Mean => &[DType::Float32][..],
+        OpKind::Mean => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8][..],
+        OpKind::Sum => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8],
         OpKind::ReduceMax | OpKind::ReduceMin => &[DType::Float32, DType::Int32, DType::Int64, DType::Int8, DType::UInt8, DType::Int16],
         _ => &[DType::Float32, DType::Int32, DType::Int64, DType::Bool],
     };
@@ -153,33 +200,4 @@ fn reduction(site: &Site<'_>) -> Option<Opened> {
     }
     let gone = |axis: usize| if keep { 0 } else { reduced[..axis].iter().filter(|r| **r).count() };
     site.along(site.mapped(0, Some)?.into_iter().filter(|a| !reduced[a.0]).map(|(axis, by)| (axis - gone(axis), by)).collect())
-}
-
-/// Operands of one extent along an axis of the result, or of several that a run finds to be equal; the others are one element wide there, or as wide as the
-/// axis is known to be.
-fn elementwise(site: &Site<'_>) -> Option<Opened> {
-    let types = site.bounds()?;
-    let out = &types.first()?.shape;
-    // SELECT's condition may count rows, which is not broadcasting.
-    if site.node.op == OpKind::Select && (0..3).any(|i| site.shape(i) != Some(out)) {
-        return None;
-    }
-    let mut axes: Axes = vec![];
-    for at in 0..out.len() {
-        let (mut found, mut fixed) = (None, false);
-        for i in 0..site.node.inputs.len() {
-            let Some(shape) = site.shape(i) else { continue };
-            let Some(axis) = (at + shape.len()).checked_sub(out.len()) else { continue };
-            match site.extent(i, axis) {
-                // One row that may be none does not stretch.
-                Some(_) if shape[axis] != out[at] => return None,
-                Some(e) => found = found.or(Some(e)),
-                None => fixed |= shape[axis] != 1,
-            }
-        }
-        if let Some(e) = found.filter(|_| !fixed) {
-            axes.push((at, By::Same(e)));
-        }
-    }
-    Some(types.into_iter().map(|ty| (ty, axes.clone())).collect())
 }

@@ -1,29 +1,15 @@
-//! Matrix products and operators along a batch: rows, columns and images whose number is known only at run time.
+//! Matrix products: rows and columns whose number is known only at run time.
 
 use super::{Axes, By, Opened, Site};
 use crate::ir::{DType, OpKind};
+use crate::ops::fully_connected::is_plain_product;
 
 /// The rule of such a node.
 pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     match site.node.op {
         OpKind::FullyConnected if site.only(0) => fully_connected(site),
         OpKind::BatchMatmul => batch_matmul(site),
-        OpKind::Conv2d
-        | OpKind::DepthwiseConv2d
-        | OpKind::Conv3d
-        | OpKind::AveragePool2d
-        | OpKind::MaxPool2d
-        | OpKind::L2Pool2d
-        | OpKind::ResizeBilinear
-        | OpKind::ResizeNearestNeighbor
-        | OpKind::SpaceToDepth
-        | OpKind::DepthToSpace
-        | OpKind::LocalResponseNormalization
-            if site.only(0) =>
-        {
-            // Images are one by one.
-            site.along(site.mapped(0, |axis| (axis == 0).then_some(0))?)
-        }
+        OpKind::FullyConnected => by_open_weights(site),
         _ => None,
     }
 }
@@ -38,6 +24,17 @@ fn fully_connected(site: &Site<'_>) -> Option<Opened> {
     let rows = x[..x.len().checked_sub(1)?].iter().product::<usize>();
     let one_axis = |axis: usize| (axis + 1 < x.len() && rows == x[axis] && out.first() == Some(&rows)).then_some(0);
     if site.opens(0).len() > 1 { None } else { site.along(site.mapped(0, one_axis)?) }
+}
+
+/// A product of two matrices of floats of which the second is open: what is written as BATCH_MATMUL before it is lowered.
+fn by_open_weights(site: &Site<'_>) -> Option<Opened> {
+    if !is_plain_product(site.graph, site.node) || site.extent(0, 1) != site.extent(1, 1) {
+        return None;
+    }
+    let dims = [site.dim(0, 0)?, site.dim(1, 0)?];
+    let types = site.bounds()?;
+    (types.first()?.shape.len() == 2).then_some(())?;
+    Some(vec![site.shaped(0, DType::Float32, &dims)?])
 }
 
 fn batch_matmul(site: &Site<'_>) -> Option<Opened> {

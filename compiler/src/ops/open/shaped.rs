@@ -1,8 +1,7 @@
 //! Operators whose result's shape is a value that is known in part, or follows from one: RESHAPE, FILL, BROADCAST_TO, RANGE, TILE, PAD.
 
-use super::{By, Dim, Element, Opened, Site};
+use super::{Dim, Element, Opened, Site, floats};
 use crate::ir::{AttrValue, DType, OpKind, TensorId};
-use crate::ops::pad::paddings;
 
 /// The rule of such a node.
 pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
@@ -25,7 +24,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
         OpKind::BroadcastTo if site.only(0) => broadcast_to(site),
         OpKind::Range if !site.any_open() => range(site),
         OpKind::Tile if site.only(0) => tile(site),
-        OpKind::Pad | OpKind::Padv2 if site.only(0) => pad(site),
+        OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad if site.only(0) => pad(site),
         _ => None,
     }
 }
@@ -104,12 +103,25 @@ fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
     Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
 }
 
+/// No range of floats is longer by arithmetic alone.
+const LONGEST: f32 = (1 << 24) as f32;
+
 /// Numbers from a start to a limit.
 fn range(site: &Site<'_>) -> Option<Opened> {
     let one = |i: usize| site.elements(i)?.first().copied();
     let dtype = site.dtype(0)?;
     if dtype == DType::Float32 {
-        return None;
+        let [start, limit, delta] = [0, 1, 2].map(|i| site.tensor(i).map(|t| floats::interval(site.values, t)));
+        let ((least, most), (low, high), (from, to)) = (start?, limit?, delta?);
+        // The longest way by the shortest step; one in the other direction is an error.
+        let distance = match (from > 0.0, to < 0.0) {
+            (true, _) => (high - least) / from,
+            (_, true) => (most - low) / -to,
+            _ => f32::INFINITY,
+        };
+        let steps = distance.max(0.0).ceil();
+        let steps = (0.0..LONGEST).contains(&steps).then_some(steps as usize).or_else(|| site.stated(0))?;
+        return Some(vec![site.shaped(0, dtype, &[Dim::New(steps)])?]);
     }
     let dim = match (one(0)?, one(1)?, one(2)?) {
         (Element::Known(0), Element::Extent(extent, bound), Element::Known(1)) => Dim::Same(extent, bound),
@@ -142,15 +154,30 @@ fn tile(site: &Site<'_>) -> Option<Opened> {
             (Element::Known(m), Some(_)) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
             (Element::Extent(_, m), _) => Dim::New(n.checked_mul(m)?),
             (Element::Between(_, m), _) => Dim::New(n.checked_mul(usize::try_from(m).ok()?)?),
-            (Element::Unknown, _) => Dim::New(site.stated(d)?),
+            (Element::Plus(..) | Element::Unknown, _) => Dim::New(site.stated(d)?),
         });
     }
     Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
 }
 
-/// Borders of known size.
+/// Borders, each as wide as an element says.
 fn pad(site: &Site<'_>) -> Option<Opened> {
-    let borders = paddings(site.call).ok()?;
-    let own = |(axis, by): (usize, By)| (axis, if borders[axis] == (0, 0) { by } else { By::New(axis) });
-    site.along(site.mapped(0, Some)?.into_iter().map(own).collect())
+    let borders = site.elements(1)?;
+    let x = site.shape(0)?;
+    if site.shape(1)? != [x.len(), 2] {
+        return None;
+    }
+    let mut dims = vec![];
+    for (d, &n) in x.iter().enumerate() {
+        let own = site.dim(0, d)?;
+        let width = |e: Element| e.interval().map(|(_, most)| most.max(0)).and_then(|v| usize::try_from(v).ok());
+        let most = width(borders[2 * d]).zip(width(borders[2 * d + 1])).map(|(a, b)| n.saturating_add(a).saturating_add(b));
+        let stated = site.stated(d);
+        dims.push(match (borders[2 * d], borders[2 * d + 1]) {
+            (Element::Known(0), Element::Known(0)) => own,
+            (Element::Known(_), Element::Known(_)) if own == Dim::Fixed(n) => Dim::Fixed(most?),
+            _ => Dim::New(most.into_iter().chain(stated).min()?),
+        });
+    }
+    Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
 }

@@ -82,6 +82,10 @@ fn part(part: Part, n: usize, extent: Option<TensorId>, begin: Element, end: Ele
         (Element::Known(b @ ..0), Element::Known(e @ ..0)) if !part.to_end && !part.offset && forward => {
             Dim::New(steps(n.min(usize::try_from(e.saturating_sub(b).max(0)).ok()?)))
         }
+        // As many as lie between, wherever that is.
+        (Element::Plus(t, b), Element::Plus(u, e)) if t == u && !part.from_begin && !part.to_end && !part.offset && forward => {
+            Dim::New(steps(n.min(usize::try_from(e.saturating_sub(b).max(0)).ok()?)))
+        }
         (Element::Known(b @ 0..), _) if !part.from_begin && forward => Dim::New(steps(n.saturating_sub(usize::try_from(b).ok()?))),
         _ => Dim::New(steps(n)),
     })

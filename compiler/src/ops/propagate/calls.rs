@@ -1,9 +1,11 @@
 //! Types across the borders of graphs: operands of control operators become inputs of the graphs that they call, and what a loop carries gets a bound.
 
 use super::Pass;
+use super::growth::{Growth, Loop};
 use crate::error::CompileError;
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, OpenAxis, TensorId, TensorType};
 use crate::ops::control::{called_graphs, callees};
+use crate::ops::value::Value;
 use std::collections::HashMap;
 
 /// How often in all the types that loops carry are widened before those that change are given up.
@@ -23,13 +25,20 @@ enum Source {
 
 impl Pass {
     /// Gives graphs that the node calls the types of its operands, and visits them.
-    pub(super) fn calls(&mut self, model: &mut Model, id: GraphId, index: usize, depth: usize) -> Result<(), CompileError> {
+    pub(super) fn calls(
+        &mut self,
+        model: &mut Model,
+        id: GraphId,
+        index: usize,
+        depth: usize,
+        known: &HashMap<TensorId, Value>,
+    ) -> Result<(), CompileError> {
         let node = model.graphs[id.index()].nodes[index].clone();
         let first = matches!(node.op, OpKind::If | OpKind::StablehloCase) as usize;
         let operands: Vec<Option<TensorId>> = node.inputs.iter().skip(first).copied().collect();
         let crossings: Vec<Crossing> = operands.iter().map(|t| self.crossing(&model.graphs[id.index()], id, (*t)?)).collect();
         if node.op == OpKind::While {
-            return self.carry(model, id, &node, crossings, depth);
+            return self.carry(model, id, &node, crossings, depth, known);
         }
         for target in callees(&node) {
             if target.index() < model.graphs.len() && !self.done.contains(&target) {
@@ -89,6 +98,7 @@ impl Pass {
         node: &Node,
         mut crossings: Vec<Crossing>,
         depth: usize,
+        known: &HashMap<TensorId, Value>,
     ) -> Result<(), CompileError> {
         let graph = |name: &str| match node.attrs.get(name) {
             Some(crate::ir::AttrValue::Graph(g)) if g.index() < model.graphs.len() => Some(*g),
@@ -98,14 +108,20 @@ impl Pass {
         if self.done.contains(&cond) || self.done.contains(&body) {
             return Ok(());
         }
-        // What the body changes has extents of its own.
         let b = &model.graphs[body.index()];
+        let counts = [b.inputs.len(), b.outputs.len(), model.graphs[cond.index()].inputs.len()];
+        if counts != [node.inputs.len(); 3] {
+            // Inference of the loop itself says so.
+            return Ok(());
+        }
+        // What the body changes has extents of its own.
         for (k, crossing) in crossings.iter_mut().enumerate() {
             if let (Some((_, axes)), true) = (crossing, b.inputs.get(k) != b.outputs.get(k)) {
                 axes.iter_mut().for_each(|(axis, source)| *source = Source::Carried(k, *axis));
             }
         }
         let found = self.out.unsupported.len();
+        let mut growth = Growth::default();
         // A value that is given up stays so, and one that is open stays open: this ends.
         loop {
             self.enter(model, cond, &node.inputs, &crossings);
@@ -113,8 +129,9 @@ impl Pass {
             self.enter(model, body, &node.inputs, &crossings);
             self.graph(model, body, depth + 1)?;
             let before = crossings.clone();
+            growth.look(&Loop { model, id, node, cond, body, known });
             for (k, crossing) in crossings.iter_mut().enumerate() {
-                let next = self.next(model, id, node, body, k, crossing);
+                let next = self.next(model, id, node, body, k, crossing, &mut growth);
                 *crossing = if self.rounds == 0 && next != *crossing { None } else { next };
             }
             if before == crossings {
@@ -136,7 +153,8 @@ impl Pass {
     }
 
     /// The shape of value `k` of a loop, wide enough for what goes in and for what the body gives.
-    fn next(&self, model: &Model, id: GraphId, node: &Node, body: GraphId, k: usize, now: &Crossing) -> Crossing {
+    #[expect(clippy::too_many_arguments)]
+    fn next(&self, model: &Model, id: GraphId, node: &Node, body: GraphId, k: usize, now: &Crossing, growth: &mut Growth) -> Crossing {
         let (mut shape, mut axes) = now.clone()?;
         let (outer, inner) = (&model.graphs[id.index()], &model.graphs[body.index()]);
         let (input, output) = (*inner.inputs.get(k)?, *inner.outputs.get(k)?);
@@ -162,8 +180,8 @@ impl Pass {
                 (_, Some(most)) if most < shape[axis] && !is_open => return None,
                 (_, Some(most)) => shape[axis] = most,
                 (_, None) if after[axis] <= shape[axis] => {}
-                // It grows, and nothing says how far.
-                _ => return None,
+                // It grows: as far as the number of iterations says, if that is known.
+                _ => shape[axis] = growth.bound((k, axis), shape[axis], after[axis])?,
             }
             if !is_open {
                 axes.push((axis, Source::Carried(k, axis)));

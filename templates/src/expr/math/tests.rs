@@ -107,6 +107,22 @@ fn exponential() {
 }
 
 #[test]
+fn exponential_of_what_is_not_positive() {
+    let x: Vec<f32> = samples(110.0).into_iter().filter(|v| *v <= 0.0 || v.is_nan()).collect();
+    for caps in targets() {
+        let k = kernel(1, |b, v| super::exp_not_positive(b, &caps, v[0]));
+        for (x, y) in x.iter().zip(apply(&k, &[&x])) {
+            let exact = f64::from(*x).exp();
+            if exact < f64::from(f32::MIN_POSITIVE) {
+                assert_eq!(y, 0.0, "{x:e}");
+            } else {
+                assert!(y.is_nan() == x.is_nan() && (x.is_nan() || y.is_normal() && ulps(y, exact) <= 1.0), "{x:e}: {y:e}");
+            }
+        }
+    }
+}
+
+#[test]
 fn exponential_less_one() {
     check(Unary::Expm1, f64::exp_m1, |_| true, 90.0, 2.0);
 }
