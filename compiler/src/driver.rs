@@ -18,6 +18,8 @@ pub const PASSES: &[(&str, Pass)] = &[
     // First: calls that need not be calls, so that all others see through them; then constants where they are used.
     ("inline-calls", passes::inline_calls::run),
     ("bind-constants", passes::bind_constants::run),
+    // Before constants are folded, so that packed ones are unpacked once.
+    ("widen-packed", passes::widen_packed::run),
     // Everything after it sees constants where the model computes them from constants, shapes above all.
     ("fold-constants", passes::fold_constants::run),
     // While slices, sums and concatenations are still there by name; what it leaves without readers goes at the end.

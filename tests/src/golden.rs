@@ -6,6 +6,7 @@ use tflc::cli::HostTensor;
 use tflc::cli::npz::Npz;
 use tflc::cli::verify::{Distance, distance};
 use tflc::ir::{DType, Model};
+use tflc::ops::packed::byte_type;
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
@@ -68,7 +69,11 @@ impl Golden {
                         Some(name)
                     };
                     match name {
-                        Some(n) if arrays.contains(&n) => Ok(Some(npz.read(&n)?)),
+                        Some(n) if arrays.contains(&n) => {
+                            let (array, dtype) = (npz.read(&n)?, graph.ty(*t).dtype);
+                            // A model takes packed integers packed; outputs are compared as bytes.
+                            Ok(Some(if prefix == "in/" && byte_type(dtype).is_some() { array.packed(dtype)? } else { array }))
+                        }
                         _ => Ok(None),
                     }
                 })

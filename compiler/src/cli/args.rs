@@ -1,5 +1,6 @@
 //! What the subcommands share: the model, its shapes, the target, and inputs by name.
 
+use crate::ops::packed::byte_type;
 use crate::cli::image::{self, Wanted};
 use crate::cli::npz::Npz;
 use crate::cli::{HostTensor, npy, random};
@@ -315,7 +316,8 @@ fn find(names: &[String], aliases: &[(String, usize)], name: &str) -> Result<usi
 
 /// A value that has the port's type and shape, or differs from it only by dimensions of size 1.
 fn fitted(v: HostTensor, port: &Port) -> Result<HostTensor> {
-    ensure!(v.dtype == port.ty.dtype, "{} given; the model takes {} {:?}", v.dtype, port.ty.dtype, port.ty.shape);
+    let packed = byte_type(port.ty.dtype);
+    ensure!(v.dtype == packed.unwrap_or(port.ty.dtype), "{} given; the model takes {} {:?}", v.dtype, port.ty.dtype, port.ty.shape);
     let squeezed = |s: &[usize]| s.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
     ensure!(
         squeezed(&v.shape) == squeezed(&port.ty.shape),
@@ -323,7 +325,8 @@ fn fitted(v: HostTensor, port: &Port) -> Result<HostTensor> {
         v.shape,
         port.ty.shape
     );
-    HostTensor::new(v.dtype, &port.ty.shape, v.data)
+    let v = HostTensor::new(v.dtype, &port.ty.shape, v.data)?;
+    if packed.is_some() { v.packed(port.ty.dtype) } else { Ok(v) }
 }
 
 /// Quantisation of a port for display: scale and zero point.

@@ -6,6 +6,7 @@
 
 use crate::cli::tensor::{HostTensor, byte_len};
 use crate::ir::DType;
+use crate::ops::packed::byte_type;
 use anyhow::{Context, Result, bail};
 
 /// A random tensor.
@@ -25,13 +26,17 @@ pub fn random(dtype: DType, shape: &[usize], seed: u64) -> Result<HostTensor> {
             DType::Float64 | DType::Complex128 => data.extend(f64::from(real).to_le_bytes()),
             DType::Float16 => data.extend(half::f16::from_f32(real).to_le_bytes()),
             DType::BFloat16 => data.extend(half::bf16::from_f32(real).to_le_bytes()),
-            DType::Int8 | DType::UInt8 => data.push(step as u8),
+            DType::Int8 | DType::UInt8 | DType::Int4 | DType::UInt4 | DType::Int2 => data.push(step as u8),
             DType::Int16 | DType::UInt16 => data.extend(((rng.next() >> 48) as u16).to_le_bytes()),
             DType::Int32 | DType::UInt32 => data.extend((rng.below(10) as u32).to_le_bytes()),
             DType::Int64 | DType::UInt64 => data.extend(rng.below(10).to_le_bytes()),
             DType::Bool => data.push((step & 1) as u8),
             other => bail!("there are no random inputs of type {other}"),
         }
+    }
+    if byte_type(dtype).is_some() {
+        let elements = HostTensor::new(dtype, shape, data)?;
+        return elements.packed(dtype);
     }
     HostTensor::new(dtype, shape, data)
 }

@@ -1,12 +1,14 @@
 //! Tensors on the command line's side: element type, shape and little-endian bytes, owned.
 
 use crate::ir::DType;
+use crate::ops::packed::{byte_type, pack};
+use crate::ops::value::unpack;
 use anyhow::{Context, Result, bail};
 
 /// An array as files hold it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HostTensor {
-    /// Element type; one whose elements are whole bytes.
+    /// Element type; one whose elements are whole bytes, but for what [`HostTensor::packed`] gives.
     pub dtype: DType,
     /// Extents, outermost first; empty for a scalar.
     pub shape: Vec<usize>,
@@ -15,7 +17,7 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// A tensor of the given bytes.
+    /// A tensor of the given bytes; packed integers become bytes.
     ///
     /// # Errors
     /// Where type and shape ask for another number of bytes.
@@ -24,12 +26,25 @@ impl HostTensor {
         if data.len() != wanted {
             bail!("{dtype} {shape:?} takes {wanted} bytes, not {}", data.len());
         }
-        Ok(HostTensor { dtype, shape: shape.to_vec(), data })
+        let Some(bytes) = byte_type(dtype) else { return Ok(HostTensor { dtype, shape: shape.to_vec(), data }) };
+        let elements = unpack(dtype, &data, shape.iter().product());
+        Ok(HostTensor { dtype: bytes, shape: shape.to_vec(), data: bytemuck::cast_vec(elements) })
+    }
+
+    /// Bytes as a model takes packed integers: their low bits, two or four to a byte.
+    ///
+    /// # Errors
+    /// Where the elements are not of the type of bytes that belongs to `dtype`.
+    pub fn packed(self, dtype: DType) -> Result<HostTensor> {
+        if byte_type(dtype) != Some(self.dtype) {
+            bail!("{} given for {dtype}", self.dtype);
+        }
+        Ok(HostTensor { dtype, data: pack(dtype, &self.data), shape: self.shape })
     }
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.data.len() / (self.dtype.bits() / 8)
+        self.shape.iter().product()
     }
 
     /// The real and imaginary parts of complex numbers, side by side along a new last axis.
@@ -72,12 +87,12 @@ impl HostTensor {
     }
 }
 
-/// Bytes of a tensor of whole-byte elements.
+/// Bytes of a tensor.
 ///
 /// # Errors
-/// On overflow, and for types whose elements are not whole bytes.
+/// On overflow, and for types whose elements have no fixed width.
 pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
-    if dtype.bits() == 0 || !dtype.bits().is_multiple_of(8) {
+    if dtype.bits() == 0 {
         bail!("{dtype} arrays cannot be read or written");
     }
     let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
@@ -97,7 +112,15 @@ mod tests {
         let error = HostTensor::new(DType::Int16, &[2, 3], vec![0; 11]).unwrap_err().to_string();
         assert_eq!(error, "int16 [2, 3] takes 12 bytes, not 11");
         assert!(byte_len(DType::Float32, &[usize::MAX, 2]).is_err());
-        assert!(byte_len(DType::Int4, &[2]).is_err());
+        assert!(byte_len(DType::String, &[2]).is_err());
+    }
+
+    #[test]
+    fn packed_integers_are_bytes_outside() {
+        let t = HostTensor::new(DType::Int4, &[3], vec![0x1f, 0x07]).unwrap();
+        assert_eq!((t.dtype, t.to_f64(None).unwrap()), (DType::Int8, vec![-1.0, 1.0, 7.0]));
+        assert_eq!(t.clone().packed(DType::Int4).unwrap().data, [0x1f, 0x07]);
+        assert!(t.packed(DType::UInt4).is_err());
     }
 
     #[test]

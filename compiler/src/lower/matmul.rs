@@ -50,7 +50,8 @@ fn fully_connected(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         weights,
         epilogue: Epilogue::identity(Storage::F32),
     };
-    if cx.constant(w).is_none() {
+    // Weights of 16 bits are two matrices of bytes, constant or not.
+    if cx.constant(w).is_none() || cx.ty(w).dtype == DType::Int16 {
         let sizes = Sizes { m: fc.rows, k: fc.inputs, n: fc.outputs };
         if matches!(fc.arithmetic, Arithmetic::Quantized | Arithmetic::Quantized16) {
             let right = matrix(cx, w, 0, fc.weight_zero_point, [1, fc.inputs as i64])?;

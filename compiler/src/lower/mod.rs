@@ -26,6 +26,7 @@ mod mac;
 mod matmul;
 mod movement;
 mod open;
+mod packed;
 mod pad;
 mod pointwise;
 mod pool;
@@ -324,7 +325,10 @@ fn lower_by_family(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         OpKind::TopkV2 | OpKind::Bucketize | OpKind::LshProjection => search::lower(cx, node),
         OpKind::ReverseSequence | OpKind::MatrixDiag | OpKind::MatrixSetDiag | OpKind::Dilate => reorder::lower(cx, node),
         OpKind::Rfft2d | OpKind::LocalResponseNormalization => signal::lower(cx, node),
-        OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::Mul | OpKind::Cast => complex::lower(cx, node),
+        OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::Mul => complex::lower(cx, node),
+        OpKind::Cast if packed::converts(cx, node) => packed::lower(cx, node),
+        OpKind::Cast => complex::lower(cx, node),
+        OpKind::Dequantize => packed::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),

@@ -3,6 +3,7 @@
 use super::context::Cx;
 use super::grain::grain;
 use super::movement::result;
+use super::open::measured;
 use crate::error::CompileError;
 use crate::ir::{Node, OpKind};
 use crate::ops::pool_2d::Pool;
@@ -15,6 +16,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let pool = Pool::new(&cx.as_call()?)?;
     let (y, _) = result(cx, node, 0)?;
     let w = pool.window;
+    let x = cx.input(node, 0)?;
+    let sizes = measured(cx, node, x, &w)?;
     let spec = PoolSpec {
         batch: w.batch,
         input: w.input,
@@ -23,11 +26,13 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         window: w.kernel,
         stride: w.stride,
         padding: w.pad,
+        measured: sizes.is_some(),
         combine: if node.op == OpKind::MaxPool2d { Combine::Max } else { Combine::Sum },
         element: pool.element,
         epilogue: pool.epilogue,
     };
-    let args = vec![cx.operand(cx.input(node, 0)?)?, cx.operand(y)?];
+    let mut args = vec![cx.operand(x)?, cx.operand(y)?];
+    args.extend(sizes);
     let caps = cx.caps().clone();
     let vectors = spec.channels.div_ceil(usize::from(caps.lanes(Elem::F32)));
     let taps = spec.output[1] * vectors * (spec.window[0] * spec.window[1] + spec.epilogue.nodes.len());

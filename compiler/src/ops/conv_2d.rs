@@ -139,7 +139,9 @@ impl Conv {
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, axis, self.out_channels)?;
-                let (constant, refused) = (call.operand(1)?.constant, is_refused(call));
+                let w = call.operand(1)?;
+                // XNNPACK takes constant bytes.
+                let (constant, refused) = (w.constant && w.ty.dtype != DType::Int4, is_refused(call));
                 let scaling = match (x.dtype, bias) {
                     (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),

@@ -8,7 +8,7 @@ use crate::ops::blockwise::{self, Blocks};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
-use crate::ops::fixed_point::Rounding;
+use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
@@ -32,6 +32,8 @@ pub struct FullyConnected {
     pub outputs: usize,
     /// Kind of arithmetic.
     pub arithmetic: Arithmetic,
+    /// Whether XNNPACK takes such weights.
+    pub delegated: bool,
     /// How activations are quantised in hybrid arithmetic.
     pub rule: Rule,
     /// Zero point of the input; 0 for floats.
@@ -58,7 +60,7 @@ impl FullyConnected {
             (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8 | DType::Int4 | DType::Int2) | (DType::Float16, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4 | DType::Int2) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
-            (DType::Int16, DType::Int8 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
+            (DType::Int16, DType::Int8 | DType::Int16 | DType::Int4 | DType::Int2) => Arithmetic::Quantized16,
             (a, b) => return Err(call.unsupported(Unsupported::Types(format!("{a} with weights of {b}")))),
         };
         let blocks = Blocks::of(call, w, outputs, inputs)?;
@@ -80,14 +82,18 @@ impl FullyConnected {
             Arithmetic::Quantized | Arithmetic::Quantized16 => call.operand_quant(x)?.1,
             _ => 0,
         };
-        check_bias(call, 2, outputs, bias_types(arithmetic))?;
+        // LiteRT reads a bias beside weights of 16 bits as 32-bit integers, whatever it is.
+        let biases = if w.dtype == DType::Int16 { &[DType::Int32] } else { bias_types(arithmetic) };
+        check_bias(call, 2, outputs, biases)?;
+        let several = w.quant.affine().is_some_and(|q| q.scale.len() > 1);
         let whole = match w.dtype {
             DType::Int4 => inputs.is_multiple_of(2),
-            DType::Int2 => inputs.is_multiple_of(4),
+            DType::Int2 => inputs.is_multiple_of(4) && several,
             _ => true,
         };
-        // XNNPACK takes constant weights whose rows end with a byte; TFLite's kernel follows the option.
-        let rule = match call.operand(1)?.constant && whole && !is_refused(call) {
+        // XNNPACK takes constant weights whose rows end with a byte, those of 2 bits with several scales; TFLite's kernel follows the option.
+        let delegated = call.operand(1)?.constant && whole && !is_refused(call);
+        let rule = match delegated {
             true => Rule::Even,
             false if call.attrs.bool("asymmetric_quantize_inputs", false) => Rule::Away,
             false => Rule::Symmetric,
@@ -97,7 +103,8 @@ impl FullyConnected {
             return Err(call
                 .unsupported(Unsupported::Types(format!("{} with weights of {} that are computed or not whole bytes", x.dtype, w.dtype))));
         }
-        Ok(FullyConnected { rows: x.elements() / inputs, inputs, outputs, arithmetic, rule, input_zero_point, weight_zero_point, blocks })
+        let rows = x.elements() / inputs;
+        Ok(FullyConnected { rows, inputs, outputs, arithmetic, delegated, rule, input_zero_point, weight_zero_point, blocks })
     }
 
     /// What is done to accumulators.
@@ -116,14 +123,20 @@ impl FullyConnected {
                 let x = call.input(0)?;
                 let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;
                 let scaling = match (x.dtype, bias) {
-                    (DType::Int16, Some(Storage::I32)) => Scaling::Fixed(Rounding::HalfUp),
-                    (DType::Int16, _) => Scaling::Fixed(Rounding::Single),
+                    (DType::Int16, _) if call.input(1)?.dtype == DType::Int16 => Scaling::Fixed64,
+                    (DType::Int16, Some(Storage::I64)) => Scaling::Single64,
+                    (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
-                    _ if !call.operand(1)?.constant || is_refused(call) => Scaling::Fixed(Rounding::HalfUp),
+                    _ if !self.delegated => Scaling::Fixed(Rounding::HalfUp),
                     _ => Scaling::Float,
                 };
                 let (si, _) = call.operand_quant(x)?;
-                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+                let mut requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
+                if let (Scaling::Fixed(_), [scale]) = (requant.scaling, &q.scale[..]) {
+                    // Of one scale TFLite rounds the product with that of the activations to binary32.
+                    requant.fixed = vec![Fixed::signed(f64::from(si * scale) / f64::from(call.quant(output)?.0))];
+                }
+                Ok(requant.epilogue(bias))
             }
         }
     }
@@ -243,7 +256,13 @@ fn eval(args: &Args<'_>) -> Results {
         Arithmetic::Quantized | Arithmetic::Quantized16 => {
             let x = centered(&args.ints(0)?, |_| fc.input_zero_point.into());
             let w = ints()?;
-            rows::<i32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            if epilogue.expr.inputs[0] == Storage::I64 {
+                let wide = |v: Vec<i32>| v.into_iter().map(i64::from).collect::<Vec<i64>>();
+                let (x, w) = (wide(x), wide(w));
+                rows::<i64>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            } else {
+                rows::<i32>(args, ty, &epilogue, 2, &[], n, |r, acc| products(&x[r * k..(r + 1) * k], &w, acc))?
+            }
         }
     };
     Ok(vec![value])

@@ -3,7 +3,7 @@
 //! An index outside is an error.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{Int2, Int4, Int16, Int32, Int64, String};
+use crate::ir::DType::{Int16, Int32, Int64, String};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
 use crate::ops::shapes::count;
@@ -29,7 +29,7 @@ pub fn geometry(call: &Call<'_>) -> Result<(usize, usize), CompileError> {
 
 fn check_elements(call: &Call<'_>) -> Result<(), CompileError> {
     let dtype = call.input(0)?.dtype;
-    if matches!(dtype, Int4 | Int2) || (dtype.bits() < 8 && dtype != String) {
+    if dtype.bits() < 8 && dtype != String {
         return Err(call.unsupported(Unsupported::Types(dtype.to_string())));
     }
     Ok(())

@@ -8,7 +8,7 @@ mod calls;
 mod growth;
 
 use crate::error::{CompileError, Place, Unsupported};
-use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, TensorId, TensorType};
+use crate::ir::{AttrValue, DType, Graph, GraphId, Model, Node, OpKind, Open, OpenAxis, TensorId, TensorType};
 use crate::ops::call::{Call, Operand};
 use crate::ops::control::callees;
 use crate::ops::eval::is_control;
@@ -137,6 +137,10 @@ impl Pass {
             // Shapes that are known only at run time may contradict each other as declared.
             let types = match infer(&call) {
                 Ok(types) if !dynamic && !self.calls_dynamic(model, node) => types,
+                // Numbers of operands and results and their element types do not depend on sizes.
+                Err(e @ CompileError::InvalidModel { .. }) if is_control(node.op) && !self.guesses_condition(model, id, node) => {
+                    return Err(e);
+                }
                 Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => {
                     return Err(call.unsupported(Unsupported::DynamicShape));
                 }
@@ -167,6 +171,19 @@ impl Pass {
                 .into_iter()
                 .filter_map(|g| model.graphs.get(g.index()).map(|graph| (g, graph)))
                 .any(|(g, graph)| graph.outputs.iter().any(|t| self.out.dynamic.contains(&(g, *t))))
+    }
+
+    /// Whether the condition of a node is a tensor of a shape that is known only at run time: how many elements it has is a guess then.
+    fn guesses_condition(&self, model: &Model, id: GraphId, node: &Node) -> bool {
+        match (node.op, node.attrs.get("cond_subgraph_index")) {
+            (OpKind::While, Some(AttrValue::Graph(g))) => {
+                model.graphs.get(g.index()).is_some_and(|cond| cond.outputs.iter().any(|t| self.out.dynamic.contains(&(*g, *t))))
+            }
+            (OpKind::If | OpKind::StablehloCase, _) => {
+                node.inputs.first().copied().flatten().is_some_and(|t| self.out.dynamic.contains(&(id, t)))
+            }
+            _ => false,
+        }
     }
 
     /// Values of the results where the operands' are known and everything is small.

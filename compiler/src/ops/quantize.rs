@@ -6,16 +6,17 @@
 //! rest; here all round up, so a last few elements may differ by one unit.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{BFloat16, Float16, Float32, Int2, Int4, Int8, Int16, Int32, UInt8};
+use crate::ir::DType::{BFloat16, Float16, Float32, Int2, Int4, Int8, Int16, Int32, UInt4, UInt8};
 use crate::ir::{DType, Quantization};
 use crate::ops::activation::{emit_clamp, integer_range};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::fixed_point::{Fixed, Rounding};
+use crate::ops::packed::byte_type;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::shapes::strides;
 use crate::ops::storage::{over_operands, storage_of};
 use crate::ops::unary::table;
-use tflc_templates::expr::{Cast, Compare, Expr, Ty};
+use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Storage, Ty};
 
 /// QUANTIZE.
 pub(super) const QUANTIZE: Operator = Operator::new(infer_quantize, Eval::Partly(build_quantize, eval_quantize));
@@ -128,7 +129,7 @@ fn channels(shape: &[usize], axis: usize, scales: usize) -> Option<impl Fn(usize
 
 fn infer_dequantize(call: &Call<'_>) -> Inferred {
     call.arity(1, 1, 1)?;
-    call.dtype_among(0, &[Int8, UInt8, Int16, Int32, Float16, BFloat16, Int4, Int2])?;
+    call.dtype_among(0, &[Int8, UInt8, Int16, Int32, Float16, BFloat16, Int4, UInt4, Int2])?;
     let (x, out) = (call.input(0)?, call.output(0)?);
     if !out.dtype.is_float() || out.dtype == DType::Float64 {
         return Err(call.unsupported(Unsupported::Types(format!("{} to {}", x.dtype, out.dtype))));
@@ -148,7 +149,17 @@ fn infer_dequantize(call: &Call<'_>) -> Inferred {
 
 fn build_dequantize(call: &Call<'_>) -> Option<Result<Expr, CompileError>> {
     let x = call.input(0).ok()?;
-    if per_axis(&x.quant).is_some() || matches!(x.dtype, Int4 | Int2) { None } else { Some(dequantize(call)) }
+    if per_axis(&x.quant).is_some() || byte_type(x.dtype).is_some() { None } else { Some(dequantize(call)) }
+}
+
+/// `f32(q - zero) * scale` of an element, its scale and its zero point.
+pub(crate) fn scaled(from: Storage, to: Storage) -> Expr {
+    let mut b = ExprBuilder::new([from, Storage::F32, Storage::I32]);
+    let (q, scale, zero) = (b.input(0), b.input(1), b.input(2));
+    let v = b.sub(q, zero);
+    let v = b.cast(Cast::Value, Ty::F32, v);
+    let v = b.mul(v, scale);
+    b.finish(v, to)
 }
 
 fn dequantize(call: &Call<'_>) -> Result<Expr, CompileError> {

@@ -103,14 +103,14 @@ table! {
 // rows begin
     Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 f16 i8 u8 i16"];
-    Concatenation: [concatenation::CONCATENATION, DataMovement, "any of whole bytes"];
+    Concatenation: [concatenation::CONCATENATION, DataMovement, "any of whole bytes, i4"];
     Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16 (i8, i4 weights)"];
     DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16"];
     DepthToSpace: [space_depth::DEPTH, DataMovement, "any of whole bytes"];
-    Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 i2 to float"];
+    Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 u4 i2 to float"];
     EmbeddingLookup: [embedding::EMBEDDING_LOOKUP, GatherAndScatter, "any of whole bytes; i8 u8 i4 i2 to f32; by i32"];
     Floor: [unary::UNARY, Elementwise, "f32 f16 bf16"];
-    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), f16 (f16, i8, i4 weights), i8, u8, i16"];
+    FullyConnected: [fully_connected::FULLY_CONNECTED, MatrixProduct, "f32 (f32, f16, i8, u8, i4, i2, blockwise weights), f16 (f16, i8, i4 weights), i8, u8, i16 (i8, i4, i2, i16 weights)"];
     HashtableLookup: [embedding::HASHTABLE_LOOKUP, GatherAndScatter, "any of whole bytes, string; by i32"];
     L2Normalization: [normalize::L2_NORMALIZATION, Normalisation, "f32 i8 u8"];
     L2Pool2d: [pool_2d::POOL_2D, Convolution, "f32"];
@@ -137,10 +137,10 @@ table! {
     EmbeddingLookupSparse: [embedding::EMBEDDING_LOOKUP_SPARSE, GatherAndScatter, "f32 by i32"];
     Pad: [pad::PAD, DataMovement, "any of whole bytes"];
     UnidirectionalSequenceRnn: [rnn::UNIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Gather: [gather::GATHER, GatherAndScatter, "any, string; by i16 i32 i64"];
+    Gather: [gather::GATHER, GatherAndScatter, "any of whole bytes, string, i4; by i16 i32 i64"];
     BatchToSpaceNd: [space_depth::BATCH_TO_SPACE_ND, DataMovement, "any of whole bytes"];
     SpaceToBatchNd: [space_depth::SPACE_TO_BATCH_ND, DataMovement, "any of whole bytes"];
-    Transpose: [transpose::TRANSPOSE, DataMovement, "any of whole bytes"];
+    Transpose: [transpose::TRANSPOSE, DataMovement, "any of whole bytes, i4 u4"];
     Mean: [reduce::REDUCE, Reduction, "f32 f16 i8 u8 i16 i32 i64"];
     Sub: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Div: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
@@ -154,7 +154,7 @@ table! {
     LogSoftmax: [softmax::SOFTMAX, Normalisation, "f32 f16 i8 u8"];
     Delegate: [pseudo "a pseudo operator that no file holds"];
     BidirectionalSequenceLstm: [lstm::BIDIRECTIONAL, Recurrent, "f32, hybrid"];
-    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 bool f64 c64, constant i4"];
+    Cast: [cast::CAST, Elementwise, "f32 f16 bf16 i8 u8 i16 u16 i32 u32 i64 bool f64 c64 i4 u4 i2"];
     Prelu: [prelu::PRELU, Elementwise, "f32 f16 bf16 i8 u8, i16 (i8 slopes)"];
     Maximum: [arithmetic::EXTREME, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     ArgMax: [arg_extreme::ARG_EXTREME, Search, "f32 i8 u8 i16 i32 i64 bool"];
@@ -166,7 +166,7 @@ table! {
     GreaterEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     LessEqual: [compare::COMPARE, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     Select: [logical::SELECT, Elementwise, "any of 1 to 8 whole bytes"];
-    Slice: [slice::SLICE, DataMovement, "any of whole bytes"];
+    Slice: [slice::SLICE, DataMovement, "any of whole bytes, i4"];
     Sin: [unary::UNARY, Elementwise, "f32 f16 bf16"];
     TransposeConv: [transpose_conv::TRANSPOSE_CONV, Convolution, "f32 (f32, f16, i8 weights), i8, u8, i16"];
     SparseToDense: [scatter::SPARSE_TO_DENSE, GatherAndScatter, "any of whole bytes by i32 i64"];
@@ -252,7 +252,7 @@ table! {
     RandomUniform: [random::RANDOM_UNIFORM, Random, "f32"];
     Multinomial: [random::MULTINOMIAL, Random, "f32 to i32 i64"];
     Gelu: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
-    DynamicUpdateSlice: [scatter::DYNAMIC_UPDATE_SLICE, GatherAndScatter, "any of whole bytes"];
+    DynamicUpdateSlice: [scatter::DYNAMIC_UPDATE_SLICE, GatherAndScatter, "any of whole bytes, i4"];
     Relu0To1: [unary::UNARY, Elementwise, "f32 f16 bf16 i8 u8 i16"];
     UnsortedSegmentProd: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     UnsortedSegmentMax: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
@@ -338,9 +338,10 @@ pub fn infer(call: &Call<'_>) -> Inferred {
     if call.op == OpKind::Pointwise {
         return infer_pointwise(call);
     }
-    match operator(call) {
-        Some(o) => (o.infer)(call),
-        None => Err(call.unsupported(Unsupported::Operator)),
+    match (operator(call), packed::Widened::of(call)) {
+        (Some(o), Some(bytes)) => bytes.infer(call, o.infer),
+        (Some(o), None) => (o.infer)(call),
+        (None, _) => Err(call.unsupported(Unsupported::Operator)),
     }
 }
 
@@ -373,6 +374,12 @@ fn infer_pointwise(call: &Call<'_>) -> Inferred {
 /// # Errors
 /// Where values make no sense (an index outside, a division of integers by zero).
 pub fn evaluate(call: &Call<'_>, values: &[Option<&Value>], types: &[TensorType], state: &mut State) -> Results {
+    if let Some(bytes) = packed::Widened::of(call) {
+        let widened: Vec<Option<Value>> = values.iter().map(|v| v.map(|v| packed::widened(v).unwrap_or_else(|| v.clone()))).collect();
+        let values: Vec<Option<&Value>> = widened.iter().map(Option::as_ref).collect();
+        let results = evaluate(&bytes.call(call), &values, &bytes.types(types), state)?;
+        return Ok(results.iter().zip(types).map(|(v, ty)| packed::narrowed(v, ty.clone())).collect());
+    }
     let args = Args { call, values, types };
     if let Some(check) = operator(call).and_then(|o| o.check) {
         check(&args)?;

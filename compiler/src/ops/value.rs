@@ -84,11 +84,11 @@ impl Value {
         })
     }
 
-    /// Elements of int8 and packed int4 and int2 weights, one byte each.
+    /// Elements of int8 and of packed integers, one byte each.
     pub fn to_i8(&self) -> Option<Cow<'_, [i8]>> {
         match self.ty.dtype {
             DType::Int8 => Some(Cow::Borrowed(bytemuck::cast_slice(&self.data))),
-            DType::Int4 | DType::Int2 => Some(Cow::Owned(unpack(self.ty.dtype, &self.data, self.ty.elements()))),
+            DType::Int4 | DType::UInt4 | DType::Int2 => Some(Cow::Owned(unpack(self.ty.dtype, &self.data, self.ty.elements()))),
             _ => None,
         }
     }
@@ -165,10 +165,14 @@ pub fn ints(dtype: DType, data: &[u8]) -> Option<Vec<i64>> {
     }
 }
 
-/// Elements of packed signed integers of 2 or 4 bits, low bits first.
+/// Elements of packed integers of 2 or 4 bits, low bits first.
 pub fn unpack(dtype: DType, data: &[u8], elements: usize) -> Vec<i8> {
     let bits = dtype.bits() as u32;
     let per_byte = 8 / bits as usize;
+    if dtype == DType::UInt4 {
+        let places = data.iter().flat_map(|b| [b & 15, b >> 4]).map(|e| e as i8);
+        return places.take(elements).collect();
+    }
     (0..elements.min(data.len() * per_byte))
         .map(|i| {
             let shift = 8 - bits - bits * (i % per_byte) as u32;

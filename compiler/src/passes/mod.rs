@@ -17,6 +17,7 @@ pub mod remove_identities;
 pub mod spell_out_open;
 pub mod split_attention;
 pub mod split_rows;
+pub mod widen_packed;
 
 use crate::error::CompileError;
 use crate::ir::{GraphId, Model};

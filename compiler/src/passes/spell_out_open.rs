@@ -2,7 +2,7 @@
 //!
 //! - Operands that meet element for element with other lengths or bounds than the result's: BROADCAST_TO of each to the shape that all have together.
 //! - A product of two matrices of which the second is open, written as FULLY_CONNECTED: BATCH_MATMUL.
-//! - Windows with strides over images of open size, whose border depends on that size: a border of its own, then the window without one.
+//! - Convolutions with strides over images of open size, whose border depends on that size: a border of its own, then the window without one.
 //!
 //! What needs no extents but those of its operands stays as it is.
 
@@ -11,7 +11,6 @@ use crate::ir::{AttrValue, Attrs, DType, Graph, GraphId, Model, Node, OpKind, Op
 use crate::ops::Call;
 use crate::ops::conv_2d::Conv;
 use crate::ops::fully_connected::is_plain_product;
-use crate::ops::pool_2d::Pool;
 use crate::ops::table::{Category, category};
 use crate::target::Target;
 use tflc_templates::expr::{Binary, Expr, ExprBuilder, Storage};
@@ -30,7 +29,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         let mut front = vec![];
         let node = model.graphs[id.index()].nodes[at].clone();
         let new = match node.op {
-            OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::MaxPool2d => border(model, id, at, &mut front),
+            OpKind::Conv2d | OpKind::DepthwiseConv2d => border(model, id, at, &mut front),
             op if category(op) == Some(Category::Elementwise) => align(&mut model.graphs[id.index()], &node, &mut front),
             OpKind::FullyConnected => product(&model.graphs[id.index()], &node),
             _ => None,
@@ -71,7 +70,7 @@ fn border(model: &mut Model, id: GraphId, at: usize, front: &mut Vec<Node>) -> O
         return None;
     }
     let call = Call::of(model, id, &node, at);
-    let window = if node.op == OpKind::MaxPool2d { Pool::new(&call).ok()?.window } else { Conv::new(&call).ok()?.window };
+    let window = Conv::new(&call).ok()?.window;
     if open.iter().all(|a| window.stride[*a as usize - 1] == 1) {
         return None;
     }
@@ -82,34 +81,17 @@ fn border(model: &mut Model, id: GraphId, at: usize, front: &mut Vec<Node>) -> O
         ty.shape[d + 1] = window.input[d].max((window.output[d] - 1) * window.stride[d] + reach[d]);
     }
     let widths = widths(graph, x, reach, window.stride, front);
-    let lowest = (node.op == OpKind::MaxPool2d).then(|| lowest(&ty));
-    let padded = graph.add_tensor("", ty.clone());
+    let padded = graph.add_tensor("", ty);
     let mut axes = graph.open_axes(x).to_vec();
     for own in axes.iter_mut().filter(|o| o.axis != 0) {
         own.extent = graph.add_tensor("", TensorType::new(DType::Int64, []));
     }
     graph.open.insert(padded, Open::Along(axes));
-    front.push(match lowest {
-        None => Node::new(OpKind::Pad, [x, widths], [padded]),
-        Some(value) => {
-            let value = graph.add_const("", TensorType { shape: vec![1], ..ty }, value);
-            Node::new(OpKind::Padv2, [x, widths, value], [padded])
-        }
-    });
+    front.push(Node::new(OpKind::Pad, [x, widths], [padded]));
     let mut new = node;
     new.inputs[0] = Some(padded);
     new.attrs.set("padding", AttrValue::Enum("VALID".into()));
     Some(new)
-}
-
-/// The element that no maximum is below.
-fn lowest(ty: &TensorType) -> Vec<u8> {
-    match ty.dtype {
-        DType::Int8 => i8::MIN.to_le_bytes().to_vec(),
-        DType::UInt8 => vec![0],
-        DType::Int16 => i16::MIN.to_le_bytes().to_vec(),
-        _ => f32::NEG_INFINITY.to_le_bytes().to_vec(),
-    }
 }
 
 /// The paddings of an image for windows that begin at every so many-th of its rows and columns: `max((ceil(n / s) - 1) s + reach - n, 0)`, half of it in front.

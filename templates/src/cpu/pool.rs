@@ -7,7 +7,7 @@ use super::reduce::Combine;
 use super::units::for_pairs;
 use crate::expr::emit::{emit, load_storage, store_storage};
 use crate::expr::{Expr, Ty};
-use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Narrow, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, ConvertOp, Elem, Kernel, Mem, Narrow, Type, Value};
 
 /// Specification of a pooling kernel. Sizes are in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -26,6 +26,8 @@ pub struct PoolSpec {
     pub stride: [usize; 2],
     /// Padding above and to the left.
     pub padding: [usize; 2],
+    /// Whether memory says height and width, and the padding above and to the left, of images that lie where `input` says.
+    pub measured: bool,
     /// Combination: `Sum`, `Max`.
     pub combine: Combine,
     /// Applied to each element; its result is accumulated (F32 or I32).
@@ -40,11 +42,13 @@ impl PoolSpec {
         (self.batch * self.output[0]) as u64
     }
 
-    /// Builds the kernel: parameters are input and output.
+    /// Builds the kernel: parameters are input and output, and where images are measured four numbers (`I64`).
     pub fn build(&self, caps: &Caps) -> Kernel {
         let mut b = Builder::new(format!("pool_{:?}", self.combine).to_lowercase());
         let x = b.ptr_param("x");
         let y = b.ptr_param("y");
+        let sizes = self.measured.then(|| b.ptr_param("sizes"));
+        let sizes = sizes.map(|p| [0, 8, 16, 24].map(|at| b.load(Type::I64, Mem::I64, Addr::new(p).offset(at))));
         let in_bytes = self.element.inputs[0].bytes() as i64;
         let out_bytes = self.epilogue.output.bytes() as i64;
         let pixel_in = self.channels as i64 * in_bytes;
@@ -53,16 +57,19 @@ impl PoolSpec {
         let ow = self.output[1] as i64;
         // A unit is one output row of one image.
         for_pairs(&mut b, self.output[0], &[], |b, [image, oy, u], _| {
-            let (y0, y1) = self.window_range(b, oy, 0);
+            let (y0, y1) = self.window_range(b, sizes, oy, 0);
             let from = b.mul_const(image, ih * iw * pixel_in);
             let image_in = b.ptr_add(x, from);
             let to = b.mul_const(u, ow * pixel_out);
             let row_out = b.ptr_add(y, to);
             b.for_const(0, ow, 1, &[], |b, ox, _| {
-                let (x0, x1) = self.window_range(b, ox, 1);
+                let (x0, x1) = self.window_range(b, sizes, ox, 1);
                 let down = b.sub(y1, y0);
                 let across = b.sub(x1, x0);
                 let count = b.mul(down, across);
+                // Windows behind the images of a run have no elements, and nobody reads what they give.
+                let one = b.i64(1);
+                let count = if self.measured { b.max(count, one) } else { count };
                 let count = b.convert(ConvertOp::Wrap, Type::I32, count);
                 let to = b.mul_const(ox, pixel_out);
                 let out = b.ptr_add(row_out, to);
@@ -75,14 +82,18 @@ impl PoolSpec {
     }
 
     /// Input indices [lo, hi) that the window at output index `o` covers along `dim`.
-    fn window_range(&self, b: &mut Builder, o: Value, dim: usize) -> (Value, Value) {
+    fn window_range(&self, b: &mut Builder, sizes: Option<[Value; 4]>, o: Value, dim: usize) -> (Value, Value) {
         let start = b.mul_const(o, self.stride[dim] as i64);
-        let start = b.add_const(start, -(self.padding[dim] as i64));
+        let start = match sizes {
+            Some(v) => b.sub(start, v[2 + dim]),
+            None => b.add_const(start, -(self.padding[dim] as i64)),
+        };
         let zero = b.i64(0);
         let lo = b.max(start, zero);
         let stop = b.add_const(start, self.window[dim] as i64);
         let size = b.i64(self.input[dim] as i64);
-        (lo, b.min(stop, size))
+        let hi = b.min(stop, size);
+        (lo, sizes.map_or(hi, |v| b.min(hi, v[dim])))
     }
 
     fn channels(&self, b: &mut Builder, caps: &Caps, image: Value, out: Value, window: [Value; 4], count: Value) {

@@ -1,5 +1,7 @@
 """Models of convolutions, matrix products and pools."""
-from layers import act, conv, dense, depthwise, pool, transpose_conv, x
+import numpy as np
+
+from layers import SPREAD, act, conv, dense, depthwise, pool, scale_of, transpose_conv, x
 from net import SAME, VALID
 
 
@@ -39,6 +41,47 @@ def dense_i4(net):
     w = net.const(net.rng.integers(-7, 8, (24, 32)), "i4", (net.rng.uniform(0.02, 0.08, 24), [0] * 24, 0))
     b = net.const(net.rng.normal(0, 0.5, 24), "f32")
     net.outputs(net.op("FULLY_CONNECTED", [x(net, (3, 32)), w, b], ("f32", None), "FullyConnectedOptions"))
+
+
+def dense_integers(dtype, kind, cin, bias="i32", channels=False, cout=19, rows=4):
+    """FULLY_CONNECTED of integers with weights of another width."""
+    def make(net):
+        low, high, scale = {"i16": (-32767, 32768, 4e-5), "i8": (-127, 128, 0.01), "i4": (-7, 8, 0.15), "i2": (-2, 2, 0.6)}[kind]
+        scales = scale * net.rng.uniform(0.5, 1.5, cout) if channels else np.array([scale])
+        zeros = [0] * len(scales)
+        source = x(net, (rows, cin), dtype)
+        w = net.const(net.rng.integers(low, high, (cout, cin)), kind, (scales, zeros, 0))
+        products = scale_of(net, source) * scales
+        b = net.const(net.rng.integers(-900, 900, cout), bias, (products, zeros, 0)) if bias else -1
+        spread = cin ** 0.5 * SPREAD[dtype] * high / 1.7
+        result = (float(np.mean(products)) * spread / (50 if dtype == "i8" else 12000), 0)
+        net.outputs(net.op("FULLY_CONNECTED", [source, w, b], (dtype, result), "FullyConnectedOptions"))
+    return make
+
+
+def dense_i2(channels):
+    """FULLY_CONNECTED with f32 activations and 2-bit weights."""
+    def make(net):
+        scales = net.rng.uniform(0.2, 0.6, 12 if channels else 1)
+        w = net.const(net.rng.integers(-2, 2, (12, 32)), "i2", (scales, [0] * len(scales), 0))
+        net.outputs(net.op("FULLY_CONNECTED", [x(net, (3, 32)), w, -1], ("f32", None), "FullyConnectedOptions"))
+    return make
+
+
+def conv_i4(depthwise, channels):
+    """A convolution of int8 with 4-bit weights."""
+    def make(net):
+        source = x(net, (1, 6, 7, 8), "i8")
+        scales = 0.15 * net.rng.uniform(0.5, 1.5, 8 if channels else 1)
+        q = (scales, [0] * len(scales), 3 if depthwise else 0)
+        w = net.const(net.rng.integers(-7, 8, (1, 3, 3, 8) if depthwise else (8, 3, 3, 8)), "i4", q)
+        products = scale_of(net, source) * scales
+        b = net.const(net.rng.integers(-900, 900, 8), "i32", (products, [0] * len(scales), 0))
+        spread = (9 if depthwise else 72) ** 0.5 * SPREAD["i8"] * 4
+        code, options, more = ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", dict(depthMultiplier=1)) if depthwise else ("CONV_2D", "Conv2DOptions", {})
+        result = ("i8", (float(np.mean(products)) * spread / 50, 4))
+        net.outputs(net.op(code, [source, w, b], result, options, padding=SAME, strideH=1, strideW=1, **more))
+    return make
 
 
 def dense_variable(net):
@@ -124,6 +167,21 @@ def models():
     yield "dense_i8_nobias", one(dense, (2, 31), "i8", cout=16, bias=False)
     yield "dense_u8", one(dense, (3, 50), "u8", cout=21)
     yield "dense_i16c", one(dense, (2, 40), "i16c", cout=18)
+
+    yield "dense_i16_i16", dense_integers("i16", "i16", 20)
+    yield "dense_i16_i16_channel_nobias", dense_integers("i16", "i16", 33, None, True)
+    for kind in ("i8", "i4", "i2"):
+        yield f"dense_i16_{kind}_nobias", dense_integers("i16", kind, 16, None)
+        yield f"dense_i16_{kind}_channel_wide_bias", dense_integers("i16", kind, 16, "i64", True)
+    yield "dense_i8_i4_odd", dense_integers("i8", "i4", 17, channels=True)
+    yield "dense_i8_i2", dense_integers("i8", "i2", 16)
+    yield "dense_i8_i2_channel", dense_integers("i8", "i2", 16, channels=True)
+    yield "dense_hybrid_i2", dense_i2(False)
+    yield "dense_hybrid_i2_channel", dense_i2(True)
+    yield "conv_i8_i4", conv_i4(False, False)
+    yield "conv_i8_i4_channel", conv_i4(False, True)
+    yield "depthwise_i8_i4", conv_i4(True, False)
+    yield "depthwise_i8_i4_channel", conv_i4(True, True)
 
     yield "transpose_conv_f32_3x3_s2", one_transposed((1, 5, 4, 6), 8)
     yield "transpose_conv_f32_2x2_s2_valid", one_transposed((1, 4, 5, 7), 6, k=(2, 2), padding=VALID)

@@ -4,7 +4,7 @@
 usage: make_ops.py [NAME ...]        (all models where no name is given; about three minutes)
 
 Writes NAME.tflite and NAME.npz (see ../golden.py) for every model of linear.py, pointwise.py, movement.py, rare.py, networks.py, quantized.py,
-open_sizes.py, element_types.py, cells.py and halves.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
+open_sizes.py, element_types.py, cells.py, halves.py and packed.py, and removes models that those no longer name. Random numbers depend on the model's name alone.
 """
 import pathlib
 import sys
@@ -19,7 +19,9 @@ import halves
 import linear
 import movement
 import networks
+import open_forms
 import open_sizes
+import packed
 import pointwise
 import quantized
 import rare
@@ -28,7 +30,7 @@ from net import Net
 
 def main():
     wanted, makers = sys.argv[1:], {}
-    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, element_types, cells, halves):
+    for family in (linear, pointwise, movement, rare, networks, quantized, open_sizes, open_forms, element_types, cells, halves, packed):
         for name, make in family.models():
             assert name not in makers, name
             makers[name] = make

@@ -18,7 +18,8 @@ DTYPES = {
     "u8": (schema.TensorType.UINT8, np.uint8), "u16": (schema.TensorType.UINT16, np.uint16), "i16": (schema.TensorType.INT16, np.int16),
     "i32": (schema.TensorType.INT32, np.int32), "u32": (schema.TensorType.UINT32, np.uint32),
     "i64": (schema.TensorType.INT64, np.int64), "u64": (schema.TensorType.UINT64, np.uint64), "bool": (schema.TensorType.BOOL, np.bool_),
-    "i4": (schema.TensorType.INT4, np.int8), "c64": (schema.TensorType.COMPLEX64, np.complex64), "c128": (schema.TensorType.COMPLEX128, np.complex128),
+    "i4": (schema.TensorType.INT4, np.int8), "u4": (schema.TensorType.UINT4, np.uint8), "i2": (schema.TensorType.INT2, np.int8),
+    "c64": (schema.TensorType.COMPLEX64, np.complex64), "c128": (schema.TensorType.COMPLEX128, np.complex128),
     "resource": (schema.TensorType.RESOURCE, np.int32),
 }
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
@@ -90,12 +91,13 @@ class Graph:
         return index
 
     def const(self, values, dtype, q=None):
-        """Adds a constant; int4 values are packed two to a byte."""
+        """Adds a constant; values of less than a byte are packed, the first in the low bits."""
         values = np.asarray(values, DTYPES[dtype][1])
         data = values
-        if dtype == "i4":
-            flat = np.append(values.ravel(), np.zeros(values.size % 2, np.int8)).astype(np.uint8) & 15
-            data = flat[0::2] | flat[1::2] << 4
+        if dtype in ("i4", "u4", "i2"):
+            bits = int(dtype[1])
+            flat = np.append(values.ravel(), np.zeros(-values.size % (8 // bits), values.dtype)).astype(np.uint8) & (1 << bits) - 1
+            data = np.bitwise_or.reduce([flat[i::8 // bits] << i * bits for i in range(8 // bits)]).astype(np.uint8)
         return self.tensor(dtype, values.shape, q, data)
 
     def op(self, code, inputs, results, options=None, **fields):

@@ -174,7 +174,10 @@ fn run_compiled(case: &Case<'_>) -> Result<String> {
     let mut model = parse(case.input)?;
     verify(&model)?;
     if infer {
-        propagate_types(&mut model)?.supported()?;
+        match propagate_types(&mut model).and_then(|p| p.supported()) {
+            Err(e @ (CompileError::Unsupported(_) | CompileError::InvalidModel { .. })) => return Ok(format!("error: {e}")),
+            other => other?,
+        }
         verify(&model)?;
     }
     let mut state_bytes = 0;

@@ -1,6 +1,6 @@
 //! Recipes of operators whose places come from operands: gathering, scattering, segments, tables.
 
-use super::movement::{MOVED, integers, ranked, shaped_integers};
+use super::movement::{MOVED, integers, ranked, ranked_of, shaped_integers};
 use super::recipes::{name, plan, plan_like, raw, size};
 use super::{Generator, Planned};
 use crate::random_values::random_value;
@@ -21,7 +21,7 @@ fn like(g: &mut Generator, x: TensorId, shape: impl Into<Vec<usize>>) -> TensorI
 }
 
 pub(super) fn gather(g: &mut Generator) -> Option<Planned> {
-    let x = ranked(g)?;
+    let x = ranked_of(g, Gather)?;
     let shape = g.ty(x).shape.clone();
     let axis = g.rng.below(shape.len());
     let batch = if axis > 0 && g.rng.one_in(3) { 1 } else { 0 };
@@ -91,7 +91,7 @@ pub(super) fn one_hot(g: &mut Generator) -> Option<Planned> {
 }
 
 pub(super) fn update_slice(g: &mut Generator) -> Option<Planned> {
-    let x = ranked(g)?;
+    let x = ranked_of(g, DynamicUpdateSlice)?;
     let shape = g.ty(x).shape.clone();
     let part: Vec<usize> = shape.iter().map(|d| 1 + g.rng.below(*d)).collect();
     let update = like(g, x, part);

@@ -16,6 +16,7 @@ pub(super) fn weights(g: &mut Generator, x: TensorId, shape: Vec<usize>, axis: u
         DType::Float32 if g.is_exact(x) => [&[DType::Float32, DType::Float16, DType::Int8], narrow].concat(),
         DType::Float32 => vec![DType::Float32, DType::Float16],
         DType::Int8 => [&[DType::Int8, DType::Int8], narrow].concat(),
+        DType::Int16 if narrow.contains(&DType::Int2) => [&[DType::Int8, DType::Int16], narrow].concat(),
         DType::Int16 => vec![DType::Int8],
         other => vec![other],
     };
@@ -46,6 +47,7 @@ fn constant_weights(g: &mut Generator, dtype: DType, shape: Vec<usize>, axis: us
             let elements: Vec<i8> = (0..ty.elements()).map(|_| g.rng.between(-127, 127) as i8).collect();
             g.constant(Value::new(TensorType { quant, ..ty }, elements))
         }
+        DType::Int16 => g.random_constant(TensorType { quant: Quantization::Affine(Affine::per_tensor(2e-5, 0)), ..ty }),
         _ => {
             let quant = Quantization::Affine(Affine::per_tensor(0.005, g.rng.between(100, 156)));
             g.random_constant(TensorType { quant, ..ty })
@@ -63,7 +65,7 @@ pub(super) fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize)
         (Some((s, _)), Some(q)) => {
             let scale: Vec<f32> = q.scale.iter().map(|w| w * s).collect();
             let quant = Quantization::Affine(Affine { zero_point: vec![0; scale.len()], scale, axis: 0 });
-            if g.ty(x).dtype == DType::Int16 {
+            if g.ty(x).dtype == DType::Int16 && g.ty(w).dtype != DType::Int16 {
                 let elements: Vec<i64> = (0..channels).map(|_| g.rng.between(-300_000, 300_000)).collect();
                 return Some(g.constant(Value::new(TensorType { dtype: DType::Int64, shape, quant }, elements)));
             }

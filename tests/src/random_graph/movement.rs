@@ -27,12 +27,19 @@ pub(super) fn ranked(g: &mut Generator) -> Option<TensorId> {
     g.operand(MOVED, |s| !s.is_empty(), Generator::shape)
 }
 
+/// The same for an operator that moves packed integers too, where its row names them.
+pub(super) fn ranked_of(g: &mut Generator, op: OpKind) -> Option<TensorId> {
+    let packed = g.dtypes(op).into_iter().filter(|d| d.bits() < 8);
+    let dtypes: Vec<DType> = MOVED.iter().copied().chain(packed).collect();
+    g.operand(&dtypes, |s| !s.is_empty(), Generator::shape)
+}
+
 fn image(g: &mut Generator, ok: impl Fn(&[usize]) -> bool, shape: Vec<usize>) -> Option<TensorId> {
     g.operand(MOVED, |s| s.len() == 4 && ok(s), |_| shape)
 }
 
 pub(super) fn concatenation(g: &mut Generator) -> Option<Planned> {
-    let a = ranked(g)?;
+    let a = ranked_of(g, OpKind::Concatenation)?;
     let ty = g.ty(a).clone();
     let axis = g.rng.below(ty.shape.len());
     let fits = |t: &TensorType| {
@@ -81,7 +88,7 @@ fn part(g: &mut Generator, shape: &[usize]) -> (Vec<usize>, Vec<usize>) {
 }
 
 pub(super) fn slice(g: &mut Generator) -> Option<Planned> {
-    let x = ranked(g)?;
+    let x = ranked_of(g, OpKind::Slice)?;
     let shape = g.ty(x).shape.clone();
     let (begin, sizes) = part(g, &shape);
     let (begin, sizes) = (g.ints(&begin), g.ints(&sizes));
@@ -133,7 +140,7 @@ pub(super) fn reshape(g: &mut Generator) -> Option<Planned> {
 }
 
 pub(super) fn transpose(g: &mut Generator) -> Option<Planned> {
-    let x = ranked(g)?;
+    let x = ranked_of(g, OpKind::Transpose)?;
     let mut order: Vec<usize> = (0..g.ty(x).shape.len()).collect();
     for i in (1..order.len()).rev() {
         let j = g.rng.below(i + 1);

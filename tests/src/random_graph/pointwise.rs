@@ -181,28 +181,27 @@ pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
             plan(tflc::ir::OpKind::Quantize, [x], Attrs::new(), to, quant)
         }
         Dequantize => {
-            let dtype = g.dtype(&[Int8, UInt8, Int16, Int32, Float16, BFloat16, Int4, Int2]);
+            let dtype = g.dtype(&[Int8, UInt8, Int16, Int32, Float16, BFloat16, Int4, UInt4, Int2]);
             let shape = g.shape();
             let quant = match dtype {
-                Int32 | Int4 | Int2 => Quantization::Affine(Affine::per_tensor(0.25, 0)),
+                Int8 | Int4 if g.rng.one_in(3) && !shape.is_empty() => {
+                    let scale: Vec<f32> = (0..shape[0]).map(|i| 0.01 * (1 + i) as f32).collect();
+                    Quantization::Affine(Affine { zero_point: vec![0; scale.len()], scale, axis: 0 })
+                }
+                Int32 | Int4 | UInt4 | Int2 => Quantization::Affine(Affine::per_tensor(0.25, 0)),
                 _ => g.quantization(dtype),
             };
             let ty = TensorType { dtype, shape, quant };
             let value = crate::random_values::random_value(&mut g.rng, &ty);
-            let x = if matches!(dtype, Int4 | Int2) { g.constant(value) } else { g.given(value) };
+            let x = g.given(value);
             plan(tflc::ir::OpKind::Dequantize, [x], Attrs::new(), Float32, Quantization::None)
         }
         op => {
-            // 4-bit integers come as constants, which are folded.
             let types = g.dtypes(op);
-            let all: Vec<DType> = types.iter().copied().filter(|d| *d != Int4).collect();
-            let x = if g.dtype(&types) == Int4 {
-                let ty = raw(Int4, g.shape());
-                g.random_constant(ty)
-            } else {
-                g.precise(&all, any_shape, Generator::shape)?
-            };
-            let to = g.dtype(&all);
+            let x = g.precise(&types, any_shape, Generator::shape)?;
+            // Of two types the operand's may be the wanted one; packed integers meet neither their like nor complex numbers.
+            let whole: Vec<DType> = types.iter().copied().filter(|d| d.bits() >= 8).collect();
+            let to = if g.ty(x).dtype.bits() < 8 { *g.rng.choose(&whole) } else { g.dtype(&types) };
             plan(op, [x], Attrs::new(), to, Quantization::None)
         }
     }

@@ -68,10 +68,8 @@ pub(in crate::lower) fn with_stand_ins(
         let axes: Vec<bool> = (0..cx.ty(t).shape.len()).map(|d| d == axis).collect();
         copies.push((t, with_neutral_tail(cx, t, &axes, value)?));
     }
-    if let (OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::MaxPool2d, Some(Some(x))) = (node.op, node.inputs.first()) {
-        let ty = cx.ty(*x);
-        let value = if node.op == OpKind::MaxPool2d { crate::lower::reduce::lowest(ty.dtype) } else { crate::lower::pad::zero_bits(ty) };
-        let axes = border_axes(cx, node, *x);
+    if let (OpKind::Conv2d | OpKind::DepthwiseConv2d, Some(Some(x))) = (node.op, node.inputs.first()) {
+        let (value, axes) = (crate::lower::pad::zero_bits(cx.ty(*x)), border_axes(cx, node, *x));
         copies.push((*x, with_neutral_tail(cx, *x, &axes, value)?));
     }
     let mut saved = vec![];
@@ -105,6 +103,8 @@ fn neutral_operands(cx: &Cx<'_, '_>, node: &Node) -> Vec<(usize, usize, u64)> {
             vec![(0, rank(0).saturating_sub(1), if half { 0xfbff } else { float(-1e30) })]
         }
         OpKind::L2Normalization => vec![(0, rank(0).saturating_sub(1), 0)],
+        // Lengths of rows behind the extent: none.
+        OpKind::ReverseSequence => vec![(1, 0, 0)],
         OpKind::Cumsum if node.attrs.bool("reverse", false) => {
             let axis = crate::lower::constants::operand_int(cx, node, 1, "axis").ok();
             let axis = axis.and_then(|a| crate::lower::constants::axis(cx, a, rank(0)).ok());

@@ -25,7 +25,7 @@ pub(super) use masks::{counted, with_neutral_tail, with_stand_ins};
 pub(super) use outputs::{finish as finish_outputs, packed_outputs};
 use std::collections::BTreeSet;
 pub(super) use sums::sum_counted;
-pub(super) use windows::{Kind, Mode, taps};
+pub(super) use windows::{Kind, Mode, measured, taps};
 
 /// Extents, each once.
 fn extents(graph: &Graph) -> BTreeSet<TensorId> {
@@ -97,6 +97,10 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         }
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::AveragePool2d | OpKind::MaxPool2d | OpKind::L2Pool2d if brings(cx, node) => {
             windows::slide(cx, node)?;
+            return Ok(false);
+        }
+        OpKind::SpaceToDepth | OpKind::DepthToSpace if brings(cx, node) => {
+            windows::blocks(cx, node)?;
             return Ok(false);
         }
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor => {

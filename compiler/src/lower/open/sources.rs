@@ -118,9 +118,16 @@ fn with_ids(cx: &mut Cx<'_, '_>, node: &Node, ids: TensorId) -> Result<(), Compi
 }
 
 pub(super) fn scatter(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let index = cx.input(node, 0)?;
+    let (index, updates) = (cx.input(node, 0)?, cx.input(node, 1)?);
     let (y, _) = result(cx, node, 0)?;
     sizes_from(cx, node, 2)?;
+    let mut l = Lengths::default();
+    let (tuples, rows) = (l.axis(cx, index, 0)?, l.axis(cx, updates, 0)?);
+    if tuples != rows {
+        let same = l.equal(tuples, rows);
+        l.check(same);
+    }
+    l.call(cx);
     let depth = cx.ty(index).shape.last().copied().unwrap_or(0);
     check_tuples(cx, y, depth, index)?;
     let at = dropped_behind(cx, index)?;

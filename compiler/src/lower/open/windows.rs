@@ -4,7 +4,7 @@ use super::extent;
 use super::lengths::Lengths;
 use super::sources::give;
 use crate::error::CompileError;
-use crate::ir::{Node, TensorId};
+use crate::ir::{Node, OpKind, TensorId};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::movement::result;
 use crate::lower::pointwise::emit;
@@ -59,19 +59,67 @@ pub(super) fn slide(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         if from.is_none() || from == to {
             continue;
         }
-        // The border that the bound has: none, or one that is written down.
-        let border = ((w.output[d] - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1).saturating_sub(w.input[d]);
-        let border = if node.attrs.name("padding", "SAME") == "EXPLICIT" { border } else { 0 };
-        let (n, border) = (l.axis(cx, x, d + 1)?, l.number(border));
-        let reach = l.number((w.kernel[d] - 1) * w.dilation[d] + 1);
+        let n = l.axis(cx, x, d + 1)?;
+        // With a border a window begins at every so many-th pixel; without one it has to fit at least once.
+        let same = node.attrs.name("padding", "SAME") == "SAME";
+        let reach = l.number(if same { 1 } else { (w.kernel[d] - 1) * w.dilation[d] + 1 });
         let stride = l.number(w.stride[d]);
-        let sum = l.add(n, border);
-        let rest = l.sub(sum, reach);
-        // A window that fits at least once.
-        l.check_size(rest, sum);
+        let rest = l.sub(n, reach);
+        l.check_size(rest, n);
         let sum = l.add(rest, stride);
         let length = l.div(sum, stride);
         give(cx, &mut l, y, d + 1, length)?;
+    }
+    l.call(cx);
+    Ok(())
+}
+
+/// Height and width of images, and the border above and to the left, in memory, where sizes are known only at run time.
+pub(in crate::lower) fn measured(cx: &mut Cx<'_, '_>, node: &Node, x: TensorId, w: &Window) -> Result<Option<Operand>, CompileError> {
+    if extent(cx, x, 1)?.is_none() && extent(cx, x, 2)?.is_none() {
+        return Ok(None);
+    }
+    let sizes = cx.workspace(32);
+    let same = node.attrs.name("padding", "SAME") == "SAME";
+    let mut l = Lengths::default();
+    for d in 0..2 {
+        let (n, zero, one) = (l.axis(cx, x, d + 1)?, l.number(0), l.number(1));
+        let (stride, reach, two) = (l.number(w.stride[d]), l.number(w.kernel[d]), l.number(2));
+        let fewer = l.sub(n, one);
+        let last = l.div(fewer, stride);
+        let last = l.mul(last, stride);
+        let needed = l.add(last, reach);
+        let total = l.sub(needed, n);
+        let total = l.max(total, zero);
+        let before = l.div(total, two);
+        l.store(n, sizes, d);
+        l.store(if same { before } else { zero }, sizes, 2 + d);
+    }
+    l.call(cx);
+    Ok(Some(sizes))
+}
+
+/// Gives the height and width of an image of which blocks become pixels, or pixels blocks.
+pub(super) fn blocks(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, _) = result(cx, node, 0)?;
+    let mut l = Lengths::default();
+    let block = l.number(usize::try_from(node.attrs.int("block_size", 1)).unwrap_or(1));
+    for axis in 1..3 {
+        if extent(cx, x, axis)?.is_none() {
+            continue;
+        }
+        let n = l.axis(cx, x, axis)?;
+        let length = if node.op == OpKind::DepthToSpace {
+            l.mul(n, block)
+        } else {
+            let length = l.div(n, block);
+            let whole = l.mul(length, block);
+            let fits = l.equal(whole, n);
+            l.check(fits);
+            length
+        };
+        give(cx, &mut l, y, axis, length)?;
     }
     l.call(cx);
     Ok(())

@@ -1,5 +1,6 @@
 //! Small integer tensors whose elements are known in part: constants, and lengths of open tensors.
 
+use super::floats;
 use crate::ir::{DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::call::{Call, Operand};
 use crate::ops::state::State;
@@ -81,6 +82,9 @@ impl Element {
             }
             _ => {}
         }
+        if let (OpKind::FloorMod, Element::Known(m @ 1..)) = (op, y) {
+            return if m == 1 { Element::Known(0) } else { Element::Between(0, m - 1) };
+        }
         let (Some((a, b)), Some((c, d))) = (x.interval(), y.interval()) else { return Element::Unknown };
         let all = |v: [Option<i64>; 4]| {
             v.into_iter()
@@ -147,8 +151,21 @@ impl Values<'_> {
         }
         let unknown = vec![if count == 1 { Element::Plus(t, 0) } else { Element::Unknown }; count];
         let Some((index, node)) = self.graph().nodes.iter().enumerate().find(|(_, n)| n.outputs.contains(&t)) else { return Some(unknown) };
-        let found = if depth == 0 { None } else { self.through(index, node, depth - 1) };
+        let found = if depth == 0 { None } else { self.part(node, t, depth - 1).or_else(|| self.through(index, node, depth - 1)) };
         Some(found.filter(|f| f.len() == count).unwrap_or(unknown))
+    }
+
+    /// The elements of a vector that a node parts, which the result `t` has.
+    fn part(&self, node: &Node, t: TensorId, depth: usize) -> Option<Vec<Element>> {
+        let x = node.inputs.get(usize::from(node.op == OpKind::Split)).copied().flatten()?;
+        if !matches!(node.op, OpKind::Unpack | OpKind::Split | OpKind::SplitV) || self.graph().ty(x).shape.len() != 1 {
+            return None;
+        }
+        let k = node.outputs.iter().position(|u| *u == t)?;
+        let size = |t: &TensorId| self.graph().ty(*t).elements();
+        let (before, own) = (node.outputs[..k].iter().map(size).sum::<usize>(), size(&t));
+        let closed = node.outputs.iter().all(|t| !self.graph().open.contains_key(t));
+        Some(self.follow(x, depth).filter(|_| closed)?.get(before..before + own)?.to_vec())
     }
 
     /// The elements of the first result of a node that moves them.
@@ -166,12 +183,27 @@ impl Values<'_> {
                 };
                 Some(self.graph().ty(x).shape.iter().enumerate().map(size).collect())
             }
+            OpKind::Cast if self.graph().ty(operand(0)?).dtype == DType::Float32 => {
+                let (low, high) = floats::interval(self, operand(0)?);
+                // Numbers out of range become the last ones in it.
+                let most = (1u64 << 31) as f32;
+                let count = self.graph().ty(operand(0)?).elements();
+                let known = low > -most || high < most;
+                known.then(|| vec![Element::Between(low.floor().max(-most) as i64, high.ceil().min(most) as i64); count])
+            }
             OpKind::Cast => self.follow(operand(0)?, depth),
             OpKind::Pack | OpKind::Concatenation if node.attrs.int("axis", 0) == 0 => {
                 let parts = node.inputs.iter().flatten().map(|t| self.follow(*t, depth)).collect::<Option<Vec<_>>>()?;
                 Some(parts.concat())
             }
-            OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::FloorDiv | OpKind::Maximum | OpKind::Minimum => {
+            OpKind::Add
+            | OpKind::Sub
+            | OpKind::Mul
+            | OpKind::Div
+            | OpKind::FloorDiv
+            | OpKind::FloorMod
+            | OpKind::Maximum
+            | OpKind::Minimum => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
                 let count = if x.len() == 1 { y.len() } else { x.len() };
                 let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };

@@ -27,6 +27,12 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             }
             site.along(axes)
         }
+        OpKind::ReverseSequence => {
+            let rank = site.rank(0)?;
+            let (along, batch) = (site.axis_attr("seq_dim", 0, rank)?, site.axis_attr("batch_dim", 0, rank)?);
+            let fits = site.extent(0, along).is_none() && site.extent(1, 0) == site.extent(0, batch);
+            if fits { site.along(site.mapped(0, Some)?) } else { None }
+        }
         OpKind::Gather => gather(site),
         OpKind::GatherNd => gather_nd(site),
         OpKind::EmbeddingLookup if !site.is_open(1) && site.dtype(1)? == site.call.output(0).ok()?.dtype => {

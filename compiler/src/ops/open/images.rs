@@ -10,15 +10,27 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             window(site)
         }
         OpKind::ResizeBilinear | OpKind::ResizeNearestNeighbor if site.only(0) => resize(site),
-        OpKind::Conv3d | OpKind::SpaceToDepth | OpKind::DepthToSpace | OpKind::LocalResponseNormalization if site.only(0) => {
-            // Images are one by one.
-            site.along(site.mapped(0, |axis| (axis == 0).then_some(0))?)
+        OpKind::SpaceToDepth | OpKind::DepthToSpace if site.only(0) => {
+            let types = site.bounds()?;
+            let out = &types.first()?.shape;
+            let own = |d: usize| Some(if site.extent(0, d).is_some() { Dim::New(*out.get(d)?) } else { Dim::Fixed(*out.get(d)?) });
+            if site.extent(0, 3).is_some() {
+                return None;
+            }
+            Some(vec![site.shaped(0, site.dtype(0)?, &[site.dim(0, 0)?, own(1)?, own(2)?, own(3)?])?])
+        }
+        OpKind::LocalResponseNormalization if site.only(0) => site.along(site.mapped(0, |axis| (axis < 3).then_some(axis))?),
+        // Images are one by one.
+        OpKind::Conv3d if site.only(0) => site.along(site.mapped(0, |axis| (axis == 0).then_some(0))?),
+        OpKind::Rfft2d if site.only(0) => {
+            let rank = site.rank(0)?;
+            site.along(site.mapped(0, |axis| (axis + 2 < rank).then_some(axis))?)
         }
         _ => None,
     }
 }
 
-/// A window that slides over rows and columns. Averages at the border count what lies in the image, which kernels know of the bound alone.
+/// A window that slides over rows and columns.
 fn window(site: &Site<'_>) -> Option<Opened> {
     let types = site.bounds()?;
     let out = &types.first()?.shape;
@@ -31,7 +43,6 @@ fn window(site: &Site<'_>) -> Option<Opened> {
         let stride = site.call.attrs.int(stride, 1);
         dims.push(match site.dim(0, axis)? {
             Dim::Fixed(_) => Dim::Fixed(out[axis]),
-            _ if same && matches!(site.node.op, OpKind::AveragePool2d | OpKind::L2Pool2d) => return None,
             Dim::Same(e, n) if same && stride == 1 => Dim::Same(e, n),
             _ => Dim::New(out[axis]),
         });

@@ -50,6 +50,8 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
             let (depth, tuples) = index.split_last()?;
             // What an update covers must be as large as the tensor there; tuples and updates are equally many.
             let same_rows = (0..tuples.len()).all(|d| site.extent(0, d) == site.extent(1, d) && tuples.get(d) == updates.get(d));
+            // A run compares the numbers of both.
+            let same_rows = same_rows || (tuples.len() == 1 && (site.extent(0, 0).is_some() || site.extent(1, 0).is_some()));
             let rest = updates.get(tuples.len()..)?;
             let same_slice = rest.len() + depth == dims.len()
                 && (0..rest.len()).all(|d| site.dim(1, tuples.len() + d) == dims.get(depth + d).copied())

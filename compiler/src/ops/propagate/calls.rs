@@ -108,8 +108,13 @@ impl Pass {
         if self.done.contains(&cond) || self.done.contains(&body) {
             return Ok(());
         }
-        // What the body changes has extents of its own.
         let b = &model.graphs[body.index()];
+        let counts = [b.inputs.len(), b.outputs.len(), model.graphs[cond.index()].inputs.len()];
+        if counts != [node.inputs.len(); 3] {
+            // Inference of the loop itself says so.
+            return Ok(());
+        }
+        // What the body changes has extents of its own.
         for (k, crossing) in crossings.iter_mut().enumerate() {
             if let (Some((_, axes)), true) = (crossing, b.inputs.get(k) != b.outputs.get(k)) {
                 axes.iter_mut().for_each(|(axis, source)| *source = Source::Carried(k, *axis));

@@ -188,6 +188,7 @@ fn pooling_leaves_out_what_lies_outside() {
                 window,
                 stride,
                 padding,
+                measured: false,
                 combine,
                 element: Expr::identity(Storage::F32),
                 epilogue: epilogue.clone(),
