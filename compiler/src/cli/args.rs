@@ -1,6 +1,5 @@
 //! What the subcommands share: the model, its shapes, the target, and inputs by name.
 
-use crate::ops::packed::byte_type;
 use crate::cli::image::{self, Wanted};
 use crate::cli::npz::Npz;
 use crate::cli::{HostTensor, npy, random};
@@ -8,6 +7,7 @@ use crate::driver;
 use crate::ir::{DType, GraphId, Model, Quantization};
 use crate::jit::{self, Options, entry_graph, named_shapes};
 use crate::lower::program::Port;
+use crate::ops::packed::byte_type;
 use crate::target::{Cpu, Precision, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;

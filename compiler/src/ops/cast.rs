@@ -6,9 +6,9 @@ use crate::error::CompileError;
 use crate::ir::{DType, TensorType};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
+use crate::ops::packed::{byte_type, narrowed, widened};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::storage::storage;
-use crate::ops::packed::{byte_type, narrowed, widened};
 use crate::ops::value::Value;
 use tflc_templates::expr::{Cast, Compare, Expr, ExprBuilder, Id, Storage, Ty};
 
@@ -24,7 +24,8 @@ fn infer(call: &Call<'_>) -> Inferred {
     // Packed integers and complex numbers do not meet.
     let packed = [x.dtype, out.dtype].map(|d| byte_type(d).is_some());
     let complex = [x.dtype, out.dtype].contains(&DType::Complex64);
-    if !(whole(x.dtype) || packed[0]) || !(whole(out.dtype) || packed[1]) || packed == [true, true] || (complex && packed != [false, false]) {
+    if !(whole(x.dtype) || packed[0]) || !(whole(out.dtype) || packed[1]) || packed == [true, true] || (complex && packed != [false, false])
+    {
         return Err(call.unsupported(crate::error::Unsupported::Types(format!("{} to {}", x.dtype, out.dtype))));
     }
     Ok(vec![call.result(0, out.dtype, x.shape.clone())?])
