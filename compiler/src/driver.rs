@@ -37,6 +37,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     // Chains first, so that a convolution takes a whole chain as its tail.
     ("fuse-pointwise", passes::fuse_pointwise::run),
     ("fuse-tail", passes::fuse_tail::run),
+    ("fuse-element", passes::fuse_element::run),
     // When each convolution has its final result: before that, tails would stand between them.
     ("split-rows", passes::split_rows::run),
     ("split-attention", passes::split_attention::run),

@@ -164,7 +164,7 @@ fn a_model_that_gives_no_artifact_says_what_is_at_fault() {
         &["aarch64-ios", "--emit staticlib"],
         &["compile", text(&digits()), "--target", "aarch64-ios", "--emit", "cdylib", "-o", text(&out)],
     );
-    assert!(!out.exists() || std::fs::read_dir(&out).unwrap().count() == 0);
+    assert!(!out.exists());
 }
 
 /// Files that cannot be written, on systems where shells can bring that about.
@@ -182,8 +182,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
         let message = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{emit}: {message}");
         assert!(!message.contains("panicked") && message.contains("cannot write"), "{emit}: {message}");
-        let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(left.is_empty(), "{emit} left {left:?}");
+        assert!(!out.exists(), "{emit} left its folder");
     }
     // A folder that cannot be made, or is something else.
     refuses(1, &["README.md", "file"], &["compile", text(&model), "-o", text(&repository().join("README.md"))]);

@@ -27,6 +27,16 @@ pub fn models(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// Models of `../shared/corpus`, where `TFLC_CORPUS` asks for them, and whether these are all: it is 1, or parts of names with commas between.
+pub fn corpus() -> Option<(Vec<PathBuf>, bool)> {
+    let wanted = std::env::var("TFLC_CORPUS").ok()?;
+    let mut all = models(&root().join("../shared/corpus"));
+    let whole = wanted == "1";
+    let named = |p: &PathBuf| p.file_name().is_some_and(|name| wanted.split(',').any(|w| name.to_string_lossy().contains(w)));
+    all.retain(|p| whole || named(p));
+    Some((all, whole))
+}
+
 /// How far an output may be from LiteRT's, or from twice what LiteRT's own two paths are apart.
 fn close(d: &Distance, dtype: DType, spread: &Distance) -> bool {
     let share = |d: &Distance| d.differing as f64 / d.elements.max(1) as f64;

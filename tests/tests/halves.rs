@@ -4,15 +4,19 @@
 //! rounded to u = 2^-11 of themselves has an error of about `u sqrt(K / 6 + 1)` of its size, where partial sums grow evenly; layers add theirs in squares.
 //! Outputs may be four times that far from LiteRT's, in the Euclidean norm: sums cancel, and functions steepen what they are given. What is below the smallest
 //! normal half, 2^-14, counts as that much: the logistic function turns small errors of large numbers into large ones of tiny numbers.
+//!
+//! Models without such a layer must give LiteRT's answers as they do without the option. Of outputs that are not floats, in models that have such layers,
+//! nothing is said: the index of the largest value may be another.
 
 use std::path::{Path, PathBuf};
 use tflc::backend::compile_program;
+use tflc::cli::HostTensor;
 use tflc::driver;
 use tflc::ir::{DType, Model, OpKind};
 use tflc::target::{ArmLevel, Cpu, Precision, Target};
 use tflc_tests::compiled::{invoke, lowered, outputs, supported};
-use tflc_tests::golden::{Golden, models, root};
-use tflc_tests::kernel_runner::{Case, Machine, Runner};
+use tflc_tests::golden::{Golden, corpus, models, root};
+use tflc_tests::kernel_runner::{Case, Machine, Outcome, Runner};
 
 /// Terms of each sum of a layer of floats with constant weights, one entry a layer, of a model after all passes; depthwise convolutions stay in f32.
 fn depths(model: &Model) -> Vec<usize> {
@@ -54,46 +58,60 @@ struct Compiled {
     golden: Golden,
     program: tflc::lower::program::Program,
     case: Case,
-    bound: f64,
+    /// How far outputs may be; nothing where no layer computes in halves.
+    bound: Option<f64>,
 }
 
-/// Compiles a model whose layers and outputs are floats; `None` for the others.
+/// Compiles a model; `None` where the compiler refuses it.
 fn compile(path: &Path, target: &Target) -> Option<Compiled> {
     let mut model = supported(driver::load(path)).expect("loads")?;
     let golden = Golden::read(path, &model).expect("answers");
     let program = lowered(&mut model, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()))?;
     let depths = depths(&model);
-    if depths.is_empty() || program.outputs.iter().any(|p| p.ty.dtype != DType::Float32) {
-        return None;
-    }
     let image = compile_program(&program, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert!(multiplies_halves(&image.bytes), "{}: no arithmetic on halves", path.display());
+    assert!(depths.is_empty() || multiplies_halves(&image.bytes), "{}: no arithmetic on halves", path.display());
     let case = invoke(&program, image, golden.inputs.iter().map(|v| v.data.clone())).expect("an entry");
-    Some(Compiled { path: path.to_path_buf(), golden, program, case, bound: bound(&depths) })
+    let bound = (!depths.is_empty()).then(|| bound(&depths));
+    Some(Compiled { path: path.to_path_buf(), golden, program, case, bound })
+}
+
+/// Whether a model's answers are near enough; how far they are, in words.
+fn judge(model: &Compiled, outcome: &Outcome) -> (bool, String) {
+    let got = outputs(&model.program, outcome);
+    let Some(bound) = model.bound else {
+        let tensors = got.into_iter().map(|(ty, data)| HostTensor::new(ty.dtype, &ty.shape, data)).collect::<Result<Vec<_>, _>>();
+        return match tensors.and_then(|t| model.golden.check(&t)) {
+            Ok(()) => (true, "as without halves".into()),
+            Err(e) => (false, format!("{e:#}")),
+        };
+    };
+    let floats = got.into_iter().zip(&model.golden.outputs).filter(|(got, _)| got.0.dtype == DType::Float32);
+    let shares: Vec<f64> = floats.map(|(got, want)| share(&got.1, &want.0.data)).collect();
+    let worst = shares.iter().copied().fold(0.0, f64::max);
+    let all: Vec<String> = shares.iter().map(|s| format!("{s:.2e}")).collect();
+    (worst <= bound, format!("{} of {bound:.2e}", all.join(", ")))
 }
 
 fn all_near(folder: &Path, least: usize) {
-    if let Some((near, far)) = compare(folder) {
+    if let Some((near, far)) = compare(&models(folder)) {
         assert!(far.is_empty(), "{} too far:\n{}", far.len(), far.join("\n"));
-        assert!(near >= least, "only {near} models of floats");
+        assert!(near >= least, "only {near} near");
     }
 }
 
-/// How many models of a folder are near, and those that are not; `None` where there is no emulator.
-fn compare(folder: &Path) -> Option<(usize, Vec<String>)> {
+/// How many models are near, and those that are not; `None` where there is no emulator.
+fn compare(paths: &[PathBuf]) -> Option<(usize, Vec<String>)> {
     let target = Target::new(Cpu::Aarch64(ArmLevel::Fp16)).with_precision(Precision::F16).expect("has it");
     let runner = Runner::find(Machine::Aarch64)?;
     let (mut near, mut far) = (0, vec![]);
-    for part in models(folder).chunks(32) {
+    for part in paths.chunks(32) {
         let compiled: Vec<Compiled> = part.iter().filter_map(|p| compile(p, &target)).collect();
         let cases: Vec<Case> = compiled.iter().map(|m| m.case.clone()).collect();
         for (model, outcome) in compiled.iter().zip(runner.run(&cases).unwrap_or_else(|e| panic!("{e:#}"))) {
             assert_eq!(outcome.status, 0, "{}", model.path.display());
-            let shares =
-                outputs(&model.program, &outcome).into_iter().zip(&model.golden.outputs).map(|(got, want)| share(&got.1, &want.0.data));
-            let worst = shares.fold(0.0, f64::max);
-            println!("{}: {worst:.2e} of {:.2e}", model.path.display(), model.bound);
-            if worst <= model.bound { near += 1 } else { far.push(format!("{}: {worst} of {}", model.path.display(), model.bound)) }
+            let (is_near, how) = judge(model, &outcome);
+            println!("{}: {how}", model.path.display());
+            if is_near { near += 1 } else { far.push(format!("{}: {how}", model.path.display())) }
         }
     }
     Some((near, far))
@@ -101,26 +119,24 @@ fn compare(folder: &Path) -> Option<(usize, Vec<String>)> {
 
 #[test]
 fn shipped_models_in_halves_are_near() {
-    all_near(&root().join("tests/models/digits"), 1);
+    all_near(&root().join("tests/models/digits"), 2);
 }
 
 #[test]
 fn operator_models_in_halves_are_near() {
-    all_near(&root().join("tests/models/ops"), 10);
+    all_near(&root().join("tests/models/ops"), 580);
 }
 
 #[test]
 fn corpus_models_in_halves_are_near() {
-    if std::env::var_os("TFLC_CORPUS").is_none() {
-        return;
-    }
-    if let Some((near, far)) = compare(&root().join("../shared/corpus")) {
-        assert!(near >= CORPUS_NEAR, "only {near} near; too far:\n{}", far.join("\n"));
+    let Some((paths, whole)) = corpus() else { return };
+    if let Some((near, far)) = compare(&paths) {
+        assert!(near >= CORPUS_NEAR || !whole, "only {near} near; too far:\n{}", far.join("\n"));
     }
 }
 
-/// Models of the corpus that are near, at least. One is not: on an image of noise, a network of a hundred layers whose sums cancel.
-const CORPUS_NEAR: usize = 15;
+/// Models of the corpus that are near, at least. Four are not: they make much of small changes, in f32 too (`compiler/docs/numerics.md`).
+const CORPUS_NEAR: usize = 37;
 
 /// The code needs the processor that its level names, and says so where the level is too low.
 #[test]

@@ -32,19 +32,24 @@ fn signatures() -> [Signature; 2] {
 }
 
 fn in_node(memory: Memory, threads: usize) {
+    keeps("entries.mjs", &program(), &signatures(), memory, threads);
+}
+
+/// Runs a script of the folder `module_runner` on the module of a program.
+fn keeps(script: &str, program: &Program, signatures: &[Signature], memory: Memory, threads: usize) {
     if Command::new("node").arg("--version").output().is_err() {
         assert!(std::env::var_os("TFLC_REQUIRE_ALL").is_none(), "there is no node");
         return println!("ignored: there is no node");
     }
-    let (program, options) = (program(), Options { memory, ..Options::default() });
-    let module = compile_program(&program, false, options).unwrap_or_else(|e| panic!("{e}"));
-    let bytes = module.with_description(&describe("sum", &program, &module, options, &signatures()));
+    let options = Options { memory, ..Options::default() };
+    let module = compile_program(program, false, options).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = module.with_description(&describe("sum", program, &module, options, signatures));
     let folder = Folder::new().expect("folder");
     let file = folder.path().join("sum.wasm");
     std::fs::write(&file, bytes).expect("writes");
     let here = |path: &str| -> PathBuf { Path::new(env!("CARGO_MANIFEST_DIR")).join(path) };
     let mut command = Command::new("node");
-    command.arg(here("src/module_runner/entries.mjs")).arg(file).arg(here("../templates/src/bindings/npm")).arg(threads.to_string());
+    command.arg(here("src/module_runner").join(script)).arg(file).arg(here("../templates/src/bindings/npm")).arg(threads.to_string());
     let printed = run(&mut command).unwrap_or_else(|e| panic!("{e:#}"));
     assert_eq!(String::from_utf8_lossy(&printed).trim(), "kept");
 }
@@ -62,6 +67,34 @@ fn signatures_and_custom_operators_in_an_imported_memory() {
 #[test]
 fn signatures_and_custom_operators_on_several_threads() {
     in_node(Memory::Shared, 2);
+}
+
+/// A loop that runs as often as the input says.
+const COUNTDOWN: &str = "
+graph @0 (%x) -> (%left) {
+  %x: int32[] \"x\"
+  %left: int32[] \"left\" = WHILE(%x) {cond_subgraph_index = @1, body_subgraph_index = @2}
+}
+graph @1 (%i) -> (%go) {
+  %i: int32[]
+  %zero: int32[] = const [0]
+  %go: bool[] = NOT_EQUAL(%i, %zero)
+}
+graph @2 (%i) -> (%next) {
+  %i: int32[]
+  %one: int32[] = const [1]
+  %next: int32[] = SUB(%i, %one)
+}
+";
+
+#[test]
+fn a_loop_without_end_stops_at_the_limit() {
+    let model = parse(COUNTDOWN).unwrap_or_else(|e| panic!("{e}"));
+    let target = Target::new(Cpu::Wasm32 { relaxed: false });
+    let mut program = driver::levels(&model, GraphId(0), &[target]).unwrap_or_else(|e| panic!("{e}")).remove(0).program;
+    program.limit_loops(1000);
+    keeps("limit.mjs", &program, &[], Memory::Exported, 1);
+    keeps("limit.mjs", &program, &[], Memory::Shared, 2);
 }
 
 #[test]

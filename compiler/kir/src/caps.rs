@@ -34,7 +34,7 @@ pub struct Caps {
     pub mmla: bool,
     /// Products of floats with weights of binary16 are accumulated in binary16: arithmetic on halves is there and wanted.
     pub f16: bool,
-    /// Two-element 16-bit dot product as one or two instructions.
+    /// Two-element 16-bit dot product as one or two instructions; without it, it takes both operands apart.
     pub dot2: bool,
     /// Vector gather from memory.
     pub gather: bool,
@@ -103,7 +103,7 @@ impl Caps {
 
     /// RISC-V with the vector extension: registers of at least 128 bits, of which 128 are used.
     pub fn riscv64_vectors() -> Caps {
-        Caps { l2_bytes: 256 << 10, ..Caps::aarch64() }
+        Caps { dot2: false, l2_bytes: 256 << 10, ..Caps::aarch64() }
     }
 
     /// RISC-V with scalars only, 32 registers for floats.

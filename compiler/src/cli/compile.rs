@@ -27,6 +27,8 @@ pub enum Emit {
     Header,
     /// The Rust module of the model.
     Rust,
+    /// manifest.json, which comes with all of these anyway.
+    Manifest,
     /// A WebAssembly module with its JavaScript loader and types; for the target wasm32, and alone there.
     Wasm,
     /// The graph after all passes, as text.
@@ -105,8 +107,14 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let targets = args.target.targets()?;
     let wasm = targets[0].arch() == Arch::Wasm32;
     let default: &[Emit] = if wasm { &[Emit::Wasm] } else { DEFAULT_EMIT };
-    let emit = if args.emit.is_empty() { default.to_vec() } else { args.emit.clone() };
-    if let Some(e) = emit.iter().find(|e| e.text_suffix().is_none() && (**e == Emit::Wasm) != wasm) {
+    let mut emit = if args.emit.is_empty() { default.to_vec() } else { vec![] };
+    args.emit.iter().for_each(|e| {
+        if !emit.contains(e) {
+            emit.push(*e)
+        }
+    });
+    let misplaced = |e: &Emit| e.text_suffix().is_none() && *e != Emit::Manifest && (*e == Emit::Wasm) != wasm;
+    if let Some(e) = emit.iter().copied().find(misplaced) {
         bail!(
             "--emit {} is not for {}; {}",
             e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()),
@@ -240,7 +248,7 @@ fn artifacts(
                 Err(e) if args.emit.is_empty() => eprintln!("warning: no Rust module: {e}"),
                 Err(e) => bail!("{e}"),
             },
-            Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
+            Emit::Manifest | Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
         }
     }
     if args.split_weights {

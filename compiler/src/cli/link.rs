@@ -100,9 +100,12 @@ pub fn link(library: &Library, chosen: Option<&str>, host: Platform, out: &Path)
     let result = Command::new(program).args(first).args(arguments(library, &object_path, &exports, &made)).stdin(Stdio::null()).output();
     let output = result.with_context(|| format!("cannot start the linker {}", linker.join(" ")))?;
     if !output.status.success() {
-        bail!("the linker {} failed: {}", linker.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = if said.trim().is_empty() { "it said nothing" } else { said.trim() };
+        bail!("the linker {} failed ({}): {said}", linker.join(" "), output.status);
     }
-    std::fs::copy(&made, out).with_context(|| format!("cannot write {}", out.display()))?;
+    let linked = std::fs::read(&made).with_context(|| format!("the linker {} wrote nothing", linker.join(" ")))?;
+    std::fs::write(out, linked).with_context(|| format!("cannot write {}", shared_name(library)))?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Files of one command, all of them or none: contents go to temporary files beside their places, which are renamed at the end.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,18 @@ use tempfile::NamedTempFile;
 pub struct Output {
     folder: PathBuf,
     files: Vec<Pending>,
+    /// Whether the folder is new and nothing has its place in it yet.
+    fresh: bool,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.files.clear();
+        if self.fresh {
+            // Where others have put something into it meanwhile, it stays.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -37,8 +49,9 @@ impl Output {
     /// Where it cannot be made, or a file is in its place.
     pub fn new(folder: &Path) -> Result<Output> {
         ensure!(folder.is_dir() || !folder.exists(), "{} is a file; -o takes a folder", folder.display());
+        let fresh = !folder.exists();
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        Ok(Output { folder: folder.to_path_buf(), files: vec![] })
+        Ok(Output { folder: folder.to_path_buf(), files: vec![], fresh })
     }
 
     fn temporary(&self, name: &str, mode: Mode) -> Result<NamedTempFile> {
@@ -61,7 +74,8 @@ impl Output {
     /// Where it cannot be written: nothing is left of it then.
     pub fn add(&mut self, kind: &'static str, name: String, content: &[u8]) -> Result<()> {
         let mut file = self.temporary(&name, Mode::Plain)?;
-        let written = file.write_all(content).and_then(|()| file.flush());
+        // By the file itself, whose errors do not name the temporary path.
+        let written = file.as_file_mut().write_all(content).and_then(|()| file.as_file_mut().flush());
         written.with_context(|| format!("cannot write {}", self.folder.join(&name).display()))?;
         self.files.push(Pending { kind, name, bytes: content.len(), file });
         Ok(())
@@ -90,13 +104,19 @@ impl Output {
     ///
     /// # Errors
     /// Where one cannot take its place; the temporary files are removed.
-    pub fn finish(self) -> Result<Vec<PathBuf>> {
+    pub fn finish(mut self) -> Result<Vec<PathBuf>> {
+        let files = std::mem::take(&mut self.files);
+        let path = |f: &Pending| self.folder.join(&f.name);
+        if let Some(f) = files.iter().find(|f| path(f).is_dir()) {
+            bail!("cannot write {}: a folder has that name", path(f).display());
+        }
         let mut done = vec![];
-        for f in self.files {
-            let path = self.folder.join(&f.name);
-            f.file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        for f in files {
+            let path = path(&f);
+            f.file.persist(&path).map_err(|e| e.error).with_context(|| format!("cannot write {}", path.display()))?;
             done.push(path);
         }
+        self.fresh = false;
         Ok(done)
     }
 }
@@ -120,6 +140,18 @@ mod tests {
         out.add("object", "a.o".into(), b"1").expect("writes");
         assert!(out.add_made("library", "b.so".into(), Mode::Executable, |_| anyhow::bail!("the linker failed")).is_err());
         drop(out);
+        assert_eq!(names(), Vec::<String>::new());
+        // Nor is a folder that was made for it; an old one stays.
+        let new = folder.path().join("new");
+        drop(Output::new(&new).expect("folder"));
+        assert!(!new.exists() && folder.path().exists());
+        // A folder in the place of one file keeps all from being written.
+        fs::create_dir(folder.path().join("b.so")).expect("folder");
+        let mut out = Output::new(folder.path()).expect("folder");
+        out.add("object", "a.o".into(), b"1").expect("writes");
+        out.add("library", "b.so".into(), b"1").expect("writes");
+        assert!(out.finish().expect_err("there is a folder").to_string().contains("b.so: a folder"));
+        fs::remove_dir(folder.path().join("b.so")).expect("empty");
         assert_eq!(names(), Vec::<String>::new());
         let mut out = Output::new(folder.path()).expect("folder");
         out.add("object", "a.o".into(), b"1").expect("writes");

@@ -38,8 +38,9 @@ impl TargetArgs {
                 name => match Cpu::parse_for(platform.arch, name) {
                     Some(cpu) => Ok(cpu),
                     None => bail!(
-                        "unknown CPU {name:?} of {}; known are native, baseline, {}",
+                        "unknown CPU {name:?} of {}; known are {}baseline, {}",
                         platform.name(),
+                        if platform == host.platform() { "native, " } else { "" },
                         Cpu::names(platform.arch).join(", ")
                     ),
                 },

@@ -3,13 +3,14 @@
 use super::context::Cx;
 use super::mac::{Mac, Product, Weights, activations};
 use crate::error::CompileError;
-use crate::ir::{Node, OpKind};
+use crate::ir::{DType, Node, OpKind};
 use crate::ops::conv_2d::{Arithmetic, Conv};
 use crate::ops::transpose_conv::TransposeConv;
 use tflc_templates::cpu::conv::ConvSpec;
 use tflc_templates::cpu::depthwise::DepthwiseSpec;
 use tflc_templates::cpu::epilogue::Epilogue;
 use tflc_templates::cpu::gemm::GemmSpec;
+use tflc_templates::cpu::mac::WeightFormat;
 use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::cpu::transpose_conv::TransposeConvSpec;
 use tflc_templates::expr::Storage;
@@ -29,7 +30,10 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     if cx.constant(w).is_none() {
         return super::computed_weights::convolution(cx, node, &conv, &base, [x, w], cx.optional_input(node, 2));
     }
-    let weights = Weights::of(cx, w, conv.weight_zero_point)?;
+    let mut weights = Weights::of(cx, w, conv.weight_zero_point)?;
+    if conv.arithmetic == Arithmetic::Hybrid && cx.ty(w).dtype == DType::UInt8 {
+        weights.format = WeightFormat::I8;
+    }
     let (source, storage) = activations(cx, x)?;
     let product = Product {
         mac: kernel(&conv, &weights),

@@ -13,6 +13,7 @@ use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId, TensorType};
 use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::{Fixed, Rounding};
+use crate::ops::reduce::element;
 use crate::ops::storage::storage;
 use tflc_templates::cpu::arg::ArgSpec;
 use tflc_templates::cpu::l2_norm::L2NormSpec;
@@ -161,6 +162,10 @@ fn expressions(cx: &Cx<'_, '_>, op: OpKind, x: &TensorType, y: &TensorType, n: u
     };
     let mut b = ExprBuilder::new([from]);
     let v = b.input(0);
+    let v = match element(&cx.as_call()?) {
+        Some(first) => b.inline(first, &[v]),
+        None => v,
+    };
     let v = b.cast(Cast::Value, acc.ty(), v);
     let element = b.finish(v, acc);
     let mut b = ExprBuilder::new([acc]);

@@ -161,3 +161,19 @@ fn rounded(x: &[f32], multiplier: f32) -> impl Iterator<Item = i32> {
 pub fn centered(values: &[i64], zero_point: impl Fn(usize) -> i64) -> Vec<i32> {
     values.iter().enumerate().map(|(i, v)| (v - zero_point(i)) as i32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_eight_round_by_an_addition() {
+        // The number below a half becomes 1 in a whole group, where adding a half rounds, and 0 in the rest.
+        let below = 0.5f32.next_down();
+        let mut x = [0.0f32; 10];
+        (x[0], x[1], x[2], x[9]) = (127.0, below, -below, below);
+        let q = quantize(&x, Rule::Symmetric);
+        assert_eq!((q.scale, q.zero), (1.0, 0));
+        assert_eq!(q.values, [127, 1, -1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}

@@ -2,13 +2,13 @@
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, TensorType};
-use crate::ops::accumulate::{Accumulator, centered, quantize_dynamic, rows};
+use crate::ops::accumulate::{Accumulator, centered, quantize, rows};
 use crate::ops::activation::Activation;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
-use crate::ops::recurrent::{self, Inputs};
+use crate::ops::recurrent::Inputs;
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
 use crate::ops::shapes::{Walk, broadcast};
 use tflc_templates::cpu::quantize_rows::Rule;
@@ -194,14 +194,10 @@ fn eval(args: &Args<'_>) -> Results {
                 let index = |i: usize| matrix * p.m * p.k + if p.adjoint[0] { i * p.m + r } else { r * p.k + i };
                 let values: Vec<f32> = (0..p.k).map(|i| x[index(i)]).collect();
                 // XNNPACK takes constants only; for others TFLite's own kernel runs.
-                let (stored, own) = if call.operand(1)?.constant {
-                    let part = quantize_dynamic(&values);
-                    (part.values, part.scale)
-                } else {
-                    recurrent::quantize(&values, Inputs::parse(call))
-                };
-                *scale = own;
-                stored.iter().enumerate().for_each(|(i, v)| q[index(i)] = *v);
+                let rule = if call.operand(1)?.constant { Rule::Even } else { Inputs::parse(call).rule() };
+                let part = quantize(&values, rule);
+                *scale = part.scale;
+                part.values.iter().enumerate().for_each(|(i, v)| q[index(i)] = *v);
             }
             for matrix in &xs {
                 scales.extend_from_slice(&of_row[matrix * p.m..(matrix + 1) * p.m]);

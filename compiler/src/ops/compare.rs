@@ -1,6 +1,6 @@
 //! EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL: comparisons that give truth values, broadcasting.
 //!
-//! Quantised operands are compared after TFLite's rescaling to a common scale, which is exact where scales are equal.
+//! Quantised operands are compared after TFLite's rescaling to steps of 1/256, of which smaller ones become equal; those of 16 bits only by EQUAL and NOT_EQUAL.
 //! Source: TFLite `kernels/comparisons.cc`.
 
 use crate::error::CompileError;
@@ -47,9 +47,15 @@ fn expression(call: &Call<'_>) -> Result<Expr, CompileError> {
     let mut b = over_operands(call)?;
     let (mut x, mut y) = (b.input(0), b.input(1));
     let (tx, ty) = (call.input(0)?, call.input(1)?);
-    if matches!(tx.dtype, Int8 | UInt8)
+    let rescaled = match tx.dtype {
+        Int8 | UInt8 => true,
+        Int16 => matches!(call.op, OpKind::Equal | OpKind::NotEqual),
+        _ => false,
+    };
+    if rescaled
         && let (Some(qx), Some(qy)) = (tx.quant.per_tensor(), ty.quant.per_tensor())
-        && qx != qy
+        // Steps of one scale that are this large stay apart.
+        && (qx != qy || qx.0 < 1.0 / 128.0)
     {
         let shift = b.i32(8);
         let mut rescale = |x: Id, (scale, zero): (f32, i64)| {

@@ -81,6 +81,8 @@ impl Conv {
         let arithmetic = match (x.dtype, w.dtype) {
             (DType::Float32, DType::Float32 | DType::Float16) | (DType::Float16, DType::Float16) => Arithmetic::Float,
             (DType::Float32, DType::Int8 | DType::Int4) => Arithmetic::Hybrid,
+            // Old models call symmetric weights unsigned; TFLite's kernel reads signed bytes of one scale, whatever the zero point.
+            (DType::Float32, DType::UInt8) if !depthwise && groups == 1 && call.operand(1)?.constant => Arithmetic::Hybrid,
             (DType::Int8, DType::Int8 | DType::Int4) | (DType::UInt8, DType::UInt8) => Arithmetic::Quantized,
             (DType::Int16, DType::Int8) => Arithmetic::Quantized16,
             // LiteRT's depthwise kernel takes packed weights for bytes.
@@ -94,6 +96,10 @@ impl Conv {
         let axis = if depthwise { 3 } else { 0 };
         let weight_zero_point = match arithmetic {
             Arithmetic::Float => 0,
+            Arithmetic::Hybrid if w.dtype == DType::UInt8 => {
+                call.quant(w)?;
+                0
+            }
             _ => {
                 let q = call.weight_quant(w, axis, out_channels)?;
                 if q.zero_point.iter().any(|z| *z != q.zero_point[0]) {
@@ -146,14 +152,18 @@ impl Conv {
                     (DType::Int16, Some(Storage::I64)) => Scaling::Fixed64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     // XNNPACK does not take uint8 weights with scales along the channels, nor operators without bias.
-                    (DType::UInt8, _) if self.depthwise && (refused || q.axis != 0 && q.scale.len() == 1) => {
+                    (DType::UInt8, _) if self.depthwise && (refused || !constant || q.axis != 0 && q.scale.len() == 1) => {
                         Scaling::Fixed(Rounding::HalfAway)
                     }
                     (_, Some(_)) if constant && !refused => Scaling::Float,
+                    // TFLite's optimised kernel knows no groups; the reference kernel runs.
+                    _ if !self.depthwise && self.groups > 1 => Scaling::Fixed(Rounding::HalfAway),
                     _ => Scaling::Fixed(Rounding::HalfUp),
                 };
                 let (si, _) = call.operand_quant(x)?;
-                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+                let requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
+                let eights = self.depthwise && x.dtype == DType::Int8;
+                Ok(if eights { requant.in_eights(self.out_channels) } else { requant }.epilogue(bias))
             }
         }
     }
@@ -292,6 +302,7 @@ fn weights(args: &Args<'_>, conv: &Conv) -> Result<Vec<i32>, crate::ops::EvalErr
     let v = args.value(1)?;
     let raw: Vec<i64> = match v.to_i8() {
         Some(w) => w.iter().map(|w| i64::from(*w)).collect(),
+        None if conv.arithmetic == Arithmetic::Hybrid => v.bytes().iter().map(|w| i64::from(*w as i8)).collect(),
         None => args.ints(1)?,
     };
     Ok(reorder(conv, &centered(&raw, |_| conv.weight_zero_point.into())))

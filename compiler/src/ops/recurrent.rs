@@ -1,13 +1,15 @@
 //! What recurrent operators share: weight matrices in float or 8 bits, batches of vectors quantised as they come, activations.
 //!
 //! Integer weights with float vectors are TFLite's hybrid arithmetic: vectors are quantised per row, symmetrically or
-//! (`asymmetric_quantize_inputs`) with a zero point. Source: TFLite `internal/reference/portable_tensor_utils.cc`.
+//! (`asymmetric_quantize_inputs`) with a zero point. Source: TFLite `internal/optimized/neon_tensor_utils.cc`, which runs on x86 too.
 
 use crate::error::{CompileError, Unsupported};
 use crate::ir::DType::{Float32, Int8, UInt8};
 use crate::ir::TensorType;
+use crate::ops::accumulate::{Quantized, quantize};
 use crate::ops::call::Call;
 use crate::ops::value::Value;
+use tflc_templates::cpu::quantize_rows::Rule;
 
 /// How float vectors meet integer weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +24,11 @@ impl Inputs {
     /// The attribute `asymmetric_quantize_inputs`.
     pub fn parse(call: &Call<'_>) -> Inputs {
         if call.attrs.bool("asymmetric_quantize_inputs", false) { Inputs::Asymmetric } else { Inputs::Symmetric }
+    }
+
+    /// The rounding of TFLite's own kernels.
+    pub fn rule(self) -> Rule {
+        if self == Inputs::Asymmetric { Rule::Away } else { Rule::Symmetric }
     }
 }
 
@@ -42,7 +49,7 @@ enum Weights {
 pub struct Batch {
     rows: Vec<f32>,
     columns: usize,
-    quantized: Option<Vec<(Vec<i32>, f32)>>,
+    quantized: Option<Vec<Quantized>>,
 }
 
 /// Checks that an operand holds weights of this shape: floats, or integers with one scale.
@@ -94,10 +101,10 @@ impl Matrix {
                 Weights::Float(w) => out.iter_mut().zip(w.chunks_exact(self.columns.max(1))).for_each(|(o, w)| *o += dot(row, w)),
                 Weights::Diagonal(w) => out.iter_mut().zip(w).zip(row).for_each(|((o, w), x)| *o += w * x),
                 Weights::Scaled(w, scale) => {
-                    let Some((q, row_scale)) = x.quantized.as_ref().map(|q| &q[b]) else { continue };
-                    let scale = scale * row_scale;
+                    let Some(q) = x.quantized.as_ref().map(|q| &q[b]) else { continue };
+                    let scale = scale * q.scale;
                     for (o, w) in out.iter_mut().zip(w.chunks_exact(self.columns.max(1))) {
-                        let sum = w.iter().zip(q).fold(0i32, |s, (a, b)| s.wrapping_add(a * b));
+                        let sum = w.iter().zip(&q.values).fold(0i32, |s, (a, b)| s.wrapping_add(a * b));
                         *o += sum as f32 * scale;
                     }
                 }
@@ -109,25 +116,9 @@ impl Matrix {
 impl Batch {
     /// Rows of `columns` elements, quantised where `inputs` says how.
     pub fn new(rows: Vec<f32>, columns: usize, inputs: Option<Inputs>) -> Batch {
-        let quantized = inputs.map(|i| rows.chunks(columns.max(1)).map(|row| quantize(row, i)).collect());
+        let quantized = inputs.map(|i| rows.chunks(columns.max(1)).map(|row| quantize(row, i.rule())).collect());
         Batch { rows, columns, quantized }
     }
-}
-
-/// Stored values of a row less their zero point, and the scale.
-pub fn quantize(row: &[f32], inputs: Inputs) -> (Vec<i32>, f32) {
-    let lo = row.iter().copied().fold(0f32, f32::min);
-    let hi = row.iter().copied().fold(0f32, f32::max);
-    if inputs == Inputs::Symmetric {
-        let range = lo.abs().max(hi.abs());
-        if range == 0.0 {
-            return (vec![0; row.len()], 1.0);
-        }
-        let inverse = 127.0 / range;
-        return (row.iter().map(|v| ((v * inverse).round() as i32).clamp(-127, 127)).collect(), range / 127.0);
-    }
-    let q = crate::ops::accumulate::quantize_asymmetric(row);
-    (q.values, q.scale)
 }
 
 /// Dot product in eight binary32 lanes.

@@ -5,14 +5,27 @@
 
 use crate::error::CompileError;
 use crate::ir::DType::{Bool, Float16, Float32, Int8, Int16, Int32, Int64, UInt8};
-use crate::ir::{DType, OpKind};
+use crate::ir::{AttrValue, DType, OpKind};
 use crate::ops::call::{Call, Inferred, MAX_RANK, is_quantized};
 use crate::ops::fixed_point::{Fixed, Rounding, round_away};
 use crate::ops::operator::{Args, Eval, EvalError, Operator, Results};
+use crate::ops::pointwise::eval_pointwise;
 use crate::ops::shapes::Walk;
+use tflc_templates::expr::{Expr, Storage};
+
+/// The attribute that holds [`element`].
+pub const ELEMENT: &str = "element";
 
 /// All reductions.
 pub const REDUCE: Operator = Operator::new(infer, Eval::Direct(eval));
+
+/// What a reduction of float32 does with each element first, where `fuse-element` has given it that.
+pub fn element<'a>(call: &Call<'a>) -> Option<&'a Expr> {
+    match call.attrs.get(ELEMENT) {
+        Some(AttrValue::Expr(e)) => Some(e),
+        _ => None,
+    }
+}
 
 /// Which axes are reduced.
 pub fn reduced(call: &Call<'_>) -> Result<Vec<bool>, CompileError> {
@@ -41,6 +54,10 @@ fn infer(call: &Call<'_>) -> Inferred {
     if arithmetic && is_quantized(x) {
         call.quant(x)?;
         call.quant(call.output(0)?)?;
+    }
+    let plain = |e: &Expr| dtype == Float32 && e.inputs == [Storage::F32] && e.output == Storage::F32;
+    if call.attrs.get(ELEMENT).is_some() && !element(call).is_some_and(plain) {
+        return Err(call.invalid("an element expression that is none of one float32"));
     }
     let keep = call.attrs.bool("keep_dims", false);
     let shape: Vec<usize> = x.shape.iter().zip(reduced(call)?).filter(|(_, r)| keep || !r).map(|(n, r)| if r { 1 } else { *n }).collect();
@@ -136,7 +153,11 @@ fn eval(args: &Args<'_>) -> Results {
     let count: usize = shape.iter().zip(&reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
     if x.ty.dtype.is_float() {
         let mut out = vec![];
-        groups(&args.floats(0)?, shape, &reduced, |g| {
+        let floats = match element(args.call) {
+            Some(element) => bytemuck::pod_collect_to_vec(eval_pointwise(element, &[x], &x.ty).bytes()),
+            None => args.floats(0)?.into_owned(),
+        };
+        groups(&floats, shape, &reduced, |g| {
             out.push(match op {
                 OpKind::Sum => sum(g),
                 OpKind::Mean => sum(g) / count as f32,

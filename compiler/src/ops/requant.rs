@@ -12,7 +12,7 @@ use crate::ops::conv_2d::Arithmetic;
 use crate::ops::fixed_point::{Fixed, Rounding, emit_by};
 use crate::ops::storage::storage_of;
 use tflc_templates::cpu::quantize_rows::Rule;
-use tflc_templates::expr::{Binary, Cast, Expr, ExprBuilder, Id, Storage, Ty};
+use tflc_templates::expr::{Binary, Cast, Compare, Expr, ExprBuilder, Id, Storage, Ty};
 
 /// One input of an epilogue's expression.
 #[derive(Clone, PartialEq, Debug)]
@@ -60,6 +60,8 @@ pub struct Requant {
     pub scales: Vec<f32>,
     /// The same in fixed point, from binary64.
     pub fixed: Vec<Fixed>,
+    /// 1 for each channel that rounds half away from zero though the others round half up; empty where none does.
+    pub away: Vec<i32>,
     /// Zero point of the output.
     pub zero_point: i32,
     /// Least result.
@@ -94,7 +96,16 @@ impl Requant {
         };
         let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };
         let (lo, hi) = activation.quantized_range(output.dtype, so, zo, bounds);
-        Ok(Requant { scaling, scales, fixed, zero_point: zo, lo, hi, output: storage_of(call, output)? })
+        Ok(Requant { scaling, scales, fixed, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
+    }
+
+    /// The same where TFLite's vector code takes eight of `channels` channels at a time and rounds the last ones otherwise, as its int8 kernels of depthwise and
+    /// transposed convolutions do.
+    pub fn in_eights(mut self, channels: usize) -> Requant {
+        if self.scaling == Scaling::Fixed(Rounding::HalfUp) && !channels.is_multiple_of(8) {
+            self.away = (0..channels).map(|c| i32::from(c >= channels / 8 * 8)).collect();
+        }
+        self
     }
 
     /// The epilogue, with a bias of this memory type.
@@ -125,6 +136,9 @@ impl Requant {
                 }
             }
         }
+        if !self.away.is_empty() {
+            kinds.push((EpilogueInput::Ints(self.away.clone()), Storage::I32));
+        }
         let mut b = ExprBuilder::new(kinds.iter().map(|k| k.1).collect::<Vec<_>>());
         let mut acc = b.input(0);
         if bias.is_some() {
@@ -139,12 +153,25 @@ impl Requant {
                 let product = b.mul(f, scale);
                 self.emit_float_tail(&mut b, product)
             }
-            Scaling::Fixed(rounding) if per_channel => {
-                let (m, right) = (b.input(first), b.input(first + 1));
-                let left = left.then(|| b.input(first + 2));
-                emit_by(&mut b, acc, m, left, right, rounding)
+            Scaling::Fixed(rounding) => {
+                let rounded = |b: &mut ExprBuilder, rounding: Rounding| {
+                    if !per_channel {
+                        return self.fixed[0].emit(b, acc, rounding);
+                    }
+                    let (m, right) = (b.input(first), b.input(first + 1));
+                    let left = left.then(|| b.input(first + 2));
+                    emit_by(b, acc, m, left, right, rounding)
+                };
+                let usual = rounded(&mut b, rounding);
+                if self.away.is_empty() {
+                    usual
+                } else {
+                    let away = rounded(&mut b, Rounding::HalfAway);
+                    let (flag, zero) = (b.input(kinds.len() - 1), b.i32(0));
+                    let last = b.compare(Compare::Ne, flag, zero);
+                    b.select(last, away, usual)
+                }
             }
-            Scaling::Fixed(rounding) => self.fixed[0].emit(&mut b, acc, rounding),
             Scaling::Fixed64 | Scaling::Single64 => {
                 let (m, shift) = if per_channel {
                     let (m, s) = (b.input(first), b.input(first + 1));

@@ -104,7 +104,7 @@ table! {
     Add: [arithmetic::BASIC, Elementwise, "f32 f16 bf16 i8 u8 i16 i32 i64 u32"];
     AveragePool2d: [pool_2d::POOL_2D, Convolution, "f32 f16 i8 u8 i16"];
     Concatenation: [concatenation::CONCATENATION, DataMovement, "any of whole bytes, i4"];
-    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16 (i8, i4 weights)"];
+    Conv2d: [conv_2d::CONV_2D, Convolution, "f32 (f32, f16, i8, u8, i4 weights), f16, i8, u8, i16 (i8, i4 weights)"];
     DepthwiseConv2d: [conv_2d::DEPTHWISE_CONV_2D, Convolution, "f32 (f32, f16, i8, i4 weights), f16, i8, u8, i16"];
     DepthToSpace: [space_depth::DEPTH, DataMovement, "any of whole bytes"];
     Dequantize: [quantize::DEQUANTIZE, Elementwise, "i8 u8 i16 i32 f16 bf16 i4 u4 i2 to float"];

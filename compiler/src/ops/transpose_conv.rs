@@ -104,7 +104,9 @@ impl TransposeConv {
                     _ => Scaling::Fixed64,
                 };
                 let (si, _) = call.quant(call.input(2)?)?;
-                Ok(Requant::new(call, output, si, &q.scale, activation, scaling)?.epilogue(bias))
+                let requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
+                let eights = output.dtype == DType::Int8;
+                Ok(if eights { requant.in_eights(self.output[2]) } else { requant }.epilogue(bias))
             }
         }
     }

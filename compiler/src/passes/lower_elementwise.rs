@@ -16,7 +16,12 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     for (i, node) in graph.nodes.iter().enumerate() {
         // A shape that is a guess is no shape to compute with: lowering says what is wrong with it.
         let guessed = node.outputs.iter().any(|t| graph.open.get(t) == Some(&Open::Unknown));
-        if node.op == OpKind::Pointwise || guessed {
+        // Bounds that do not meet are what `spell-out-open` is for.
+        let apart = node
+            .outputs
+            .first()
+            .is_some_and(|y| node.inputs.iter().flatten().any(|t| !broadcasts(&graph.ty(*t).shape, &graph.ty(*y).shape)));
+        if node.op == OpKind::Pointwise || guessed || apart {
             continue;
         }
         if let Some(expr) = pointwise(&Call::of(model, id, node, i)) {
@@ -29,6 +34,11 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         graph.nodes[i] = node;
     }
     Ok(count)
+}
+
+/// Whether a shape broadcasts to another one.
+fn broadcasts(from: &[usize], to: &[usize]) -> bool {
+    from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(|(a, b)| a == b || *a == 1)
 }
 
 /// Attribute of a pointwise node: the position of an operand no element of which may be zero.

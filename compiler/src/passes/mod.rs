@@ -6,6 +6,7 @@ pub mod bind_constants;
 pub mod fold_constants;
 pub mod fold_pad;
 pub mod fold_transpose;
+pub mod fuse_element;
 pub mod fuse_list_update;
 pub mod fuse_pointwise;
 pub mod fuse_tail;

@@ -152,7 +152,7 @@ fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
     let row = bytes / (matrices * p.m);
     let band_bytes = BAND_BYTES.max(bytes / MOST_BANDS);
     // Whole matrices, as many as fit.
-    let together = (1..=matrices).rev().filter(|g| matrices % g == 0).find(|g| g * p.m * row <= band_bytes);
+    let together = (1..=matrices).rev().filter(|g| matrices.is_multiple_of(*g)).find(|g| g * p.m * row <= band_bytes);
     // Bands of so many rows, from the start of each group of matrices on.
     let cut = |group: usize, rows: usize| -> Vec<Band> {
         let all = group * p.m;
@@ -166,7 +166,7 @@ fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
     } else {
         p.m
     };
-    let even = (rows.div_ceil(2)..=rows).rev().find(|r| p.m % r == 0).unwrap_or_else(|| p.m.div_ceil(p.m.div_ceil(rows)));
+    let even = (rows.div_ceil(2)..=rows).rev().find(|r| p.m.is_multiple_of(*r)).unwrap_or_else(|| p.m.div_ceil(p.m.div_ceil(rows)));
     choices.push(cut(1, even));
     choices.into_iter().find(|bands| bands.iter().all(|b| fits(patch, chain, b))).unwrap_or_default()
 }
@@ -322,7 +322,7 @@ impl Cutter<'_, '_> {
         let ty = |shape: Vec<usize>| TensorType { shape, ..whole.clone() };
         let name = self.patch.tensor(t).name.clone();
         let part = if let Some(data) = self.patch.tensor(t).data.clone() {
-            let row = columns * whole.dtype.bits() as usize / 8;
+            let row = columns * whole.dtype.bits() / 8;
             let data = data.slice(first * row..(first + rows) * row);
             self.patch.add_const(name, ty(shape), data)
         } else {

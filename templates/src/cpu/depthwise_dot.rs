@@ -44,7 +44,7 @@ impl<'a> DotPath<'a> {
         let (group, signs, flip) = match caps.dot4 {
             tflc_kir::Dot4::UnsignedSigned if four => (4, DotSigns::UnsignedSigned, !unsigned),
             tflc_kir::Dot4::AnySign if four => (4, DotSigns::Signed, unsigned),
-            _ if caps.dot2 && !caps.scalars => (2, DotSigns::Signed, false),
+            _ if caps.dot2 => (2, DotSigns::Signed, false),
             _ => return None,
         };
         let registers = caps.vector_registers as usize;

@@ -100,7 +100,10 @@ pub(crate) struct Scheme {
     /// Lanes of an accumulator vector.
     pub(crate) lanes: u16,
     registers: usize,
-    scalars: bool,
+    /// As [`Caps::scalars`].
+    pub(crate) scalars: bool,
+    /// As [`Caps::dot2`].
+    dot2: bool,
 }
 
 /// Multiply-adds in the body of a loop over K, more or less: enough that the loop's own instructions hide behind them. Twice as many gained
@@ -150,7 +153,7 @@ impl Scheme {
             (a, w) => panic!("no multiply-accumulate scheme for {a:?} x {w:?}"),
         };
         let registers = caps.vector_registers as usize;
-        Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers, scalars: caps.scalars }
+        Scheme { kind, fma: caps.fma, weights, lanes: caps.lanes(Elem::F32), registers, scalars: caps.scalars, dot2: caps.dot2 }
     }
 
     /// The scheme for tiles of one row at a time, or for runs of `k` elements: matrix products where they have both rows and elements to work on,
@@ -245,8 +248,8 @@ impl Scheme {
             Kind::Dot4 { flip, .. } => nv + 1 + usize::from(flip),
             // With 32 registers (AArch64) the two-element dot product is two products and their pairwise sum.
             Kind::Mmla { .. } => unreachable!("counted above"),
-            // Eight elements of weights take two fours of scalars, and addresses take their registers from the same ones.
-            Kind::Dot2 { .. } if self.scalars => 2 * nv + 3,
+            // Even and odd elements of weights are apart; as scalars they are twice as many too, and share their registers with addresses.
+            Kind::Dot2 { .. } if !self.dot2 => 2 * nv + 3,
             Kind::Dot2 { .. } => nv + 2 + usize::from(self.registers >= 32),
         };
         acc + working <= self.registers
@@ -261,6 +264,8 @@ impl Scheme {
             Kind::HalfLanes => (mr as f64 * (nv.div_ceil(2) as f64 + 1.375), mr as f64 / 4.0 + nv.div_ceil(2) as f64),
             // The signs of four steps are flipped at once.
             Kind::Dot4Lanes { flip: true } => (mr as f64 * (nv as f64 + 0.25), loads),
+            // A vector is four scalars, and what all lanes have in common is one.
+            Kind::Float if self.scalars => ((mr * nv) as f64, mr as f64 / 4.0 + nv as f64),
             _ => ((mr * nv) as f64, loads),
         }
     }

@@ -102,8 +102,10 @@ pub(crate) fn choose(scheme: &Scheme, rows: usize, n: usize, k: usize, l1_bytes:
 
 /// A product that takes less than this is small: reading its code into the caches takes as long as running it.
 const SMALL_PRODUCT: f64 = 32e3;
-/// What the code of an accumulator costs in a small product: about 35 instructions that are read once.
-const BODY_COST: f64 = 70.0;
+/// What the code of an accumulator costs in a small product: about 35 instructions that are read once; without vectors, four times as many.
+fn body_cost(scheme: &Scheme) -> f64 {
+    if scheme.scalars { 280.0 } else { 70.0 }
+}
 
 /// Picks the tile of a matrix product: as [`choose`], but in a small one the code counts too, so that a tile is small or divides the rows evenly.
 pub(crate) fn choose_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
@@ -118,7 +120,7 @@ pub(crate) fn choose_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_b
             let split = RowSplit::new(m, most);
             let rows = split.mr + if split.small > 0 { split.mr - 1 } else { 0 };
             let bodies = rows * (nv + vectors % nv);
-            let total = cost(scheme, split, vectors, nv, k, l1_bytes) + bodies as f64 * BODY_COST;
+            let total = cost(scheme, split, vectors, nv, k, l1_bytes) + bodies as f64 * body_cost(scheme);
             if total < best.0 {
                 best = (total, Tile { mr: split.mr, nv });
             }

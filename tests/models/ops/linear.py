@@ -68,6 +68,13 @@ def dense_i2(channels):
     return make
 
 
+def conv_hybrid_u8(net):
+    """CONV_2D with f32 activations and signed weights that are called unsigned, as old converters left them."""
+    signed = net.rng.integers(-127, 128, (12, 3, 3, 6)).astype(np.int8)
+    w, b = net.const(signed.view(np.uint8), "u8", (0.004, 128)), net.const(net.rng.normal(0, 0.5, 12), "f32")
+    net.outputs(net.op("CONV_2D", [x(net, (2, 7, 8, 6)), w, b], ("f32", None), "Conv2DOptions", padding=SAME, strideH=1, strideW=2))
+
+
 def conv_i4(depthwise, channels):
     """A convolution of int8 with 4-bit weights."""
     def make(net):
@@ -178,6 +185,7 @@ def models():
     yield "dense_i8_i2_channel", dense_integers("i8", "i2", 16, channels=True)
     yield "dense_hybrid_i2", dense_i2(False)
     yield "dense_hybrid_i2_channel", dense_i2(True)
+    yield "conv_hybrid_u8", conv_hybrid_u8
     yield "conv_i8_i4", conv_i4(False, False)
     yield "conv_i8_i4_channel", conv_i4(False, True)
     yield "depthwise_i8_i4", conv_i4(True, False)

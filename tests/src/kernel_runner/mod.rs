@@ -50,6 +50,8 @@ pub struct Case {
 /// What a call left behind.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Outcome {
+    /// Whether the call ran; not so where the emulator itself fails, see [`Runner::run`]: the rest means nothing then.
+    pub ran: bool,
     /// Status that the kernel returned.
     pub status: i32,
     /// Content of the buffers.
@@ -91,6 +93,27 @@ impl Machine {
         }
     }
 }
+
+impl Machine {
+    /// The case with code that returns 0 at once.
+    fn idle(self, case: &Case) -> Option<Case> {
+        let words: [u8; 8] = match self {
+            // mov w0, 0; ret
+            Machine::Aarch64 | Machine::CortexA53 | Machine::NeoverseN1 => [0x00, 0x00, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6],
+            // li a0, 0; ret; nop; nop
+            Machine::Riscv64 | Machine::Riscv64V => [0x01, 0x45, 0x82, 0x80, 0x01, 0x00, 0x01, 0x00],
+            Machine::Native | Machine::Sse2 | Machine::Wasm => return None,
+        };
+        let mut case = case.clone();
+        let at = if let Entry::Invoke { offset, .. } = case.entry { offset } else { 0 };
+        case.code.get_mut(at..at + words.len())?.copy_from_slice(&words);
+        Some(case)
+    }
+}
+
+/// What QEMU 7.2 says where the first floating-point instruction of a block that it translates is a conversion with a rounding mode of its own, such as
+/// `vfcvt.rtz.x.f.v` (`target/riscv/translate.c`): an assertion of its own fails. Blocks begin at pages and behind branches.
+const QEMU_FAULT: &str = "decode_save_opc: Assertion";
 
 /// Runs cases on one machine.
 #[derive(Debug)]
@@ -182,16 +205,28 @@ impl Runner {
         Ok(path)
     }
 
-    /// Runs all cases, in order.
+    /// Runs all cases, in order. Those that QEMU 7.2 cannot translate, on RISC-V with vectors, are left out.
     ///
     /// # Errors
     /// Where a case crashes; the message has its number.
     pub fn run(&self, cases: &[Case]) -> Result<Vec<Outcome>> {
-        self.execute(cases, None)?;
-        decode(cases, &std::fs::read(self.folder.join("out"))?)
+        match self.execute(cases, None) {
+            Err(e) if cases.len() > 1 && e.to_string().contains(QEMU_FAULT) => {
+                let (first, second) = cases.split_at(cases.len() / 2);
+                Ok([self.run(first)?, self.run(second)?].concat())
+            }
+            Err(e) if e.to_string().contains(QEMU_FAULT) => {
+                eprintln!("left out: {e:#}");
+                Ok(vec![Outcome { ran: false, status: 0, buffers: vec![] }])
+            }
+            ran => {
+                ran?;
+                decode(cases, &std::fs::read(self.folder.join("out"))?)
+            }
+        }
     }
 
-    /// Instructions that one call takes under the machine's emulator, with what the loader does for it.
+    /// Instructions that one call takes under the machine's emulator.
     ///
     /// # Errors
     /// Where the machine is not emulated, or the counting plugin of the emulator cannot be compiled or loaded.
@@ -207,20 +242,19 @@ impl Runner {
             let number = text.lines().find_map(|l| l.strip_prefix("instructions: ")).context("the emulator counted nothing")?;
             Ok(number.trim().parse()?)
         };
-        // What the process itself takes cancels out; every case runs twice.
-        let (one, two) = (count(std::slice::from_ref(case))?, count(&[case.clone(), case.clone()])?);
-        Ok((two - one) / 2)
+        // What the process itself takes cancels out against code that returns 0 at once; every case runs twice.
+        let idle = self.machine.idle(case).context("no code that does nothing is known for this machine")?;
+        let (busy, idle) = (count(std::slice::from_ref(case))?, count(std::slice::from_ref(&idle))?);
+        Ok((busy - idle) / 2)
     }
 
     /// Runs the loader; gives what it wrote to standard error.
     fn execute(&self, cases: &[Case], plugin: Option<&Path>) -> Result<String> {
-        // QEMU 7.2 fails its own assertion where a page begins with a conversion that has a rounding mode of its own, such as `vfcvt.rtz.x.f.v`
-        // (`target/riscv/translate.c`): then the code begins elsewhere in its page.
-        let (fault, shifts) =
-            ("decode_save_opc: Assertion", if matches!(self.machine, Machine::Riscv64 | Machine::Riscv64V) { 4 } else { 1 });
+        // Where QEMU fails, the code begins elsewhere in its page; where that does not help, `run` takes fewer cases at once.
+        let shifts = if self.machine == Machine::Riscv64V { 4 } else { 1 };
         let mut ran = self.execute_at(0, cases, plugin);
         for shift in 1..shifts {
-            if ran.as_ref().is_err_and(|e| e.to_string().contains(fault)) {
+            if ran.as_ref().is_err_and(|e| e.to_string().contains(QEMU_FAULT)) {
                 ran = self.execute_at(shift * 64, cases, plugin);
             }
         }
@@ -325,7 +359,7 @@ fn decode(cases: &[Case], mut left: &[u8]) -> Result<Vec<Outcome>> {
         .map(|c| {
             let status = i64::from_le_bytes(take(8)?.try_into()?) as i32;
             let buffers = c.buffers.iter().map(|b| Ok(take(b.len())?.to_vec())).collect::<Result<_>>()?;
-            Ok(Outcome { status, buffers })
+            Ok(Outcome { ran: true, status, buffers })
         })
         .collect()
 }

@@ -4,6 +4,7 @@ Usage: python wasmtime_run.py FOLDER. What failed goes to FOLDER/failures.json.
 """
 
 import json
+import math
 import pathlib
 import struct
 import sys
@@ -67,8 +68,19 @@ def run(engine: Engine, folder: pathlib.Path, job: dict) -> None:
     status = exports["invoke"](store, arena, state, inputs, outputs)
     if status != 0:
         raise RuntimeError(f"status {status}")
+    shapes = []
     for place, tensor, file in zip(tensors[len(about["inputs"]) :], about["outputs"], job["outputs"]):
-        (folder / file).write_bytes(bytes(memory.read(store, place, place + tensor["bytes"])))
+        shape, axis = tensor["shape"], tensor.get("open_axis")
+        # The lengths of the open axis and of those behind it are in the arena.
+        if axis is not None:
+            count = len(shape) - axis
+            at = arena + tensor["extent"]
+            lengths = struct.unpack(f"<{count}q", memory.read(store, at, at + 8 * count))
+            shape = shape[:axis] + [min(most, max(0, n)) for most, n in zip(shape[axis:], lengths)]
+        size = tensor["bytes"] * math.prod(shape) // max(1, math.prod(tensor["shape"]))
+        shapes.append(shape)
+        (folder / file).write_bytes(bytes(memory.read(store, place, place + size)))
+    (folder / f"{job['name']}.shapes").write_text(json.dumps(shapes))
 
 
 def main() -> None:

@@ -55,6 +55,12 @@ fn constant_weights(g: &mut Generator, dtype: DType, shape: Vec<usize>, axis: us
     }
 }
 
+/// Signed bytes that are called unsigned.
+fn signed_under_an_old_name(g: &mut Generator, shape: Vec<usize>) -> TensorId {
+    let quant = Quantization::Affine(Affine::per_tensor(0.005, 0));
+    g.random_constant(TensorType { dtype: DType::UInt8, shape, quant })
+}
+
 /// A bias for weights, in the scale of the accumulators; at times none.
 pub(super) fn bias(g: &mut Generator, x: TensorId, w: TensorId, channels: usize) -> Option<TensorId> {
     if g.rng.one_in(5) {
@@ -99,7 +105,12 @@ pub(super) fn conv_2d(g: &mut Generator) -> Option<Planned> {
     let ty = g.ty(x).clone();
     let groups = if ty.shape[3].is_multiple_of(2) && g.rng.one_in(6) { 2 } else { 1 };
     let (kh, kw, out) = (1 + g.rng.below(3), 1 + g.rng.below(3), groups * (1 + g.rng.below(10)));
-    let w = weights(g, x, vec![out, kh, kw, ty.shape[3] / groups], 0, &[DType::Int4]);
+    let shape = vec![out, kh, kw, ty.shape[3] / groups];
+    let w = if ty.dtype == DType::Float32 && groups == 1 && g.is_exact(x) && g.rng.one_in(6) {
+        signed_under_an_old_name(g, shape)
+    } else {
+        weights(g, x, shape, 0, &[DType::Int4])
+    };
     let b = bias(g, x, w, out);
     let attrs = window(g, Attrs::new());
     let attrs = dilation(g, attrs);
@@ -128,12 +139,7 @@ pub(super) fn fully_connected(g: &mut Generator) -> Option<Planned> {
     let ty = g.ty(x).clone();
     let (out, k) = (1 + g.rng.below(20), *ty.shape.last()?);
     let w = if ty.dtype == DType::Float32 && g.is_exact(x) && g.rng.one_in(6) {
-        // Signed bytes under an old name.
-        g.random_constant(TensorType {
-            dtype: DType::UInt8,
-            shape: vec![out, k],
-            quant: Quantization::Affine(Affine::per_tensor(0.005, 0)),
-        })
+        signed_under_an_old_name(g, vec![out, k])
     } else if ty.dtype == DType::Float16 && g.is_exact(x) {
         let dtype = g.dtype(&[DType::Float16, DType::Int8, DType::Int4]);
         constant_weights(g, dtype, vec![out, k], 0)

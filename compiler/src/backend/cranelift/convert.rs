@@ -71,7 +71,8 @@ impl Emitter<'_, '_> {
 
     /// To nearest even.
     fn nearest_int(&mut self, ty: ir::Type, from: Value, a: Val) -> Val {
-        if self.family == Family::Sse2 && matches!(self.ty(a), F32 | F32X4) && ty.lane_type() == I32 {
+        // AArch64 rounds and converts in two instructions; the others would take up to a dozen.
+        if !matches!(self.family, Family::Neon(_)) && matches!(self.ty(a), F32 | F32X4) && ty.lane_type() == I32 {
             let limit = f32::from_bits(0x4A80_0000); // 2^22
             if let Some((least, most)) = self.bounds(from)
                 && least >= -limit

@@ -128,6 +128,14 @@ impl Emitter<'_, '_> {
     // ---- dot products ----
 
     pub(super) fn dot2(&mut self, acc: Val, a: Val, b: Val) -> Val {
+        if let Family::Riscv(_) = self.family {
+            // Neighbours are apart by shifts, which several products share; widening and adding in pairs would permute vectors.
+            let ((a_even, a_odd), (b_even, b_odd)) = (self.words_by_parity(a), self.words_by_parity(b));
+            let even = self.b.ins().imul(a_even, b_even);
+            let odd = self.b.ins().imul(a_odd, b_odd);
+            let acc = self.b.ins().iadd(acc, even);
+            return self.b.ins().iadd(acc, odd);
+        }
         let sums = self.pair_dot(a, b);
         self.b.ins().iadd(acc, sums)
     }
@@ -193,6 +201,18 @@ impl Emitter<'_, '_> {
         let odd = self.pair_dot(a_odd, b_odd);
         let acc = self.b.ins().iadd(acc, even);
         self.b.ins().iadd(acc, odd)
+    }
+
+    /// Even and odd signed words as 32-bit lanes.
+    fn words_by_parity(&mut self, v: Val) -> (Val, Val) {
+        if let Some(known) = self.shared.parities(v) {
+            return known;
+        }
+        let words = self.cast(I32X4, v);
+        let up = self.shl(words, 16);
+        let split = (self.sshr(up, 16), self.sshr(words, 16));
+        self.shared.set_parities(v, split);
+        split
     }
 
     fn by_parity(&mut self, v: Val, sign: Sign) -> (Val, Val) {

@@ -16,6 +16,8 @@ pub(super) struct Frame {
     constants: HashMap<(ir::Type, [u8; 16]), Val>,
     sums: HashMap<(Val, Val, u32), Val>,
     scaled: HashMap<(Val, u32), Val>,
+    /// Even and odd lanes of vectors.
+    parities: HashMap<Val, (Val, Val)>,
     /// Whether this is the body of a loop, where lookups stop.
     is_loop: bool,
     /// The jump into an innermost loop, and how many constants may still go in front of it.
@@ -69,6 +71,7 @@ impl Shared {
             frame.constants.clear();
             frame.sums.clear();
             frame.scaled.clear();
+            frame.parities.clear();
             if frame.is_loop {
                 break;
             }
@@ -79,6 +82,15 @@ impl Shared {
     fn visible(&self) -> impl Iterator<Item = &Frame> {
         let start = self.frames.iter().rposition(|f| f.is_loop).unwrap_or(0);
         self.frames[start..].iter().rev()
+    }
+
+    /// Even and odd lanes of a vector, where they are known.
+    pub(super) fn parities(&self, v: Val) -> Option<(Val, Val)> {
+        self.visible().find_map(|f| f.parities.get(&v)).copied()
+    }
+
+    pub(super) fn set_parities(&mut self, v: Val, split: (Val, Val)) {
+        self.top().parities.insert(v, split);
     }
 
     fn top(&mut self) -> &mut Frame {

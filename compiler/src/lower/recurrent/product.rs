@@ -6,16 +6,16 @@ use crate::error::CompileError;
 use crate::ir::{Bytes, TensorId};
 use crate::lower::context::{Cx, Operand};
 use crate::lower::grain::grain;
+use crate::lower::hybrid::quantize;
 use crate::lower::program::Content;
-use crate::lower::rounding::away;
 use crate::lower::run_time_weights::{Sizes, column_sums};
 use crate::ops::recurrent::Inputs;
 use std::sync::Arc;
 use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
 use tflc_templates::cpu::gemm::{self, GemmSpec};
 use tflc_templates::cpu::mac::WeightFormat;
-use tflc_templates::cpu::reduce::{Combine, ReduceSpec};
-use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty, Unary};
+use tflc_templates::cpu::reduce::ReduceSpec;
+use tflc_templates::expr::{Cast, Expr, ExprBuilder, Storage, Ty};
 
 /// What is added to a product.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,9 @@ pub(super) fn product(
     if inputs == Inputs::Asymmetric {
         return asymmetric(cx, w, m, (x, out), extra);
     }
-    let (rows, scales) = quantize_symmetric(cx, m, w.k, x);
+    let dense = dense_rows(cx, m, w.k, x);
+    let quantized = quantize(cx, dense, [m, w.k], Storage::I8, inputs.rule());
+    let (rows, scales) = (quantized.values, quantized.scales);
     let weight_scales = floats(cx, &w.scales);
     let compensation = compensation(cx, w, m, IntBias::None, 0);
     let mut operands = vec![
@@ -85,10 +87,8 @@ pub(super) fn product(
 
 /// Rows quantised with a zero point each, by TFLite's rounding.
 fn asymmetric(cx: &mut Cx<'_, '_>, w: &Stack, m: usize, (x, out): (Rows, Rows), extra: Option<Extra>) -> Result<(), CompileError> {
-    use crate::lower::hybrid::quantize;
-    use tflc_templates::cpu::quantize_rows::Rule;
     let dense = dense_rows(cx, m, w.k, x);
-    let rows = quantize(cx, dense, [m, w.k], Storage::I8, Rule::Away);
+    let rows = quantize(cx, dense, [m, w.k], Storage::I8, Inputs::Asymmetric.rule());
     let weight_scales = floats(cx, &w.scales);
     let compensation = compensation(cx, w, m, IntBias::None, 0);
     let sums = weight_sums(cx, w, m);
@@ -125,44 +125,6 @@ fn dense_rows(cx: &mut Cx<'_, '_>, m: usize, k: usize, x: Rows) -> Operand {
     let dense = cx.workspace(m * k * 4);
     super::copy_rows(cx, [m, k], x, Rows::new(dense, k), 4);
     dense
-}
-
-/// Rows of floats as bytes around zero, and the scale of each row. Source: TFLite `portable_tensor_utils.cc`, `PortableSymmetricQuantizeFloats`.
-fn quantize_symmetric(cx: &mut Cx<'_, '_>, m: usize, k: usize, x: Rows) -> (Operand, Operand) {
-    let dense = dense_rows(cx, m, k, x);
-    let (ranges, scales, rows) = (cx.workspace(m * 4), cx.workspace(m * 4), cx.workspace(m * k));
-    let mut b = ExprBuilder::new([Storage::F32]);
-    let v = b.input(0);
-    let v = b.unary(Unary::Abs, v);
-    let spec = ReduceSpec::new(&[m, k], &[false, true], Combine::Max, b.finish(v, Storage::F32), Expr::identity(Storage::F32));
-    reduce(cx, spec, vec![dense, ranges]);
-    let mut b = ExprBuilder::new([Storage::F32]);
-    let (range, zero, one, most) = (b.input(0), b.f32(0.0), b.f32(1.0), b.f32(127.0));
-    // The greatest of no element that counts is below zero.
-    let range = b.max(range, zero);
-    let scale = b.binary(tflc_templates::expr::Binary::Div, range, most);
-    let none = b.compare(tflc_templates::expr::Compare::Eq, range, zero);
-    let scale = b.select(none, one, scale);
-    rows_loop(cx, [1, m], &[Rows::new(ranges, m)], Rows::new(scales, m), b.finish(scale, Storage::F32));
-    let mut b = ExprBuilder::new([Storage::F32, Storage::F32]);
-    let (v, range, zero, most) = (b.input(0), b.input(1), b.f32(0.0), b.f32(127.0));
-    let inverse = b.binary(tflc_templates::expr::Binary::Div, most, range);
-    let v = b.mul(v, inverse);
-    let q = away(&mut b, v, 256.0);
-    let (lo, hi) = (b.i32(-127), b.i32(127));
-    let q = b.max(q, lo);
-    let q = b.min(q, hi);
-    let none = b.compare(tflc_templates::expr::Compare::Eq, range, zero);
-    let nought = b.i32(0);
-    let q = b.select(none, nought, q);
-    let spec = tflc_templates::cpu::pointwise::PointwiseSpec::new(
-        &[m, k],
-        vec![vec![k as i64, 1], vec![1, 0]],
-        vec![k as i64, 1],
-        b.finish(q, Storage::I8),
-    );
-    crate::lower::pointwise::emit(cx, spec, vec![dense, ranges, rows]);
-    (rows, scales)
 }
 
 /// Appends a reduction.

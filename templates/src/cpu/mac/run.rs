@@ -22,7 +22,13 @@ impl Scheme {
 
     /// Number of steps unrolled in the loop over a run.
     fn unroll(&self, steps: usize, tile: usize) -> usize {
-        let most = (BODY / tile.max(1)).clamp(2, 8);
+        // Without vectors a multiply-add is four or eight instructions, and a body that long hides as much.
+        let (body, least) = match (self.scalars, self.is_float()) {
+            (false, _) => (BODY, 2),
+            (true, true) => (BODY / 2, 1),
+            (true, false) => (BODY / 4, 1),
+        };
+        let most = (body / tile.max(1)).clamp(least, 8);
         let most = 1 << most.ilog2();
         if steps <= most {
             return steps;
