@@ -328,7 +328,7 @@ fn lower_by_family(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError>
         OpKind::Real | OpKind::Imag | OpKind::ComplexAbs | OpKind::Mul => complex::lower(cx, node),
         OpKind::Cast if packed::converts(cx, node) => packed::lower(cx, node),
         OpKind::Cast => complex::lower(cx, node),
-        OpKind::Dequantize => packed::lower(cx, node),
+        OpKind::Quantize | OpKind::Dequantize => packed::lower(cx, node),
         OpKind::Conv2d | OpKind::DepthwiseConv2d | OpKind::TransposeConv => conv::lower(cx, node),
         OpKind::FullyConnected | OpKind::BatchMatmul => matmul::lower(cx, node),
         OpKind::Logistic | OpKind::Tanh | OpKind::Exp | OpKind::Log | OpKind::Gelu | OpKind::Sqrt | OpKind::Rsqrt => lut::lower(cx, node),

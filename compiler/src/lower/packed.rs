@@ -1,12 +1,14 @@
-//! Integers of less than a byte, two or four to a byte: CAST and DEQUANTIZE of them, CAST to them; and DEQUANTIZE with scales along an axis.
+//! Integers of less than a byte, two or four to a byte: CAST and DEQUANTIZE of them, CAST to them; and QUANTIZE and DEQUANTIZE with scales along an axis.
 //!
 //! Elements at the same place of their bytes are one strided array: unpacking is a loop over bytes for each place, packing one that joins the places.
 
 use super::context::{Cx, Operand};
 use super::movement::result;
 use super::pointwise::emit;
+use super::rounding::away;
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{DType, Node, OpKind};
+use crate::ir::{DType, Node, OpKind, TensorType};
+use crate::ops::activation::{emit_clamp, integer_range};
 use crate::ops::cast::{conversion, conversion_to};
 use crate::ops::packed::byte_type;
 use crate::ops::quantize::scaled;
@@ -16,7 +18,11 @@ use tflc_templates::expr::{Binary, Expr, ExprBuilder, Id, Storage};
 
 /// Lowers a conversion that is no expression over its operand.
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    if node.op == OpKind::Cast { cast(cx, node) } else { dequantize(cx, node) }
+    match node.op {
+        OpKind::Cast => cast(cx, node),
+        OpKind::Quantize => quantize(cx, node),
+        _ => dequantize(cx, node),
+    }
 }
 
 /// Whether a node reads or writes packed integers.
@@ -60,10 +66,35 @@ fn dequantize(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         unpack(cx, ty.dtype, from, ty.elements(), &Expr::identity(from_storage), bytes);
         from = bytes;
     }
+    let expr = scaled(from_storage, memory(cx, out.dtype)?);
+    by_channel(cx, &ty, expr, from, to)
+}
+
+/// QUANTIZE of floats with scales along an axis: the quotient, half away from zero.
+fn quantize(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let (y, out) = result(cx, node, 0)?;
+    if cx.ty(x).dtype != DType::Float32 {
+        return Err(cx.unsupported(Unsupported::Types(format!("{} to several scales", cx.ty(x).dtype))));
+    }
+    let (from, to) = (cx.operand(x)?, cx.operand(y)?);
+    let mut b = ExprBuilder::new([Storage::F32, Storage::F32, Storage::I32]);
+    let (v, scale, zero) = (b.input(0), b.input(1), b.input(2));
+    let quotient = b.binary(Binary::Div, v, scale);
+    let q = away(&mut b, quotient, 131_072.0);
+    let q = b.add(q, zero);
+    let (lo, hi) = integer_range(out);
+    let q = emit_clamp(&mut b, q, lo, hi);
+    let expr = b.finish(q, memory(cx, out.dtype)?);
+    let out = out.clone();
+    by_channel(cx, &out, expr, from, to)
+}
+
+/// Appends a loop over elements, their scales and their zero points, which are those of the type `ty`.
+fn by_channel(cx: &mut Cx<'_, '_>, ty: &TensorType, expr: Expr, from: Operand, to: Operand) -> Result<(), CompileError> {
     let Some(q) = ty.quant.affine() else { return Err(cx.internal("a conversion without scales")) };
     let zeros = q.zero_point.iter().map(|z| i32::try_from(*z).ok().filter(|z| z.abs() < 1 << 24)).collect::<Option<Vec<i32>>>();
     let zeros = zeros.ok_or_else(|| cx.unsupported(Unsupported::Quantization(format!("zero points {:?}", q.zero_point))))?;
-    let expr = scaled(from_storage, memory(cx, out.dtype)?);
     let scales = cx.bytes(q.scale.iter().flat_map(|s| s.to_le_bytes()).collect());
     let zeros = cx.bytes(zeros.into_iter().flat_map(i32::to_le_bytes).collect());
     let own = row_major(&ty.shape);

@@ -32,8 +32,19 @@ fn infer_quantize(call: &Call<'_>) -> Inferred {
     if !matches!(out.dtype, Int8 | UInt8 | Int16 | Int32) {
         return Err(call.unsupported(Unsupported::Types(format!("{from} to {}", out.dtype))));
     }
-    if per_axis(&out.quant).is_none() {
-        call.quant(out)?;
+    match per_axis(&out.quant) {
+        None => {
+            call.quant(out)?;
+        }
+        Some(_) if from != Float32 || out.dtype == Int32 => {
+            return Err(call.unsupported(Unsupported::Types(format!("{from} to {} with several scales", out.dtype))));
+        }
+        Some(a) => {
+            let fits = |z: &i64| out.dtype.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(z));
+            if x.shape.get(a.axis) != Some(&a.scale.len()) || a.zero_point.len() != a.scale.len() || !a.zero_point.iter().all(fits) {
+                return Err(call.bad_quantization(format!("{} scales along axis {} of shape {:?}", a.scale.len(), a.axis, x.shape)));
+            }
+        }
     }
     if from != Float32 {
         call.operand_quant(x)?;
@@ -102,7 +113,7 @@ fn quantize(call: &Call<'_>) -> Result<Expr, CompileError> {
     Ok(b.finish(v, storage_of(call, out)?))
 }
 
-/// QUANTIZE of floats with one scale for each index of an axis.
+/// QUANTIZE of floats with one scale for each index of an axis: TFLite divides, and rounds half away from zero.
 fn eval_quantize(args: &Args<'_>) -> Results {
     let ty = args.ty();
     let Some(q) = per_axis(&ty.quant) else { return Err(args.error("no quantisation")) };
@@ -111,7 +122,7 @@ fn eval_quantize(args: &Args<'_>) -> Results {
     let channel = channels(&ty.shape, q.axis, q.scale.len()).ok_or_else(|| args.error("scales do not fit the shape"))?;
     let stored = x.iter().enumerate().map(|(i, v)| {
         let c = channel(i);
-        ((v / q.scale[c]).round_ties_even() as i32).saturating_add(q.zero_point[c] as i32).clamp(lo, hi)
+        ((v / q.scale[c]).round() as i32).saturating_add(q.zero_point[c] as i32).clamp(lo, hi)
     });
     match ty.dtype {
         Int8 | UInt8 => args.result(stored.map(|v| v as u8).collect()),

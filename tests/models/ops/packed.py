@@ -1,4 +1,4 @@
-"""Models of integers of less than a byte that are computed: CAST, DEQUANTIZE and operators that move them."""
+"""Models of integers of less than a byte that are computed: CAST, DEQUANTIZE and operators that move them; and conversions with several scales."""
 import numpy as np
 
 from element_types import converted
@@ -33,6 +33,14 @@ def dequantized(dtype, channels=None):
     return make
 
 
+def quantized_channels(dtype):
+    """QUANTIZE with one scale for each column."""
+    def make(net):
+        q = (net.rng.uniform(0.003, 0.02, 6) * (0.01 if dtype == "i16" else 1), [120 if dtype == "u8" else 0] * 6, 1)
+        net.outputs(net.op("QUANTIZE", [net.input("f32", (4, 6))], (dtype, q, (4, 6)), "QuantizeOptions"))
+    return make
+
+
 def dequantized_bytes(net):
     """DEQUANTIZE of bytes with one scale for each column."""
     scales = net.rng.uniform(0.01, 0.1, 6)
@@ -56,6 +64,8 @@ def models():
         yield f"cast_f32_{dtype}_f32", there_and_back(dtype)
         yield f"dequantize_{dtype}", dequantized(dtype)
     yield "dequantize_i4_channel", dequantized("i4", 5)
+    for dtype in ("i8", "u8", "i16"):
+        yield f"quantize_f32_{dtype}_channel", quantized_channels(dtype)
     yield "dequantize_i8_channel", dequantized_bytes
     yield "transpose_i4", moved("TRANSPOSE", "i4", "TransposeOptions", consts=([1, 0],))
     yield "transpose_u4", moved("TRANSPOSE", "u4", "TransposeOptions", (2, 3, 3), ([2, 0, 1],))

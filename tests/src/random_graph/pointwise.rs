@@ -168,6 +168,13 @@ pub(super) fn convert(g: &mut Generator) -> Option<Planned> {
         Quantize => {
             let x = g.precise(&[Float32, Int8, UInt8, Int16, Int32], any_shape, Generator::shape)?;
             let to = g.dtype(&[Int8, UInt8, Int16, Int32]);
+            let shape = g.ty(x).shape.clone();
+            if g.ty(x).dtype == Float32 && to != Int32 && g.rng.one_in(3) && shape.last().is_some_and(|n| *n > 1) {
+                let scale: Vec<f32> = (0..shape[shape.len() - 1]).map(|_| 0.01 * (1 + g.rng.below(9)) as f32).collect();
+                let zero_point = if to == UInt8 { vec![120; scale.len()] } else { vec![0; scale.len()] };
+                let quant = Quantization::Affine(Affine { scale, zero_point, axis: shape.len() - 1 });
+                return plan(tflc::ir::OpKind::Quantize, [x], Attrs::new(), to, quant);
+            }
             let scale = Quantization::Affine(Affine::per_tensor(0.01 * (1 + g.rng.below(9)) as f32, 0));
             let quant = if to == Int32 { scale.clone() } else { g.quantization(to) };
             // Integers of 32 bits have a scale too.
