@@ -26,7 +26,13 @@ fn one(random: &RandomModel) -> Result<Option<usize>> {
     for cpu in levels() {
         let mut compiled = match Options::new().cpu(cpu).compile(random.model.clone()) {
             Ok(m) => m,
-            Err(JitError::Compile(CompileError::Unsupported(_))) => return Ok(None),
+            Err(JitError::Compile(e @ CompileError::Unsupported(_))) => {
+                // One seed alone is looked at: what is missing, and in which model.
+                if std::env::var_os("TFLC_SEED").is_some() {
+                    println!("{e}\n\n{}", print_with(&random.model, PrintOptions::LIVE));
+                }
+                return Ok(None);
+            }
             Err(e) => return Err(e).with_context(|| cpu.to_string()),
         };
         let types: Vec<_> = compiled.outputs().iter().map(|p| p.ty.clone()).collect();

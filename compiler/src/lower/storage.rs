@@ -155,7 +155,7 @@ pub(super) fn overwrites(graph: &Graph, node: &Node, t: TensorId, shares: &dyn F
 fn place_concatenation(graph: &Graph, node: &Node, at: usize, last: &[Option<usize>], s: &mut GraphStorage) {
     let Some(&out) = node.outputs.first() else { return };
     // Parts of open size do not lie where their bounds say.
-    if graph.open.contains_key(&out) {
+    if graph.open.contains_key(&out) || node.inputs.iter().flatten().any(|t| graph.open.contains_key(t)) {
         return;
     }
     let ty = graph.ty(out);

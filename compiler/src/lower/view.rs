@@ -56,8 +56,8 @@ fn outer_split(graph: &Graph, source: TensorId, node: &Node, k: usize) -> Option
         return None;
     }
     // Parts of an open axis, or of computed sizes, do not lie where bounds say.
-    let divided = |t: TensorId| node.op != OpKind::Unpack && graph.open_axes(t).iter().any(|o| o.axis as usize == axis);
-    if divided(source) || node.outputs.iter().any(|t| divided(*t)) {
+    let divided = |t: TensorId| graph.open_axes(t).iter().any(|o| o.axis as usize == axis);
+    if divided(source) || (node.op != OpKind::Unpack && node.outputs.iter().any(|t| divided(*t))) {
         return None;
     }
     Some(node.outputs[..k].iter().map(|&t| graph.ty(t).bytes()).sum())

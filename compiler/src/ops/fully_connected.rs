@@ -16,7 +16,7 @@ use crate::ops::requant::{self, Epilogue, Requant, Scaling, bias_storage, bias_t
 use crate::ops::storage::storage_of;
 use crate::ops::value::Value;
 use tflc_templates::cpu::quantize_rows::Rule;
-use tflc_templates::expr::{ExprBuilder, Storage};
+use tflc_templates::expr::{ExprBuilder, Storage, Ty};
 
 /// FULLY_CONNECTED.
 pub const FULLY_CONNECTED: Operator = Operator::new(infer, Eval::Direct(eval));
@@ -117,7 +117,11 @@ impl FullyConnected {
             Arithmetic::Hybrid if self.blocks.is_some() => Ok(blockwise::epilogue(bias, activation)),
             Arithmetic::Hybrid => {
                 let scales = &call.weight_quant(call.input(1)?, 0, self.outputs)?.scale;
-                Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, storage_of(call, output)?))
+                let storage = storage_of(call, output)?;
+                if storage.ty() != Ty::F32 {
+                    return Err(call.invalid(format!("{} as the result of floats", output.dtype)));
+                }
+                Ok(requant::hybrid_epilogue(scales, bias, activation, self.rule, storage))
             }
             Arithmetic::Quantized | Arithmetic::Quantized16 => {
                 let x = call.input(0)?;

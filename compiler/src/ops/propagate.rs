@@ -133,7 +133,8 @@ impl Pass {
                 let data = tensor.data.as_ref().or_else(|| known.get(&t).map(|v| &v.data));
                 Operand { ty: &tensor.ty, data, constant: tensor.data.is_some(), variable: tensor.variable }
             });
-            let dynamic = node.reads().any(|t| self.out.dynamic.contains(&(id, t))) && !shape_is_a_value(node.op, &call);
+            let open = node.reads().any(|t| self.out.dynamic.contains(&(id, t)));
+            let dynamic = open && !shape_is_a_value(node.op, &call);
             // Shapes that are known only at run time may contradict each other as declared.
             let types = match infer(&call) {
                 Ok(types) if !dynamic && !self.calls_dynamic(model, node) => types,
@@ -141,6 +142,7 @@ impl Pass {
                 Err(e @ CompileError::InvalidModel { .. }) if is_control(node.op) && !self.guesses_condition(model, id, node) => {
                     return Err(e);
                 }
+                Err(CompileError::InvalidModel { .. }) if open => return Err(call.unsupported(Unsupported::DynamicShape)),
                 Err(CompileError::InvalidModel { .. }) | Ok(_) if dynamic || is_control(node.op) => {
                     return Err(call.unsupported(Unsupported::DynamicShape));
                 }

@@ -83,6 +83,10 @@ recipes! {
     2 [Gather] indexed::gather;
     2 [Gather, Where] open::rows;
     1 [Slice] open::window;
+    1 [Pad] open::border;
+    1 [SplitV] open::parts;
+    1 [ResizeBilinear, ResizeNearestNeighbor] open::resized;
+    1 [Add] open::meeting;
     1 [GatherNd] indexed::gather_nd;
     1 [ScatterNd] indexed::scatter_nd;
     1 [SparseToDense] indexed::sparse_to_dense;

@@ -1,4 +1,4 @@
-//! PAD, PADV2, MIRROR_PAD around what is there at run time, by borders that may be computed; SPLIT and SPLIT_V into parts that are.
+//! PAD, PADV2, MIRROR_PAD around what is there at run time, by borders that may be computed; SPLIT, SPLIT_V and UNPACK into parts that are.
 
 use super::extent;
 use super::lengths::{Length, Lengths, Walk, walk};
@@ -182,5 +182,26 @@ pub(super) fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         before = l.add(before, size);
     }
     debug_assert!(extent(cx, x, at)?.is_some() || sized);
+    Ok(())
+}
+
+/// The slices of an open axis, of which there must be as many as results.
+pub(super) fn unpack(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let x = cx.input(node, 0)?;
+    let at = axis(cx, node.attrs.int("axis", 0), cx.ty(x).shape.len())?;
+    let (from, reads) = (cx.operand(x)?, steps(cx, x));
+    for k in 0..node.outputs.len() {
+        let (y, ty) = result(cx, node, k)?;
+        let (to, bytes, writes) = (cx.operand(y)?, element_bytes(cx, ty)?, steps(cx, y));
+        let mut l = Lengths::default();
+        let (length, parts, one, place) = (l.axis(cx, x, at)?, l.number(node.outputs.len()), l.number(1), l.number(k));
+        let all = l.equal(length, parts);
+        l.check(all);
+        let mut dims = vec![];
+        for d in (0..reads.len()).filter(|d| *d != at) {
+            dims.push(Walk { count: l.axis(cx, x, d)?, read: (one, reads[d]), write: (one, writes[d - usize::from(d > at)]) });
+        }
+        walk(cx, l, dims, [vec![(place, reads[at])], vec![]], [from, to], bytes);
+    }
     Ok(())
 }

@@ -91,6 +91,7 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::Concatenation => return moves::concatenation(cx, node),
         OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad if node.op == OpKind::MirrorPad || brings(cx, node) => borders::pad(cx, node)?,
         OpKind::Split | OpKind::SplitV if brings(cx, node) || parted(cx, node)? => borders::split(cx, node)?,
+        OpKind::Unpack if parted(cx, node)? => borders::unpack(cx, node)?,
         OpKind::OneHot if brings(cx, node) => {
             sources::depth(cx, node)?;
             return Ok(false);
@@ -129,11 +130,13 @@ fn brings(cx: &Cx<'_, '_>, node: &Node) -> bool {
     node.outputs.iter().flat_map(|t| cx.graph.open_axes(*t)).any(|o| !given.contains(&o.extent))
 }
 
-/// Whether a split divides an open axis, whose parts may all be of known size.
+/// Whether a node divides an open axis, whose parts may all be of known size.
 fn parted(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
-    let (x, along) = if node.op == OpKind::SplitV { (0, 2) } else { (1, 0) };
-    let x = cx.input(node, x)?;
-    let at = super::constants::operand_int(cx, node, along, "axis")?;
+    let (x, at) = match node.op {
+        OpKind::Unpack => (cx.input(node, 0)?, node.attrs.int("axis", 0)),
+        OpKind::SplitV => (cx.input(node, 0)?, super::constants::operand_int(cx, node, 2, "axis")?),
+        _ => (cx.input(node, 1)?, super::constants::operand_int(cx, node, 0, "axis")?),
+    };
     let at = super::constants::axis(cx, at, cx.ty(x).shape.len())?;
     Ok(extent(cx, x, at)?.is_some())
 }

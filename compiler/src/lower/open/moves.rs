@@ -2,7 +2,7 @@
 
 use super::lengths::{Length, Lengths, Term, Walk, walk};
 use super::sources::give;
-use super::{brings, extent, is_open};
+use super::{brings, extent};
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{Node, TensorId};
 use crate::lower::constants::{axis, element_bytes, operand_ints};
@@ -313,34 +313,63 @@ pub(super) fn broadcast(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileE
     Ok(())
 }
 
-/// Parts one behind the other along an open axis, each as long as it is; false along an axis of known length, where bounds say where they lie.
+/// Parts one behind the other, each as long as it is; false where that axis is known and all parts have the other axes of the result, so that bounds say where they
+/// lie.
 pub(super) fn concatenation(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
     let (y, ty) = result(cx, node, 0)?;
     let at = axis(cx, node.attrs.int("axis", 0), ty.shape.len())?;
-    let Some(total) = extent(cx, y, at)?.filter(|_| brings(cx, node)) else { return Ok(false) };
+    let mut alike = true;
+    for x in node.inputs.iter().flatten() {
+        for d in (0..ty.shape.len()).filter(|d| *d != at) {
+            alike &= cx.ty(*x).shape[d] == ty.shape[d] && extent(cx, *x, d)? == extent(cx, y, d)?;
+        }
+    }
+    let total = extent(cx, y, at)?.filter(|_| brings(cx, node));
+    if total.is_none() && alike {
+        return Ok(false);
+    }
+    // How far the parts reach: in memory, where that is computed.
+    let total = total.unwrap_or_else(|| cx.workspace(8));
     let bytes = element_bytes(cx, ty)?;
     let (to, writes) = (cx.operand(y)?, steps(cx, y));
     let zero = cx.bytes(vec![0; 8]);
     copy(cx, zero, total, 8);
+    let mut first = true;
     for x in node.inputs.clone().into_iter().flatten() {
         if cx.ty(x).quant != ty.quant {
             return Err(cx.unsupported(Unsupported::Quantization("parts of open size with several scales".into())));
-        }
-        if cx.ty(x).elements() == 0 {
-            continue;
         }
         let mut l = Lengths::default();
         let (one, before, reads) = (l.number(1), l.read(total, 0, true), steps(cx, x));
         let mut dims = vec![];
         for d in 0..ty.shape.len() {
-            let count = if d == at { l.axis(cx, x, d)? } else { l.number(ty.shape[d]) };
+            let count = match d == at || !alike {
+                true => l.axis(cx, x, d)?,
+                false => l.number(ty.shape[d]),
+            };
+            if d != at && !alike {
+                // The lengths of the first part are those of the result, where nothing else says them.
+                if first {
+                    give(cx, &mut l, y, d, count)?;
+                } else {
+                    let own = l.axis(cx, y, d)?;
+                    let same = l.equal(own, count);
+                    l.check(same);
+                }
+            }
             dims.push(Walk { count, read: (one, reads[d]), write: (one, writes[d]) });
         }
+        first = false;
         let after = l.add(before, dims[at].count);
-        give(cx, &mut l, y, at, after)?;
+        let most = l.number(ty.shape[at]);
+        l.check_size(after, most);
+        l.store(after, total, 0);
+        if cx.ty(x).elements() == 0 {
+            l.call(cx);
+            continue;
+        }
         let from = cx.operand(x)?;
         walk(cx, l, dims, [vec![], vec![(before, writes[at])]], [from, to], bytes);
     }
-    debug_assert!(is_open(cx, Some(y)));
     Ok(true)
 }

@@ -58,7 +58,19 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
         }
         OpKind::Unpack => {
             let at = site.axis_attr("axis", 0, site.rank(0)?)?;
-            site.along(site.mapped(0, |axis| (axis != at).then(|| axis - usize::from(at < axis)))?)
+            // As many parts as there are results, or the run ends.
+            let across = site.mapped(0, Some)?.into_iter().filter(|a| a.0 != at);
+            let axes: Axes = across.map(|(axis, by)| (axis - usize::from(at < axis), by)).collect();
+            let mut shape = site.shape(0)?.to_vec();
+            shape.remove(at);
+            let dtype = site.dtype(0)?;
+            (0..site.node.outputs.len()).map(|k| Some((site.result(k, dtype, shape.clone())?, axes.clone()))).collect()
+        }
+        OpKind::Bitcast => {
+            // The last axis comes or goes where elements become smaller or larger.
+            let (rank, types) = (site.rank(0)?, site.bounds()?);
+            let left = types.first()?.shape.len();
+            site.along(site.mapped(0, |axis| (axis < left.min(rank)).then_some(axis))?)
         }
         OpKind::Split | OpKind::SplitV => {
             let (x, axis_at) = if site.node.op == OpKind::Split { (1, 0) } else { (0, 2) };
@@ -170,18 +182,26 @@ fn concatenation(site: &Site<'_>) -> Option<Opened> {
         let ty = site.graph.ty(u.list);
         return Some(vec![(site.result(0, ty.dtype, ty.shape.clone())?, axes)]);
     }
-    let at = site.axis_attr("axis", 0, site.rank(0)?)?;
-    let across = |i: usize| -> Option<Axes> { Some(site.mapped(i, Some)?.into_iter().filter(|a| a.0 != at).collect()) };
-    let mut axes = across(0)?;
-    for i in 1..site.node.inputs.len() {
-        if across(i)? != axes {
-            return None;
-        }
+    let (rank, count) = (site.rank(0)?, site.node.inputs.len());
+    let at = site.axis_attr("axis", 0, rank)?;
+    let mut dims = vec![];
+    for axis in 0..rank {
+        let all = (0..count).map(|i| site.dim(i, axis).filter(|_| site.rank(i) == Some(rank))).collect::<Option<Vec<Dim>>>()?;
+        let known = |d: &Dim| if let Dim::Fixed(n) = d { Some(*n) } else { None };
+        let fixed: Vec<usize> = all.iter().filter_map(known).collect();
+        dims.push(match (axis == at, fixed.len() == count) {
+            (true, true) => Dim::Fixed(fixed.iter().sum()),
+            (true, false) => Dim::New((0..count).map(|i| site.shape(i).map(|s| s[axis])).sum::<Option<usize>>()?),
+            // A run compares the others with those that are known, or with the first one.
+            _ if fixed.iter().any(|n| *n != fixed[0]) => return None,
+            _ if !fixed.is_empty() => Dim::Fixed(fixed[0]),
+            _ => match (all[0], (0..count).map(|i| site.shape(i).map(|s| s[axis])).collect::<Option<Vec<_>>>()?.into_iter().min()?) {
+                (Dim::Same(e, n), least) if n == least => Dim::Same(e, n),
+                (_, least) => Dim::New(least),
+            },
+        });
     }
-    if (0..site.node.inputs.len()).any(|i| site.extent(i, at).is_some()) {
-        axes.push((at, By::New(at)));
-    }
-    site.along(axes)
+    Some(vec![site.shaped(0, site.dtype(0)?, &dims)?])
 }
 
 fn reduction(site: &Site<'_>) -> Option<Opened> {

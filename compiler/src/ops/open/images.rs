@@ -34,7 +34,8 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
 fn window(site: &Site<'_>) -> Option<Opened> {
     let types = site.bounds()?;
     let out = &types.first()?.shape;
-    if out.len() != 4 || site.extent(0, 3).is_some() {
+    let pools = matches!(site.node.op, OpKind::AveragePool2d | OpKind::MaxPool2d | OpKind::L2Pool2d);
+    if out.len() != 4 || (site.extent(0, 3).is_some() && !pools) {
         return None;
     }
     let same = site.call.attrs.name("padding", "SAME") == "SAME";
@@ -47,13 +48,13 @@ fn window(site: &Site<'_>) -> Option<Opened> {
             _ => Dim::New(out[axis]),
         });
     }
-    dims.push(Dim::Fixed(out[3]));
+    dims.push(if pools { site.dim(0, 3)? } else { Dim::Fixed(out[3]) });
     Some(vec![site.shaped(0, types.first()?.dtype, &dims)?])
 }
 
 fn resize(site: &Site<'_>) -> Option<Opened> {
     let size = site.elements(1).filter(|s| s.len() == 2)?;
-    if site.rank(0)? != 4 || site.extent(0, 3).is_some() {
+    if site.rank(0)? != 4 {
         return None;
     }
     let dims = [site.dim(0, 0)?, site.bounded(size[0], 1)?, site.bounded(size[1], 2)?, site.dim(0, 3)?];

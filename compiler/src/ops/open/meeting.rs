@@ -14,7 +14,7 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     let shapes: Vec<Option<&[usize]>> = (0..site.node.inputs.len()).map(|i| site.shape(i)).collect();
     let rank = shapes.iter().flatten().map(|s| s.len()).max()?;
     // SELECT's condition may count rows, which is not broadcasting.
-    if op == OpKind::Select && shapes.iter().any(|s| s.is_none_or(|s| s.len() != rank || s.contains(&1))) && !alike(&shapes) {
+    if op == OpKind::Select && shapes.iter().any(|s| s.is_none_or(|s| s.len() != rank)) {
         return None;
     }
     let (mut out, mut axes) = (vec![1; rank], Axes::new());
@@ -27,10 +27,6 @@ pub(super) fn open(site: &Site<'_>) -> Option<Opened> {
     (types.first()?.shape == out).then(|| types.into_iter().map(|ty| (ty, axes.clone())).collect())
 }
 
-fn alike(shapes: &[Option<&[usize]>]) -> bool {
-    shapes.iter().all(|s| *s == shapes[0])
-}
-
 /// How long an axis of the result is: as long as the operands whose lengths are known; else as long as all that are open, or those that have not one element.
 fn meet(site: &Site<'_>, shapes: &[Option<&[usize]>], rank: usize, at: usize) -> Option<(usize, Option<By>)> {
     let (mut fixed, mut open): (Option<usize>, Vec<(TensorId, usize)>) = (None, vec![]);
@@ -39,7 +35,8 @@ fn meet(site: &Site<'_>, shapes: &[Option<&[usize]>], rank: usize, at: usize) ->
         let Some(axis) = (at + shape.len()).checked_sub(rank) else { continue };
         match (site.extent(i, axis), shape[axis]) {
             (Some(e), n) => open.push((e, n)),
-            (None, 1) => {}
+            // Nothing stands for all in a SELECT.
+            (None, 1) if site.node.op != OpKind::Select => {}
             (None, n) if fixed.is_none_or(|f| f == n) => fixed = Some(n),
             _ => return None,
         }

@@ -84,7 +84,7 @@ fn reshape(site: &Site<'_>, target: &[Element]) -> Option<Opened> {
     Some(vec![site.shaped(0, dtype, &dims)?])
 }
 
-/// Axes of the operand that are open stay what they are.
+/// As long as the shape says; axes of the operand that are open are that, or one element wide.
 fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
     let x = site.shape(0)?;
     let mut dims = site.elements(1)?.into_iter().enumerate().map(|(d, e)| site.bounded(e, d)).collect::<Vec<_>>();
@@ -92,8 +92,8 @@ fn broadcast_to(site: &Site<'_>) -> Option<Opened> {
     for (d, &n) in x.iter().enumerate() {
         let dim = &mut dims[lead + d];
         match (site.extent(0, d), &dim) {
-            (Some(e), Some(Dim::Same(own, _))) if *own == e => {}
-            (Some(_), _) => return None,
+            // A run compares.
+            (Some(_), _) => {}
             // An operand that has elements there says how many they are.
             (None, _) if n != 1 => *dim = Some(Dim::Fixed(n)),
             (None, _) => {}

@@ -25,6 +25,11 @@ fn slice(site: &Site<'_>) -> Option<Opened> {
     let mut dims = vec![];
     for (d, &n) in x.shape.iter().enumerate() {
         let most = |v: i64| usize::try_from(v).map_or(n, |v| v.min(n));
+        // What is written down lies in the axis, or in its bound.
+        if let Element::Known(b) = begins[d] {
+            let least = if let Element::Known(s @ 0..) = sizes[d] { s } else { 0 };
+            usize::try_from(b.checked_add(least)?).ok().filter(|end| b >= 0 && *end <= n)?;
+        }
         dims.push(match (begins[d], sizes[d], site.extent(0, d)) {
             (_, Element::Known(s), _) if s >= 0 => Dim::Fixed(usize::try_from(s).ok().filter(|s| *s <= n)?),
             (Element::Known(0), Element::Known(_), Some(e)) => Dim::Same(e, n),
