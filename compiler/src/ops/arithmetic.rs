@@ -3,10 +3,11 @@
 //! Floats are computed in binary32, integers wrap. Quantised forms are in `arithmetic_quant.rs`.
 
 use crate::error::CompileError;
-use crate::ir::DType::{BFloat16, Complex64, Float16, Float32, Int8, Int16, Int32, Int64, UInt8, UInt32};
+use crate::ir::DType::{BFloat16, Complex64, Float16, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt32};
 use crate::ir::{DType, OpKind};
 use crate::ops::activation::Activation;
 use crate::ops::arithmetic_quant;
+use crate::ops::atan2_f64;
 use crate::ops::call::{Call, Inferred, is_quantized};
 use crate::ops::complex;
 use crate::ops::operator::{Args, Eval, EvalError, Operator};
@@ -28,7 +29,7 @@ pub(super) const POW: Operator = Operator::new(infer_pow, Eval::Pointwise(pow));
 pub(super) const FLOOR_DIV: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_div)).checked(check_divisor);
 /// FLOOR_MOD: `a - floor(a / b) * b`.
 pub(super) const FLOOR_MOD: Operator = Operator::new(infer_floor, Eval::Pointwise(floor_mod)).checked(check_divisor);
-/// ATAN2: C's `atan2f`.
+/// ATAN2: C's `atan2f`, and `atan2` of binary64.
 pub(super) const ATAN2: Operator = Operator::new(infer_atan2, Eval::Pointwise(atan2));
 /// ADD_N: the sum of all operands.
 pub(super) const ADD_N: Operator = Operator::new(infer_add_n, Eval::Pointwise(add_n));
@@ -75,7 +76,7 @@ fn infer_floor(call: &Call<'_>) -> Inferred {
 
 fn infer_atan2(call: &Call<'_>) -> Inferred {
     call.arity(2, 2, 1)?;
-    call.dtype_among(0, &[Float32, Float16, BFloat16])?;
+    call.dtype_among(0, &[Float32, Float16, BFloat16, Float64])?;
     infer_binary(call)
 }
 
@@ -203,7 +204,7 @@ fn differs(b: &mut ExprBuilder, rest: Id, divisor: Id) -> Id {
 
 fn atan2(call: &Call<'_>) -> Result<Expr, CompileError> {
     let (mut b, x, y) = operands(call)?;
-    let r = b.binary(Binary::Atan2, x, y);
+    let r = if b.ty(x) == Ty::F64 { atan2_f64::emit(&mut b, x, y) } else { b.binary(Binary::Atan2, x, y) };
     Ok(b.finish(r, storage_of(call, call.input(0)?)?))
 }
 

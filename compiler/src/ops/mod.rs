@@ -8,6 +8,7 @@ pub mod activation;
 pub mod arg_extreme;
 mod arithmetic;
 mod arithmetic_quant;
+mod atan2_f64;
 pub(crate) mod audio;
 pub mod batch_matmul;
 pub mod blockwise;

@@ -257,7 +257,7 @@ table! {
     UnsortedSegmentProd: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     UnsortedSegmentMax: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     UnsortedSegmentSum: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
-    Atan2: [arithmetic::ATAN2, Elementwise, "f32 f16 bf16"];
+    Atan2: [arithmetic::ATAN2, Elementwise, "f32 f16 bf16 f64"];
     UnsortedSegmentMin: [segment::UNSORTED, GatherAndScatter, "f32 i32 by i32"];
     Sign: [unary::UNARY, Elementwise, "f32 f16 bf16 i32 f64"];
     Bitcast: [cast::BITCAST, DataMovement, "any of whole bytes"];

@@ -79,7 +79,8 @@ def models():
     yield "bucketize_f64", of_binary64("BUCKETIZE", "BucketizeOptions", "i32", boundaries=[-0.5, 0.0, 0.1, 0.25])
     for code in ("ADD", "MULTIPLY", "MAXIMUM", "MINIMUM"):
         yield f"stablehlo_{code.lower()}_f64", of_binary64(f"STABLEHLO_{code}", operands=2)
-    yield "atan2_f16", atan2("f16")
+    for dtype in ("f16", "f64"):
+        yield f"atan2_{dtype}", atan2(dtype)
     for code in ("REAL", "IMAG", "COMPLEX_ABS"):
         yield f"{code.lower()}_c128", complex_part(code, "c128")
     yield "prelu_i16", prelu((1, 5, 6, 7), (1, 1, 7), "i16")

@@ -122,9 +122,16 @@ impl Generator {
         focus::dtypes(op)
     }
 
+    /// Values so far that any operator may read. Those with several scales are left out: results take the quantisation of operands, and an axis of theirs may have
+    /// another extent.
+    fn operands(&self) -> impl Iterator<Item = TensorId> {
+        let one_scale = |t: &TensorId| self.ty(*t).quant.affine().is_none_or(|q| q.scale.len() <= 1);
+        self.available.iter().copied().filter(one_scale)
+    }
+
     /// A value so far that satisfies a condition, rather a late one.
     pub fn pick(&mut self, ok: impl Fn(&TensorType) -> bool) -> Option<TensorId> {
-        let found: Vec<TensorId> = self.available.iter().copied().filter(|t| ok(self.ty(*t))).collect();
+        let found: Vec<TensorId> = self.operands().filter(|t| ok(self.ty(*t))).collect();
         match found.len() {
             0 => None,
             n => Some(found[self.rng.below(n).max(self.rng.below(n))]),
@@ -161,8 +168,7 @@ impl Generator {
     ) -> Option<TensorId> {
         let wanted = self.wanted.map(|w| w.1).filter(|d| dtypes.contains(d));
         let fits = |t: &TensorType| wanted.map_or(dtypes.contains(&t.dtype), |w| t.dtype == w) && ok(&t.shape);
-        let all: Vec<TensorId> =
-            self.available.iter().copied().filter(|t| fits(self.ty(*t)) && (!exact || self.exact[t.index()])).collect();
+        let all: Vec<TensorId> = self.operands().filter(|t| fits(self.ty(*t)) && (!exact || self.exact[t.index()])).collect();
         if !all.is_empty() && !self.rng.one_in(6) {
             let n = all.len();
             return Some(all[self.rng.below(n).max(self.rng.below(n))]);

@@ -64,6 +64,7 @@ fn elements(g: &mut Generator, ty: TensorType, mut f: impl FnMut(&mut Generator)
     let list: Vec<f32> = (0..ty.elements()).map(|_| f(g)).collect();
     let value = match ty.dtype {
         DType::Float32 => Value::new(ty, list),
+        DType::Float64 => Value::new(ty, list.into_iter().map(f64::from).collect()),
         DType::Float16 => Value::new(ty, list.into_iter().map(half::f16::from_f32).collect()),
         DType::BFloat16 => Value::new(ty, list.into_iter().map(half::bf16::from_f32).collect()),
         DType::Int64 => Value::new(ty, list.into_iter().map(|v| v as i64).collect()),
