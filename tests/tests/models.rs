@@ -238,4 +238,4 @@ fn a_list_grows_up_to_the_bound_that_is_stated() {
 }
 
 /// Operator models that compile and are right, at least; the rest are refused with a reason.
-const LEAST_RIGHT: usize = 654;
+const LEAST_RIGHT: usize = 655;

@@ -8,6 +8,7 @@ use super::open;
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId};
+use crate::ops::blockwise::Blocks;
 use crate::ops::value::unpack;
 use tflc_kir::Kernel;
 use tflc_templates::cpu::gather::{GatherNdSpec, GatherSpec};
@@ -207,14 +208,31 @@ fn embedding_lookup(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         DType::Int8 | DType::Int4 | DType::Int2 => Storage::I8,
         other => return Err(cx.unsupported(Unsupported::Types(format!("a table of {other}")))),
     };
-    let quant = cx.as_call()?.weight_quant(values, 0, rows)?;
     let wide = wide_index(cx, index)?;
     let (by_row, by_scale) = (spec(inner, wide), spec(4, wide));
     let n = by_row.indices;
+    let blocks = Blocks::stored(&cx.as_call()?, values, rows, inner)?;
     let table = unpacked(cx, x)?;
     let stored = cx.workspace(n * inner);
     let (at, to) = (cx.operand(index)?, cx.operand(y)?);
-    gather_into(cx, by_row, table, at, stored);
+    gather_into(cx, by_row.clone(), table, at, stored);
+    if let Some(Blocks { size, scales }) = blocks {
+        // Each row takes its scales with it.
+        let count = inner / size;
+        let picked = cx.workspace(n * count * 4);
+        let scales = cx.bytes(scales.iter().flat_map(|s| s.to_le_bytes()).collect());
+        gather_into(cx, GatherSpec { slice_bytes: count * 4, ..by_row }, scales, at, picked);
+        let mut b = ExprBuilder::new([storage, Storage::F32]);
+        let (q, scale) = (b.input(0), b.input(1));
+        let v = b.cast(Cast::Value, Ty::F32, q);
+        let v = b.mul(v, scale);
+        let dims = [n, count, size];
+        let own = row_major(&dims);
+        let spec = PointwiseSpec::new(&dims, vec![own.clone(), vec![count as i64, 1, 0]], own, b.finish(v, Storage::F32));
+        emit(cx, spec, vec![stored, picked, to]);
+        return Ok(());
+    }
+    let quant = cx.as_call()?.weight_quant(values, 0, rows)?;
     // Rows have scales and zero points of their own, or all the same.
     let per_row = |cx: &mut Cx<'_, '_>, words: Vec<[u8; 4]>| {
         let (single, table) = (words.len() == 1, cx.bytes(words.concat()));

@@ -15,13 +15,20 @@ use tflc_templates::expr::{ExprBuilder, Storage};
 pub struct Blocks {
     /// Inputs that share a scale.
     pub size: usize,
-    /// Scales `[outputs, inputs / size]`, rounded to bfloat16.
+    /// Scales `[outputs, inputs / size]`.
     pub scales: Vec<f32>,
 }
 
 impl Blocks {
-    /// The blocks of weights `ty`; `None` where they have none.
+    /// The blocks of weights `ty` of a product, with scales rounded to bfloat16; `None` where they have none.
     pub fn of(call: &Call<'_>, ty: &TensorType, outputs: usize, inputs: usize) -> Result<Option<Blocks>, CompileError> {
+        let mut blocks = Blocks::stored(call, ty, outputs, inputs)?;
+        blocks.iter_mut().flat_map(|b| &mut b.scales).for_each(|s| *s = half::bf16::from_f32(*s).to_f32());
+        Ok(blocks)
+    }
+
+    /// The blocks of rows `[outputs, inputs]` of `ty`, with scales as they are; `None` where it has none.
+    pub fn stored(call: &Call<'_>, ty: &TensorType, outputs: usize, inputs: usize) -> Result<Option<Blocks>, CompileError> {
         let Quantization::Blockwise { scales, zero_points, block_size: size } = &ty.quant else { return Ok(None) };
         let size = *size;
         if ty.dtype != DType::Int4 {
@@ -47,7 +54,7 @@ impl Blocks {
         }
         let scales = values(*scales).filter(|v| v.len() == outputs * (inputs / size));
         let scales = scales.ok_or_else(|| call.invalid(format!("scales for {outputs} x {} blocks", inputs / size)))?;
-        Ok(Some(Blocks { size, scales: scales.into_iter().map(|s| half::bf16::from_f32(s).to_f32()).collect() }))
+        Ok(Some(Blocks { size, scales }))
     }
 
     /// What the zero point of a row is multiplied by, for each output: less the sum of the real weights, block by block.

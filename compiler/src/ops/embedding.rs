@@ -4,6 +4,7 @@
 
 use crate::error::Unsupported;
 use crate::ir::DType::{Float32, Int2, Int4, Int8, Int32, String, UInt8};
+use crate::ops::blockwise::Blocks;
 use crate::ops::call::{Call, Inferred};
 use crate::ops::gather::check_indices;
 use crate::ops::operator::{Args, Eval, Operator, Results};
@@ -31,7 +32,10 @@ fn infer_lookup(call: &Call<'_>) -> Inferred {
         if out != Float32 || !matches!(dtype, Int8 | UInt8 | Int4 | Int2) {
             return Err(call.unsupported(Unsupported::Types(format!("{dtype} to {out}"))));
         }
-        call.weight_quant(table, 0, table.shape[0])?;
+        let rows = table.shape[0];
+        if Blocks::stored(call, table, rows, count(&table.shape[1..]))?.is_none() {
+            call.weight_quant(table, 0, rows)?;
+        }
     }
     let shape = [&[n], &table.shape[1..]].concat();
     Ok(vec![call.result(0, out, shape)?])
@@ -46,12 +50,20 @@ fn lookup(args: &Args<'_>) -> Results {
         let row = inner * args.width(1)?;
         return args.result(rows.iter().flat_map(|r| table.bytes()[*r as usize * row..][..row].iter().copied()).collect());
     }
-    let q = args.call.weight_quant(args.call.input(1)?, 0, table.ty.shape[0])?;
     let stored: Vec<i64> = match table.to_i8() {
         Some(v) => v.iter().map(|v| *v as i64).collect(),
         None => args.ints(1)?,
     };
     let mut out = Vec::with_capacity(args.ty().elements());
+    if let Some(blocks) = Blocks::stored(args.call, args.call.input(1)?, table.ty.shape[0], inner)? {
+        for r in rows {
+            let scales = &blocks.scales[r as usize * (inner / blocks.size)..];
+            let row = stored[r as usize * inner..][..inner].chunks(blocks.size);
+            out.extend(row.zip(scales).flat_map(|(block, scale)| block.iter().map(move |v| *v as f32 * scale)));
+        }
+        return args.result(out);
+    }
+    let q = args.call.weight_quant(args.call.input(1)?, 0, table.ty.shape[0])?;
     for r in rows {
         let c = if q.scale.len() > 1 { r as usize } else { 0 };
         let row = &stored[r as usize * inner..][..inner];

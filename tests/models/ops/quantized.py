@@ -38,16 +38,22 @@ def no_scale(code, dtype):
     return make
 
 
-def dense_blocks(net):
-    """FULLY_CONNECTED with f32 activations and 4-bit weights that have a float16 scale for each 32 inputs."""
-    outputs, inputs, size = 11, 96, 32
-    scales = net.const(net.rng.uniform(0.01, 0.05, (outputs, inputs // size)), "f16")
-    w = net.const(net.rng.integers(-7, 8, (outputs, inputs)), "i4")
+def in_blocks(net, rows, columns, size=32):
+    """A constant of 4 bits that has a float16 scale for each `size` elements of a row."""
+    scales = net.const(net.rng.uniform(0.01, 0.05, (rows, columns // size)), "f16")
+    w = net.const(net.rng.integers(-7, 8, (rows, columns)), "i4")
     details = schema.BlockwiseQuantizationT()
     details.scales, details.zeroPoints, details.blockSize = scales, -1, size
     q = schema.QuantizationParametersT()
     q.detailsType, q.details = schema.QuantizationDetails.BlockwiseQuantization, details
     net.it.tensors[w].quantization = q
+    return w
+
+
+def dense_blocks(net):
+    """FULLY_CONNECTED with f32 activations and 4-bit weights that have a float16 scale for each 32 inputs."""
+    outputs, inputs = 11, 96
+    w = in_blocks(net, outputs, inputs)
     b = net.const(net.rng.normal(0, 0.5, outputs), "f32")
     net.outputs(net.op("FULLY_CONNECTED", [x(net, (5, inputs)), w, b], ("f32", None), "FullyConnectedOptions", fusedActivationFunction=1))
 
@@ -171,6 +177,12 @@ def embedding(dtype, per_row=True):
     return make
 
 
+def embedding_blocks(net):
+    """EMBEDDING_LOOKUP in a table of 4 bits that has a float16 scale for each 32 elements of a row."""
+    index = net.op("FLOOR_MOD", [net.input("i32", (7,)), net.const(12, "i32")], ("i32", None), "FloorModOptions")
+    net.outputs(net.op("EMBEDDING_LOOKUP", [index, in_blocks(net, 12, 96)], ("f32", None)))
+
+
 def dense_unsigned(net, asymmetric=False, bias=True, activation=0):
     """FULLY_CONNECTED of floats whose bytes of weights are called unsigned, as old converters did, and are signed."""
     signed = net.rng.integers(-127, 128, (13, 37)).astype(np.int8)
@@ -199,6 +211,7 @@ def models():
     yield "dense_hybrid_i4_wide", small_weights(4, ((3, 130), (40, 130)))
     yield "dense_i8_i4", small_weights(4, ((3, 34), (12, 34)), "i8", (0.02, 3))
     yield "dense_hybrid_blockwise_i4", dense_blocks
+    yield "embedding_blockwise_i4", embedding_blocks
     yield "dense_i8_computed_weights", dense_computed("i8", (3, 37, 21), 0)
     yield "dense_u8_computed_weights", dense_computed("u8", (5, 9, 34), 120)
     yield "dense_i8_weights_with_zero_point", dense_shifted
