@@ -359,7 +359,9 @@ pub(super) fn expand_or_squeeze(g: &mut Generator) -> Option<Planned> {
     let ty = g.ty(x).clone();
     let ones: Vec<i64> = (0..ty.shape.len()).filter(|i| ty.shape[*i] == 1).map(|i| i as i64).collect();
     if !ones.is_empty() && g.rng.one_in(2) {
-        let dims = AttrValue::Ints(if g.rng.one_in(2) { vec![] } else { ones });
+        // Which axes are 1 must be said of a tensor that may be of open size: how many dimensions the result has would be open too.
+        let closed = g.graph().inputs.contains(&x) || g.graph().tensor(x).data.is_some();
+        let dims = AttrValue::Ints(if g.rng.one_in(2) && closed { vec![] } else { ones });
         return plan(OpKind::Squeeze, [x], Attrs::new().with("squeeze_dims", dims), ty.dtype, ty.quant);
     }
     let axis = g.rng.below(ty.shape.len() + 1);
