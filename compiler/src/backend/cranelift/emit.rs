@@ -8,7 +8,7 @@ use super::share::Shared;
 use super::stand_in::StandIn;
 use crate::target::{ArmLevel, RiscvLevel};
 use cranelift_codegen::ir::types::*;
-use cranelift_codegen::ir::{self, AbiParam, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName};
+use cranelift_codegen::ir::{self, AbiParam, Endianness, InstBuilder, MemFlagsData, SourceLoc, StackSlotData, StackSlotKind, UserFuncName};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tflc_kir::{Block, Elem, Inst, Kernel, Op, Type, Value};
@@ -97,6 +97,8 @@ pub(super) fn emit_kernel(
         i.results.iter().for_each(|r| defs[r.index()] = Some(i));
         i.blocks.iter().flat_map(|b| &b.args).for_each(|a| carried[a.index()] = true);
     });
+    // Locations are kept relative to the first one that anybody names: a cursor that names none would make all of them none.
+    func.params.ensure_base_srcloc(SourceLoc::new(1));
     let b = FunctionBuilder::new(func, frontend);
     let mut e = Emitter { b, family, shared: Shared::default(), kernel, stand_ins: vec![], values: vec![None; count], defs, carried };
     e.function()?;
