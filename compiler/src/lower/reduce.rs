@@ -43,8 +43,10 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let ty = cx.ty(x);
     let mut reduced = vec![false; ty.shape.len()];
     for a in operand_ints(cx, node, 1, "axis")? {
-        let a = axis(cx, a, ty.shape.len())?;
-        reduced[a] = true;
+        // A scalar has no axes; LiteRT ignores what is said about them.
+        if !ty.shape.is_empty() {
+            reduced[axis(cx, a, ty.shape.len())?] = true;
+        }
     }
     let n: usize = ty.shape.iter().zip(&reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
     let combine = match node.op {

@@ -4,7 +4,7 @@
 //! than 60 bytes, are not supported. Sources: TFLite `kernels/lsh_projection.cc`; FarmHash, `farmhashna::Hash64`.
 
 use crate::error::{CompileError, Unsupported};
-use crate::ir::DType::{Float32, Int32, String};
+use crate::ir::DType::{Float32, Int32, Resource, String, Variant};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use tflc_templates::cpu::fingerprint::{MOST_KEY_BYTES, ProjectionSpec};
@@ -18,7 +18,7 @@ pub(crate) fn projection(call: &Call<'_>) -> Result<ProjectionSpec, CompileError
     call.dtype_among(0, &[Float32])?;
     let [hashes, bits] = call.dims::<2>(0)?;
     let x = call.input(1)?;
-    if x.dtype == String || x.dtype.bits() < 8 {
+    if matches!(x.dtype, String | Resource | Variant) || x.dtype.bits() < 8 {
         return Err(call.unsupported(Unsupported::Types(x.dtype.to_string())));
     }
     let (items, item_bytes) = match x.shape.split_first() {
