@@ -5,7 +5,7 @@
 
 use super::context::Operand;
 use super::view::view;
-use crate::ir::{DType, Graph, Node, OpKind, TensorId};
+use crate::ir::{Graph, Node, OpKind, TensorId};
 
 /// A buffer of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -138,8 +138,6 @@ pub(super) fn overwrites(graph: &Graph, node: &Node, t: TensorId, shares: &dyn F
     match node.op {
         // Another operand in the same place must read the very element that is being replaced.
         OpKind::Pointwise => same(t) && node.reads().all(|u| !shares(u) || same(u)),
-        // Each element is read for the last time right before it is written.
-        OpKind::Softmax => same(t) && ty.dtype == DType::Float32,
         // The rest of the operand stays, the window is written last.
         OpKind::DynamicUpdateSlice => {
             node.tail.is_none()
