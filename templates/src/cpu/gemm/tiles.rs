@@ -1,0 +1,371 @@
+//! GEMM by tiles (AMX): blocks of up to 32 rows and 32 columns, four accumulators of 16×16 that two tiles of A and two of B feed.
+//!
+//! Bytes are multiplied as they lie: packed B is that of a four-element dot product. Floats with weights of binary16 are multiplied as bfloat16,
+//! exactly enough for binary32: a weight is the sum of two bfloat16, an activation the sum of three, which a block of rows is taken apart into
+//! before all panels pass over it; of the six products the smallest, 2⁻²⁴ of the whole, is left out. Where an activation is infinite the
+//! results of its row are NaN.
+//!
+//! Accumulators reach the epilogue by way of a scratch buffer, some rows at a time. A work unit is one row block × some panels.
+
+use super::{GemmSpec, for_panel, split_unit};
+use crate::cpu::epilogue::{Output, Place};
+use crate::cpu::mac::WeightFormat;
+use crate::cpu::tiling::{Panels, RowSplit};
+use crate::expr::{Storage, Ty};
+use half::{bf16, f16};
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value};
+
+/// Rows of a tile; also columns of an accumulator, which fill a vector.
+const SIDE: usize = 16;
+/// Tiles of columns of a panel.
+const PANEL: usize = 2;
+/// Bytes of a row of a tile.
+const ROW: usize = 64;
+/// First tile of A; the accumulators come before it.
+const A: u8 = 4;
+/// First tile of B.
+const B: u8 = 6;
+/// bfloat16 that an activation is taken apart into.
+const A_PARTS: usize = 3;
+/// bfloat16 that a weight is taken apart into.
+const B_PARTS: usize = 2;
+/// Bytes of a block of rows that is taken apart, at most: it shares the second-level cache with the weights, and lies on the stack.
+const STAGE_BYTES: usize = 96 << 10;
+/// Rows that go through the epilogue together.
+const GROUP: usize = 4;
+/// Work units that a product is cut into, where rows alone do not give them.
+const UNITS: usize = 8;
+/// Panels for which a block of rows is worth taking apart.
+const STAGED_PANELS: usize = 10;
+
+/// Everything that follows from a spec whose product is made by tiles.
+pub(super) struct Plan {
+    /// Whether A is floats.
+    float: bool,
+    rows: RowSplit,
+    pub(super) panels: Panels,
+    /// Elements of K that a tile of A holds, and how many such steps there are.
+    step: usize,
+    steps: usize,
+    /// Panels of a work unit, and how many such groups there are.
+    group: usize,
+    groups: usize,
+}
+
+impl Plan {
+    /// The plan, where tiles suit the product.
+    pub(super) fn new(spec: &GemmSpec, caps: &Caps) -> Option<Plan> {
+        if !caps.tiles || spec.m < 8 || spec.n < 8 || spec.k < 8 {
+            return None;
+        }
+        let float = spec.a_storage == Storage::F32;
+        let (step, steps, most) = match spec.weights {
+            WeightFormat::F16 if float => {
+                let steps = spec.k.div_ceil(ROW / 2);
+                let step = spec.k.div_ceil(steps).next_multiple_of(2);
+                (step, spec.k.div_ceil(step), STAGE_BYTES / (steps * A_PARTS * ROW))
+            }
+            format if !float && format.signed_zero_point() == 0 => {
+                let step = byte_step(spec.k)?;
+                (step, spec.k / step, 2 * SIDE)
+            }
+            _ => return None,
+        };
+        let most = most.min(2 * SIDE);
+        if most < 8 {
+            return None;
+        }
+        let rows = row_split(spec.m, most);
+        let panels = Panels::new(spec.n, PANEL, SIDE as u16);
+        let wanted = UNITS.div_ceil(rows.tiles());
+        let least = if float { STAGED_PANELS } else { 1 };
+        let group = panels.count.div_ceil(wanted).max(least).min(panels.count);
+        Some(Plan { float, rows, groups: panels.count.div_ceil(group), panels, step, steps, group })
+    }
+
+    /// Number of work units.
+    pub(super) fn units(&self) -> usize {
+        self.rows.tiles() * self.groups
+    }
+
+    /// Multiply-adds of a work unit.
+    pub(super) fn unit_products(&self) -> usize {
+        self.rows.mr * self.group * self.panels.nr * self.step * self.steps
+    }
+
+    /// Elements of K with padding.
+    fn padded_k(&self) -> usize {
+        self.step * self.steps
+    }
+
+    /// Bytes of a panel of `vectors` tiles of columns.
+    fn panel_bytes(&self, vectors: usize) -> usize {
+        vectors * SIDE * self.padded_k() * if self.float { 2 * B_PARTS } else { 1 }
+    }
+
+    /// Bytes of packed B.
+    pub(super) fn packed_bytes(&self) -> usize {
+        (0..self.panels.count).map(|p| self.panel_bytes(self.panels.vectors(p))).sum()
+    }
+
+    /// Packs weights: for each panel (and each part of a float) the groups of K that share four bytes, each for all columns.
+    pub(super) fn pack(&self, spec: &GemmSpec, weights: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; self.packed_bytes()];
+        let mut rest = &mut out[..];
+        for p in 0..self.panels.count {
+            let columns = self.panels.vectors(p) * SIDE;
+            let (panel, next) = rest.split_at_mut(self.panel_bytes(self.panels.vectors(p)));
+            let first = p * self.panels.nr;
+            let rows = weights.chunks_exact(spec.k * spec.weights.bytes()).skip(first).take(columns);
+            for (n, row) in rows.enumerate() {
+                if self.float {
+                    let (high, low) = panel.split_at_mut(panel.len() / B_PARTS);
+                    for (k, w) in row.as_chunks().0.iter().enumerate() {
+                        let at = (k / 2 * columns + n) * 4 + k % 2 * 2;
+                        let [h, l] = weight_parts(f16::from_le_bytes(*w));
+                        high[at..at + 2].copy_from_slice(&h.to_le_bytes());
+                        low[at..at + 2].copy_from_slice(&l.to_le_bytes());
+                    }
+                } else {
+                    let flip = if matches!(spec.weights, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
+                    for (group, bytes) in panel.as_chunks_mut::<4>().0[n..].iter_mut().step_by(columns).zip(row.as_chunks::<4>().0) {
+                        *group = bytes.map(|w| w ^ flip);
+                    }
+                }
+            }
+            rest = next;
+        }
+        out
+    }
+}
+
+/// Elements of K that a tile of bytes holds: the largest number of whole groups that divides K, unless most of the tile would be empty.
+fn byte_step(k: usize) -> Option<usize> {
+    if !k.is_multiple_of(4) {
+        return None;
+    }
+    let groups = k / 4;
+    let step = 4 * (1..=groups.min(ROW / 4)).rev().find(|&g| groups.is_multiple_of(g))?;
+    (step == k || step >= ROW / 2).then_some(step)
+}
+
+/// Rows cut into blocks of at most `most` rows: evenly, where a number of rows for which two tiles are worth it divides them.
+fn row_split(m: usize, most: usize) -> RowSplit {
+    let even = (most / 2 + 1..=most).rev().find(|&mr| m.is_multiple_of(mr));
+    RowSplit::new(m, even.unwrap_or(most))
+}
+
+/// A weight as the sum of two bfloat16: exact.
+fn weight_parts(w: f16) -> [bf16; 2] {
+    let high = bf16::from_bits((w.to_f32().to_bits() >> 16) as u16);
+    [high, bf16::from_f32(w.to_f32() - high.to_f32())]
+}
+
+/// Builds the kernel.
+pub(super) fn build(spec: &GemmSpec, plan: &Plan, caps: &Caps) -> Kernel {
+    spec.epilogue.check(if plan.float { Ty::F32 } else { Ty::I32 });
+    let dtype = super::dtype(spec.a_storage);
+    let mut b = Builder::new(format!("{dtype}_gemm_{}x{}t{}", plan.rows.mr, plan.panels.nr, plan.step));
+    let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
+    let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
+    let sums = b.scratch((plan.rows.mr * PANEL * ROW) as u32, 64);
+    let stage = plan.float.then(|| b.scratch((plan.steps * A_PARTS * plan.rows.mr * ROW) as u32, 64));
+    let gemm = Gemm { spec, plan, output: &output, a, packed, sums, stage };
+    let rows = plan.rows;
+    let uneven = rows.large > 0 && rows.small > 0;
+    if !uneven {
+        gemm.configure(&mut b, rows.mr);
+    }
+    let (begin, end) = (b.begin(), b.end());
+    b.for_loop(begin, end, 1, &[], |b, unit, _| {
+        let (block, group) = split_unit(b, unit, rows.tiles(), plan.groups);
+        if !uneven {
+            gemm.block(b, block, 0, rows.mr, group);
+            return vec![];
+        }
+        let large = b.i64(rows.large as i64);
+        let first = b.cmp(CmpOp::Lt, block, large);
+        let one = |b: &mut Builder, shift: usize, mr: usize| {
+            gemm.configure(b, mr);
+            gemm.block(b, block, shift, mr, group);
+            vec![]
+        };
+        b.if_else(first, |b| one(b, 0, rows.mr), |b| one(b, rows.large, rows.mr - 1));
+        vec![]
+    });
+    b.finish()
+}
+
+/// Tiles of rows of a block: first row and number of rows.
+fn row_tiles(mr: usize) -> Vec<(usize, usize)> {
+    let first = if mr > SIDE { mr.div_ceil(2) } else { mr };
+    [(0, first), (first, mr - first)].into_iter().filter(|t| t.1 > 0).collect()
+}
+
+struct Gemm<'a> {
+    spec: &'a GemmSpec,
+    plan: &'a Plan,
+    output: &'a Output<'a>,
+    a: Value,
+    packed: Value,
+    /// Accumulators of a block and panel, row by row.
+    sums: Value,
+    /// The parts of a block of A: for each step, for each part, a row of a tile for each row.
+    stage: Option<Value>,
+}
+
+impl Gemm<'_> {
+    /// Gives tiles the shapes for blocks of `mr` rows.
+    fn configure(&self, b: &mut Builder, mr: usize) {
+        let (rows, step) = (row_tiles(mr), self.plan.step);
+        let step_bytes = if self.plan.float { 2 * step } else { step };
+        let rows = |i: usize| rows[i.min(rows.len() - 1)].1 as u8;
+        let sums = (0..4).map(|i| TileShape { rows: rows(i / PANEL), row_bytes: ROW as u8 });
+        let a = (0..2).map(|i| TileShape { rows: rows(i), row_bytes: step_bytes as u8 });
+        let weights = [TileShape { rows: (step_bytes / 4) as u8, row_bytes: ROW as u8 }; PANEL];
+        b.tile(TileOp::Config(sums.chain(a).chain(weights).collect()), &[]);
+    }
+
+    /// A block of rows against a group of panels; block t begins at row `t * mr + shift`.
+    fn block(&self, b: &mut Builder, t: Value, shift: usize, mr: usize, group: Value) {
+        let plan = self.plan;
+        let row = b.mul_const(t, mr as i64);
+        let row = b.add_const(row, shift as i64);
+        let offset = b.mul_const(row, (self.spec.lda * self.spec.a_storage.bytes()) as i64);
+        let a = b.ptr_add(self.a, offset);
+        if let Some(stage) = self.stage {
+            self.take_apart(b, a, stage, mr);
+        }
+        let first = b.mul_const(group, plan.group as i64);
+        let stop = b.add_const(first, plan.group as i64);
+        let all = b.i64(plan.panels.count as i64);
+        let stop = b.min(stop, all);
+        b.for_loop(first, stop, 1, &[], |b, panel, _| {
+            let offset = b.mul_const(panel, plan.panel_bytes(PANEL) as i64);
+            let weights = b.ptr_add(self.packed, offset);
+            let col = b.mul_const(panel, plan.panels.nr as i64);
+            for_panel(b, &plan.panels, panel, |b, vectors| {
+                self.multiply(b, a, weights, mr, vectors.len());
+                self.finish(b, row, col, mr, vectors);
+            });
+            vec![]
+        });
+    }
+
+    /// Leaves the products of a block with a panel in the scratch buffer.
+    fn multiply(&self, b: &mut Builder, a: Value, weights: Value, mr: usize, nv: usize) {
+        let (plan, tiles) = (self.plan, row_tiles(mr));
+        let pairs = || (0..tiles.len()).flat_map(move |r| (0..nv).map(move |c| (r, c)));
+        let acc = |r: usize, c: usize| (r * PANEL + c) as u8;
+        pairs().for_each(|(r, c)| b.tile(TileOp::Zero(acc(r, c)), &[]));
+        let row_bytes = b.i64((nv * ROW) as i64);
+        let b_step = nv * SIDE * plan.step * if plan.float { 2 } else { 1 };
+        let product = match self.spec.a_storage {
+            Storage::F32 => TileProduct::Bf16,
+            Storage::U8 => TileProduct::Bytes(DotSigns::UnsignedSigned),
+            _ => TileProduct::Bytes(DotSigns::Signed),
+        };
+        // Where the rows of A lie, their distance, the distance of steps, and that of parts.
+        let (a, stride, a_step, part) = match self.stage {
+            Some(stage) => (stage, ROW, A_PARTS * mr * ROW, mr * ROW),
+            None => (a, self.spec.lda, plan.step, 0),
+        };
+        let a_stride = b.i64(stride as i64);
+        b.for_const(0, plan.steps as i64, 1, &[a, weights], |b, _, at| {
+            let parts = if plan.float { (A_PARTS, B_PARTS) } else { (1, 1) };
+            for w in 0..parts.1 {
+                for c in 0..nv {
+                    let disp = (w * plan.panel_bytes(nv) / parts.1 + c * ROW) as i32;
+                    b.tile(TileOp::Load { tile: B + c as u8, disp }, &[at[1], row_bytes]);
+                }
+                // The last part of A times the last part of B is too small to count.
+                for x in 0..parts.0 - w {
+                    for (r, &(first, _)) in tiles.iter().enumerate() {
+                        let disp = (x * part + first * stride) as i32;
+                        b.tile(TileOp::Load { tile: A + r as u8, disp }, &[at[0], a_stride]);
+                    }
+                    for (r, c) in pairs() {
+                        b.tile(TileOp::Dot { product, acc: acc(r, c), a: A + r as u8, b: B + c as u8 }, &[]);
+                    }
+                }
+            }
+            vec![b.ptr_add_const(at[0], a_step as i64), b.ptr_add_const(at[1], b_step as i64)]
+        });
+        for (r, c) in pairs() {
+            let disp = ((tiles[r].0 * nv + c) * ROW) as i32;
+            b.tile(TileOp::Store { tile: acc(r, c), disp }, &[self.sums, row_bytes]);
+        }
+    }
+
+    /// Applies the epilogue to the scratch buffer.
+    fn finish(&self, b: &mut Builder, row: Value, col: Value, mr: usize, vectors: &[u16]) {
+        let whole = mr / GROUP * GROUP;
+        let some = |b: &mut Builder, at: Value, rows: usize| {
+            let bytes = b.mul_const(at, (vectors.len() * ROW) as i64);
+            let sums = b.ptr_add(self.sums, bytes);
+            let elem = if self.plan.float { Elem::F32 } else { Elem::I32 };
+            let mem = if self.plan.float { Mem::F32 } else { Mem::S32 };
+            let load = |b: &mut Builder, i: usize| b.load(Type::vector(elem, SIDE as u16), mem, Addr::new(sums).offset((i * ROW) as i64));
+            let mut acc: Vec<Value> = (0..rows * vectors.len()).map(|i| load(b, i)).collect();
+            if let Some(bias) = self.output.start(b, col, vectors) {
+                acc.chunks_mut(bias.len()).flat_map(|row| row.iter_mut().zip(&bias)).for_each(|(sum, &bias)| *sum = b.add(*sum, bias));
+            }
+            let row = b.add(row, at);
+            self.output.store(b, &Place { row, row_step: 1, col, rows, vectors }, &acc);
+        };
+        b.for_const(0, whole as i64, GROUP as i64, &[], |b, at, _| {
+            some(b, at, GROUP);
+            vec![]
+        });
+        if whole < mr {
+            let at = b.i64(whole as i64);
+            some(b, at, mr - whole);
+        }
+    }
+
+    /// Takes the floats of a block of rows apart into bfloat16: what remains after each part is cut off is exact.
+    fn take_apart(&self, b: &mut Builder, a: Value, stage: Value, mr: usize) {
+        let (plan, k) = (self.plan, self.spec.k);
+        let whole = k / plan.step;
+        b.for_const(0, mr as i64, 1, &[], |b, r, _| {
+            let offset = b.mul_const(r, self.spec.lda as i64 * 4);
+            let a = b.ptr_add(a, offset);
+            let offset = b.mul_const(r, ROW as i64);
+            let to = b.ptr_add(stage, offset);
+            b.for_const(0, whole as i64, 1, &[a, to], |b, _, at| {
+                self.take_step_apart(b, at[0], at[1], mr, plan.step);
+                vec![b.ptr_add_const(at[0], plan.step as i64 * 4), b.ptr_add_const(at[1], (A_PARTS * mr * ROW) as i64)]
+            });
+            if k > whole * plan.step {
+                let a = b.ptr_add_const(a, (whole * plan.step) as i64 * 4);
+                let to = b.ptr_add_const(to, (whole * A_PARTS * mr * ROW) as i64);
+                self.take_step_apart(b, a, to, mr, k - whole * plan.step);
+            }
+            vec![]
+        });
+    }
+
+    /// Takes `count` elements of a row apart; those up to a whole step are zero.
+    fn take_step_apart(&self, b: &mut Builder, a: Value, to: Value, mr: usize, count: usize) {
+        let ty = Type::vector(Elem::F32, SIDE as u16);
+        for v in 0..self.plan.step.div_ceil(SIDE) {
+            let lanes = count.saturating_sub(v * SIDE).min(SIDE);
+            let mut x = match lanes {
+                0 => b.inst(tflc_kir::Op::Const(0), ty, &[]),
+                _ => b.load_first(ty, Mem::F32, Addr::new(a).offset((v * SIDE * 4) as i64), lanes as u16),
+            };
+            for part in 0..A_PARTS {
+                let bits = b.bitcast(Type::vector(Elem::I32, SIDE as u16), x);
+                let by = b.int(b.ty(bits), 16);
+                let high = b.bin(BinOp::ShrU, bits, by);
+                b.store(Mem::U16, Narrow::Wrap, Addr::new(to).offset((part * mr * ROW + v * 2 * SIDE) as i64), high);
+                if part + 1 < A_PARTS {
+                    let mask = b.int(b.ty(bits), 0xffff_0000u32 as i32 as i64);
+                    let cut = b.bin(BinOp::And, bits, mask);
+                    let cut = b.bitcast(ty, cut);
+                    x = b.sub(x, cut);
+                }
+            }
+        }
+    }
+}
