@@ -275,6 +275,17 @@ impl Product {
         Product { mac, weights, ..self }
     }
 
+    /// The product with weights of halves, where they are stored so and the target multiplies such by tiles.
+    fn by_tiles(self, cx: &Cx<'_, '_>) -> Product {
+        let Mac::Gemm(spec, zero) = &self.mac else { return self };
+        let Some(weights) = self.weights.stored_halves(cx).filter(|_| self.arithmetic == Arithmetic::Float) else { return self };
+        let spec = GemmSpec { weights: weights.format, ..spec.clone() };
+        if !gemm::is_tiled(&spec, cx.caps()) {
+            return self;
+        }
+        Product { mac: Mac::Gemm(spec, *zero), weights, ..self }
+    }
+
     /// Appends the calls.
     ///
     /// # Errors
@@ -287,7 +298,7 @@ impl Product {
                 super::wide::lower(cx, node, self, source, None)
             }
             Arithmetic::Float | Arithmetic::Quantized => {
-                let product = self.in_halves(cx);
+                let product = self.in_halves(cx).by_tiles(cx);
                 let integer = product.arithmetic == Arithmetic::Quantized;
                 let correction = if integer && !product.mac.is_exact() { Correction::Folded } else { Correction::None };
                 let composed = compose(cx, node, &product.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;
@@ -363,6 +374,12 @@ impl Weights {
     /// The same weights as halves, where these hold every value of theirs; models with weights of float16 have such ones.
     pub(super) fn as_halves(self) -> Weights {
         self.halves_where(is_half)
+    }
+
+    /// The same weights as the halves that they are stored as.
+    fn stored_halves(&self, cx: &Cx<'_, '_>) -> Option<Weights> {
+        let data = cx.constant(self.tensor).filter(|_| self.form.is_empty() && cx.ty(self.tensor).dtype == DType::Float16)?.clone();
+        Some(Weights { format: WeightFormat::F16, form: "stored halves".into(), expand: Arc::new(move || data.clone()), ..self.clone() })
     }
 
     /// The same weights rounded to halves, where none becomes infinite.

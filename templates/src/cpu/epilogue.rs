@@ -129,6 +129,13 @@ impl<'a> Output<'a> {
         Some(vectors.iter().enumerate().map(load).collect())
     }
 
+    /// Where what [`Output::start`] gives lies in memory, column by column in the accumulator's type.
+    pub(crate) fn start_at(&self, b: &mut Builder, col: Value) -> Option<Value> {
+        let operand = self.operands[self.bias?];
+        let offset = b.mul_const(col, 4);
+        Some(b.ptr_add(operand, offset))
+    }
+
     /// Applies the epilogue to a register tile, `acc[r * vectors + v]`, and stores it.
     pub(crate) fn store(&self, b: &mut Builder, place: &Place<'_>, acc: &[Value]) {
         let nv = place.vectors.len();

@@ -70,6 +70,11 @@ impl Plan {
     }
 }
 
+/// Whether tiles make the product: then weights of halves cost no more than those of floats.
+pub fn is_tiled(spec: &GemmSpec, caps: &Caps) -> bool {
+    tiles::Plan::new(spec, caps).is_some()
+}
+
 /// Number of work units.
 pub fn units(spec: &GemmSpec, caps: &Caps) -> usize {
     if let Some(plan) = tiles::Plan::new(spec, caps) {

@@ -12,7 +12,8 @@ use crate::cpu::epilogue::{Output, Place};
 use crate::cpu::mac::WeightFormat;
 use crate::cpu::tiling::{Panels, RowSplit};
 use crate::expr::{Storage, Ty};
-use half::{bf16, f16};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value};
 
 /// Rows of a tile; also columns of an accumulator, which fill a vector.
@@ -31,6 +32,8 @@ const A_PARTS: usize = 3;
 const B_PARTS: usize = 2;
 /// Bytes of a block of rows that is taken apart, at most: it shares the second-level cache with the weights, and lies on the stack.
 const STAGE_BYTES: usize = 96 << 10;
+/// Panels that are multiplied before their sums go through the epilogue: neither then waits for the other but once.
+const BATCH: usize = 4;
 /// Rows that go through the epilogue together.
 const GROUP: usize = 4;
 /// Work units that a product is cut into, where rows alone do not give them.
@@ -93,6 +96,11 @@ impl Plan {
         self.rows.mr * self.group * self.panels.nr * self.step * self.steps
     }
 
+    /// Bytes of the accumulators of a block and a panel.
+    fn sums_bytes(&self) -> usize {
+        self.rows.mr * PANEL * ROW
+    }
+
     /// Elements of K with padding.
     fn padded_k(&self) -> usize {
         self.step * self.steps
@@ -108,10 +116,12 @@ impl Plan {
         (0..self.panels.count).map(|p| self.panel_bytes(self.panels.vectors(p))).sum()
     }
 
-    /// Packs weights: for each panel (and each part of a float) the groups of K that share four bytes, each for all columns.
+    /// Packs weights: for each panel (and each part of a float) the groups of K that share four bytes, each for all columns. Of floats, a group is
+    /// an element of the first half of a step and that of the second: so the parts of two vectors of A need not be moved between lanes.
     pub(super) fn pack(&self, spec: &GemmSpec, weights: &[u8]) -> Vec<u8> {
         let mut out = vec![0; self.packed_bytes()];
         let mut rest = &mut out[..];
+        let mut wide = vec![0f32; if self.float { self.padded_k() } else { 0 }];
         for p in 0..self.panels.count {
             let columns = self.panels.vectors(p) * SIDE;
             let (panel, next) = rest.split_at_mut(self.panel_bytes(self.panels.vectors(p)));
@@ -119,12 +129,15 @@ impl Plan {
             let rows = weights.chunks_exact(spec.k * spec.weights.bytes()).skip(first).take(columns);
             for (n, row) in rows.enumerate() {
                 if self.float {
+                    let halves: Vec<f16> = row.as_chunks().0.iter().map(|w| f16::from_le_bytes(*w)).collect();
+                    halves.convert_to_f32_slice(&mut wide[..spec.k]);
                     let (high, low) = panel.split_at_mut(panel.len() / B_PARTS);
-                    for (k, w) in row.as_chunks().0.iter().enumerate() {
-                        let at = (k / 2 * columns + n) * 4 + k % 2 * 2;
-                        let [h, l] = weight_parts(f16::from_le_bytes(*w));
-                        high[at..at + 2].copy_from_slice(&h.to_le_bytes());
-                        low[at..at + 2].copy_from_slice(&l.to_le_bytes());
+                    let groups = wide.chunks(self.step).flat_map(|step| std::iter::zip(&step[..self.step / 2], &step[self.step / 2..]));
+                    let [high, low] = [high, low].map(|part| part.as_chunks_mut::<4>().0[n..].iter_mut().step_by(columns));
+                    for ((&x, &y), (high, low)) in groups.zip(high.zip(low)) {
+                        let ([x, less_x], [y, less_y]) = (weight_parts(x), weight_parts(y));
+                        *high = (x | y << 16).to_le_bytes();
+                        *low = (less_x | less_y << 16).to_le_bytes();
                     }
                 } else {
                     let flip = if matches!(spec.weights, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
@@ -155,10 +168,10 @@ fn row_split(m: usize, most: usize) -> RowSplit {
     RowSplit::new(m, even.unwrap_or(most))
 }
 
-/// A weight as the sum of two bfloat16: exact.
-fn weight_parts(w: f16) -> [bf16; 2] {
-    let high = bf16::from_bits((w.to_f32().to_bits() >> 16) as u16);
-    [high, bf16::from_f32(w.to_f32() - high.to_f32())]
+/// A value of binary16 as the sum of two bfloat16, as their bits: exact.
+fn weight_parts(w: f32) -> [u32; 2] {
+    let high = w.to_bits() >> 16;
+    [high, (w - f32::from_bits(high << 16)).to_bits() >> 16]
 }
 
 /// Builds the kernel.
@@ -168,7 +181,7 @@ pub(super) fn build(spec: &GemmSpec, plan: &Plan, caps: &Caps) -> Kernel {
     let mut b = Builder::new(format!("{dtype}_gemm_{}x{}t{}", plan.rows.mr, plan.panels.nr, plan.step));
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
-    let sums = b.scratch((plan.rows.mr * PANEL * ROW) as u32, 64);
+    let sums = b.scratch((BATCH.min(plan.group) * plan.sums_bytes()) as u32, 64);
     let stage = plan.float.then(|| b.scratch((plan.steps * A_PARTS * plan.rows.mr * ROW) as u32, 64));
     let gemm = Gemm { spec, plan, output: &output, a, packed, sums, stage };
     let rows = plan.rows;
@@ -202,13 +215,18 @@ fn row_tiles(mr: usize) -> Vec<(usize, usize)> {
     [(0, first), (first, mr - first)].into_iter().filter(|t| t.1 > 0).collect()
 }
 
+/// Whether accumulators start from the bias as it lies in memory: a partial vector may end at the end of its buffer, and is added later.
+fn whole_vectors(vectors: &[u16]) -> bool {
+    vectors.iter().all(|&v| usize::from(v) == SIDE)
+}
+
 struct Gemm<'a> {
     spec: &'a GemmSpec,
     plan: &'a Plan,
     output: &'a Output<'a>,
     a: Value,
     packed: Value,
-    /// Accumulators of a block and panel, row by row.
+    /// Accumulators of a block and some panels: panel by panel, row by row.
     sums: Value,
     /// The parts of a block of A: for each step, for each part, a row of a tile for each row.
     stage: Option<Value>,
@@ -240,24 +258,43 @@ impl Gemm<'_> {
         let stop = b.add_const(first, plan.group as i64);
         let all = b.i64(plan.panels.count as i64);
         let stop = b.min(stop, all);
-        b.for_loop(first, stop, 1, &[], |b, panel, _| {
-            let offset = b.mul_const(panel, plan.panel_bytes(PANEL) as i64);
-            let weights = b.ptr_add(self.packed, offset);
-            let col = b.mul_const(panel, plan.panels.nr as i64);
-            for_panel(b, &plan.panels, panel, |b, vectors| {
-                self.multiply(b, a, weights, mr, vectors.len());
-                self.finish(b, row, col, mr, vectors);
+        let each = |b: &mut Builder, from: Value, to: Value, one: &dyn Fn(&mut Builder, Value, Value, &[u16])| {
+            b.for_loop(from, to, 1, &[self.sums], |b, panel, at| {
+                for_panel(b, &plan.panels, panel, |b, vectors| one(b, panel, at[0], vectors));
+                vec![b.ptr_add_const(at[0], plan.sums_bytes() as i64)]
+            });
+        };
+        b.for_loop(first, stop, BATCH as i64, &[], |b, from, _| {
+            let to = b.add_const(from, BATCH as i64);
+            let to = b.min(to, stop);
+            each(b, from, to, &|b, panel, sums, vectors| {
+                let offset = b.mul_const(panel, plan.panel_bytes(PANEL) as i64);
+                let weights = b.ptr_add(self.packed, offset);
+                let col = b.mul_const(panel, plan.panels.nr as i64);
+                let start = if whole_vectors(vectors) { self.output.start_at(b, col) } else { None };
+                self.multiply(b, a, weights, start, sums, mr, vectors.len());
+            });
+            each(b, from, to, &|b, panel, sums, vectors| {
+                let col = b.mul_const(panel, plan.panels.nr as i64);
+                self.finish(b, row, col, sums, mr, vectors);
             });
             vec![]
         });
     }
 
-    /// Leaves the products of a block with a panel in the scratch buffer.
-    fn multiply(&self, b: &mut Builder, a: Value, weights: Value, mr: usize, nv: usize) {
+    /// Leaves the products of a block with a panel at `sums`; rows start from the one at `start`, or from zero.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(&self, b: &mut Builder, a: Value, weights: Value, start: Option<Value>, sums: Value, mr: usize, nv: usize) {
         let (plan, tiles) = (self.plan, row_tiles(mr));
         let pairs = || (0..tiles.len()).flat_map(move |r| (0..nv).map(move |c| (r, c)));
         let acc = |r: usize, c: usize| (r * PANEL + c) as u8;
-        pairs().for_each(|(r, c)| b.tile(TileOp::Zero(acc(r, c)), &[]));
+        let same = b.i64(0);
+        for (r, c) in pairs() {
+            match start {
+                Some(row) => b.tile(TileOp::Load { tile: acc(r, c), disp: (c * ROW) as i32 }, &[row, same]),
+                None => b.tile(TileOp::Zero(acc(r, c)), &[]),
+            }
+        }
         let row_bytes = b.i64((nv * ROW) as i64);
         let b_step = nv * SIDE * plan.step * if plan.float { 2 } else { 1 };
         let product = match self.spec.a_storage {
@@ -293,21 +330,22 @@ impl Gemm<'_> {
         });
         for (r, c) in pairs() {
             let disp = ((tiles[r].0 * nv + c) * ROW) as i32;
-            b.tile(TileOp::Store { tile: acc(r, c), disp }, &[self.sums, row_bytes]);
+            b.tile(TileOp::Store { tile: acc(r, c), disp }, &[sums, row_bytes]);
         }
     }
 
-    /// Applies the epilogue to the scratch buffer.
-    fn finish(&self, b: &mut Builder, row: Value, col: Value, mr: usize, vectors: &[u16]) {
+    /// Applies the epilogue to what is at `sums`.
+    fn finish(&self, b: &mut Builder, row: Value, col: Value, sums: Value, mr: usize, vectors: &[u16]) {
         let whole = mr / GROUP * GROUP;
         let some = |b: &mut Builder, at: Value, rows: usize| {
             let bytes = b.mul_const(at, (vectors.len() * ROW) as i64);
-            let sums = b.ptr_add(self.sums, bytes);
+            let sums = b.ptr_add(sums, bytes);
             let elem = if self.plan.float { Elem::F32 } else { Elem::I32 };
             let mem = if self.plan.float { Mem::F32 } else { Mem::S32 };
             let load = |b: &mut Builder, i: usize| b.load(Type::vector(elem, SIDE as u16), mem, Addr::new(sums).offset((i * ROW) as i64));
             let mut acc: Vec<Value> = (0..rows * vectors.len()).map(|i| load(b, i)).collect();
-            if let Some(bias) = self.output.start(b, col, vectors) {
+            let bias = if whole_vectors(vectors) { None } else { self.output.start(b, col, vectors) };
+            if let Some(bias) = bias {
                 acc.chunks_mut(bias.len()).flat_map(|row| row.iter_mut().zip(&bias)).for_each(|(sum, &bias)| *sum = b.add(*sum, bias));
             }
             let row = b.add(row, at);
@@ -347,25 +385,23 @@ impl Gemm<'_> {
 
     /// Takes `count` elements of a row apart; those up to a whole step are zero.
     fn take_step_apart(&self, b: &mut Builder, a: Value, to: Value, mr: usize, count: usize) {
-        let ty = Type::vector(Elem::F32, SIDE as u16);
-        for v in 0..self.plan.step.div_ceil(SIDE) {
-            let lanes = count.saturating_sub(v * SIDE).min(SIDE);
-            let mut x = match lanes {
-                0 => b.inst(tflc_kir::Op::Const(0), ty, &[]),
-                _ => b.load_first(ty, Mem::F32, Addr::new(a).offset((v * SIDE * 4) as i64), lanes as u16),
-            };
-            for part in 0..A_PARTS {
-                let bits = b.bitcast(Type::vector(Elem::I32, SIDE as u16), x);
-                let by = b.int(b.ty(bits), 16);
-                let high = b.bin(BinOp::ShrU, bits, by);
-                b.store(Mem::U16, Narrow::Wrap, Addr::new(to).offset((part * mr * ROW + v * 2 * SIDE) as i64), high);
-                if part + 1 < A_PARTS {
-                    let mask = b.int(b.ty(bits), 0xffff_0000u32 as i32 as i64);
-                    let cut = b.bin(BinOp::And, bits, mask);
-                    let cut = b.bitcast(ty, cut);
-                    x = b.sub(x, cut);
-                }
-            }
+        let (ty, ints) = (Type::vector(Elem::F32, SIDE as u16), Type::vector(Elem::I32, SIDE as u16));
+        let half = self.plan.step / 2;
+        let mut values = [0, 1].map(|i| match count.saturating_sub(i * half).min(half) {
+            0 => b.inst(tflc_kir::Op::Const(0), ty, &[]),
+            lanes => b.load_first(ty, Mem::F32, Addr::new(a).offset((i * half * 4) as i64), lanes as u16),
+        });
+        let (mask, by) = (b.int(ints, i64::from(0xffff_0000u32 as i32)), b.int(ints, 16));
+        for part in 0..A_PARTS {
+            let bits = values.map(|v| b.bitcast(ints, v));
+            let cut = bits.map(|v| b.bin(BinOp::And, v, mask));
+            let low = b.bin(BinOp::ShrU, bits[0], by);
+            let both = b.bin(BinOp::Or, low, cut[1]);
+            b.store(Mem::S32, Narrow::Wrap, Addr::new(to).offset((part * mr * ROW) as i64), both);
+            values = [0, 1].map(|i| {
+                let cut = b.bitcast(ty, cut[i]);
+                b.sub(values[i], cut)
+            });
         }
     }
 }
