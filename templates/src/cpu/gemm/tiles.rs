@@ -14,7 +14,7 @@ use crate::cpu::tiling::{Panels, RowSplit};
 use crate::expr::{Storage, Ty};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Locality, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value};
 
 /// Rows of a tile; also columns of an accumulator, which fill a vector.
 const SIDE: usize = 16;
@@ -34,6 +34,10 @@ const B_PARTS: usize = 2;
 const STAGE_BYTES: usize = 96 << 10;
 /// Panels that are multiplied before their sums go through the epilogue: neither then waits for the other but once.
 const BATCH: usize = 4;
+/// Steps of K by which weights are fetched ahead.
+const AHEAD: usize = 2;
+/// With more blocks of rows than these, weights come from the second-level cache but for the first of them.
+const FETCHING_BLOCKS: usize = 16;
 /// Rows that go through the epilogue together.
 const GROUP: usize = 4;
 /// Work units that a product is cut into, where rows alone do not give them.
@@ -311,6 +315,10 @@ impl Gemm<'_> {
         b.for_const(0, plan.steps as i64, 1, &[a, weights], |b, _, at| {
             let parts = if plan.float { (A_PARTS, B_PARTS) } else { (1, 1) };
             for w in 0..parts.1 {
+                if plan.rows.tiles() <= FETCHING_BLOCKS {
+                    let from = w * plan.panel_bytes(nv) / parts.1 + AHEAD * b_step;
+                    (0..b_step).step_by(ROW).for_each(|line| b.prefetch(Addr::new(at[1]).offset((from + line) as i64), Locality::L1));
+                }
                 for c in 0..nv {
                     let disp = (w * plan.panel_bytes(nv) / parts.1 + c * ROW) as i32;
                     b.tile(TileOp::Load { tile: B + c as u8, disp }, &[at[1], row_bytes]);
