@@ -5,7 +5,7 @@
 //! [`Output::store`] on each register tile.
 
 use crate::expr::{Binary, Const, Expr, Id, Node, Storage, Ty, emit};
-use tflc_kir::{Addr, Builder, Caps, Elem, Narrow, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Mem, Narrow, Type, Value};
 
 /// Where the element of an operand that belongs to an output element lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct Output<'a> {
     /// The operand that accumulators start from.
     bias: Option<usize>,
     narrow: Narrow,
+    /// The expression up to the addition of a zero point that ends it, where four results are narrowed at once.
+    quads: Option<(Expr, i32)>,
     caps: &'a Caps,
     c: Value,
     operands: Vec<Value>,
@@ -104,7 +106,8 @@ impl<'a> Output<'a> {
         let narrow = take_saturation(&mut expr);
         let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
         let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
-        Output { epilogue, expr, bias, narrow, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
+        let quads = (narrow == Narrow::Saturate && caps.vector_bytes == 64).then(|| without_zero_point(&expr)).flatten();
+        Output { epilogue, expr, bias, narrow, quads, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
     }
 
     /// Address of C at a row and column.
@@ -175,6 +178,9 @@ impl<'a> Output<'a> {
                     here.then(|| emit::load_storage(b, s, lanes, addr, active))
                 })
                 .collect();
+            let quads = self.quads.as_ref().filter(|_| active == lanes);
+            let together = if quads.is_some() { place.rows / 4 * 4 } else { 0 };
+            let mut quad = vec![];
             for r in 0..place.rows {
                 let row = r as i64;
                 let mut values = vec![acc[r * nv + v]];
@@ -191,11 +197,56 @@ impl<'a> Output<'a> {
                     });
                 }
                 values.extend_from_slice(&self.tables);
+                if let Some((expr, zero_point)) = quads.filter(|_| r < together) {
+                    quad.push(emit::emit(b, self.caps, expr, lanes, &values));
+                    if let Ok(four) = <[Value; 4]>::try_from(quad.as_slice()) {
+                        quad.clear();
+                        for (i, bytes) in narrowed(b, out, four, *zero_point).into_iter().enumerate() {
+                            let row = row - 3 + i as i64;
+                            b.store(Mem::S32, Narrow::Wrap, c.offset(row * out_row + at * out.bytes() as i64), bytes);
+                        }
+                    }
+                    continue;
+                }
                 let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
                 emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
             }
         }
     }
+}
+
+/// An expression of bytes without the addition of a zero point that ends it; and the zero point, 0 where there is none.
+fn without_zero_point(expr: &Expr) -> Option<(Expr, i32)> {
+    if !matches!(expr.output, Storage::I8 | Storage::U8) {
+        return None;
+    }
+    let constant = |id: Id| match expr.nodes[id.0 as usize] {
+        Node::Const(Const::I32(v)) => Some(v),
+        _ => None,
+    };
+    let sum = match expr.nodes[expr.result.0 as usize] {
+        Node::Binary(Binary::Add, x, y) => constant(y).map(|c| (x, c)).or_else(|| constant(x).map(|c| (y, c))),
+        _ => None,
+    };
+    let (result, zero_point) = sum.filter(|s| (-128..=255).contains(&s.1)).unwrap_or((expr.result, 0));
+    Some((Expr { result, ..expr.clone() }, zero_point))
+}
+
+/// Four vectors of sixteen I32 plus a zero point, saturated to bytes; each in four dwords. Sums saturate at 16 bits on the way, which the range of a byte does not see.
+fn narrowed(b: &mut Builder, out: Storage, values: [Value; 4], zero_point: i32) -> [Value; 4] {
+    let [low, high] = [0, 2].map(|i| {
+        let words = b.pack_s(values[i], values[i + 1]);
+        if zero_point == 0 {
+            return words;
+        }
+        let zero_point = b.int(b.ty(words), i64::from(zero_point));
+        b.bin(BinOp::AddSatS, words, zero_point)
+    });
+    let bytes = if out == Storage::U8 { b.pack_u(low, high) } else { b.pack_s(low, high) };
+    // A block of 128 bits has four bytes of each.
+    let dwords = b.bitcast(Type::vector(Elem::I32, 16), bytes);
+    let rows = b.shuffle(dwords, dwords, (0..16).map(|i| i % 4 * 4 + i / 4).collect());
+    [0, 1, 2, 3].map(|i| b.extract_part(rows, i, 4))
 }
 
 /// Takes the first addition of a per-column operand to the accumulator out of `expr`, where that is the accumulator's only use: the

@@ -34,8 +34,10 @@ const B_PARTS: usize = 2;
 const STAGE_BYTES: usize = 96 << 10;
 /// Panels that are multiplied before their sums go through the epilogue: neither then waits for the other but once.
 const BATCH: usize = 4;
-/// Steps of K by which weights are fetched ahead.
-const AHEAD: usize = 2;
+/// Shorter sums are epilogues above all, which registers serve better.
+const LEAST_K: usize = 24;
+/// Steps of K by which weights are fetched ahead: into the second-level cache, which waits for more lines at once than the first.
+const AHEAD: usize = 4;
 /// With more blocks of rows than these, weights come from the second-level cache but for the first of them.
 const FETCHING_BLOCKS: usize = 16;
 /// Rows that go through the epilogue together.
@@ -62,7 +64,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan, where tiles suit the product.
     pub(super) fn new(spec: &GemmSpec, caps: &Caps) -> Option<Plan> {
-        if !caps.tiles || spec.m < 8 || spec.n < 8 || spec.k < 8 {
+        if !caps.tiles || spec.m < 8 || spec.n < 8 || spec.k < LEAST_K {
             return None;
         }
         let float = spec.a_storage == Storage::F32;
@@ -317,7 +319,7 @@ impl Gemm<'_> {
             for w in 0..parts.1 {
                 if plan.rows.tiles() <= FETCHING_BLOCKS {
                     let from = w * plan.panel_bytes(nv) / parts.1 + AHEAD * b_step;
-                    (0..b_step).step_by(ROW).for_each(|line| b.prefetch(Addr::new(at[1]).offset((from + line) as i64), Locality::L1));
+                    (0..b_step).step_by(ROW).for_each(|line| b.prefetch(Addr::new(at[1]).offset((from + line) as i64), Locality::L2));
                 }
                 for c in 0..nv {
                     let disp = (w * plan.panel_bytes(nv) / parts.1 + c * ROW) as i32;
