@@ -92,8 +92,8 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if halves {
         return Err("fma_f16: no level of x86 has arithmetic on halves".into());
     }
-    let mut f = MachineFunction::default();
     let n = kernel.types.len();
+    let mut f = MachineFunction::with_capacity(n);
     let args = f.vreg(GPR);
     let cur = f.block(false);
     f.order.push(cur);
