@@ -122,27 +122,7 @@ fn operator_models_give_litert_answers() {
 }
 
 /// A counter in the state, and a loop that runs as often as the input says.
-const COUNTER: &str = "
-graph @0 (%x) -> (%count, %left) {
-  %x: int32[]
-  %one: int32[] = const [1]
-  %h: resource[] = VAR_HANDLE() {container = \"\", shared_name = \"count\"}
-  %before: int32[] = READ_VARIABLE(%h)
-  %count: int32[] = ADD(%before, %one)
-  ASSIGN_VARIABLE(%h, %count)
-  %left: int32[] = WHILE(%x) {cond_subgraph_index = @1, body_subgraph_index = @2}
-}
-graph @1 (%i) -> (%go) {
-  %i: int32[]
-  %zero: int32[] = const [0]
-  %go: bool[] = NOT_EQUAL(%i, %zero)
-}
-graph @2 (%i) -> (%next) {
-  %i: int32[]
-  %one: int32[] = const [1]
-  %next: int32[] = SUB(%i, %one)
-}
-";
+const COUNTER: &str = include_str!("../models/counter.graph");
 
 /// Runs the counter; gives the count.
 fn count(model: &mut tflc::jit::Model, iterations: i32) -> Result<i32, JitError> {

@@ -69,27 +69,9 @@ fn signatures_and_custom_operators_on_several_threads() {
     in_node(Memory::Shared, 2);
 }
 
-/// A loop that runs as often as the input says.
-const COUNTDOWN: &str = "
-graph @0 (%x) -> (%left) {
-  %x: int32[] \"x\"
-  %left: int32[] \"left\" = WHILE(%x) {cond_subgraph_index = @1, body_subgraph_index = @2}
-}
-graph @1 (%i) -> (%go) {
-  %i: int32[]
-  %zero: int32[] = const [0]
-  %go: bool[] = NOT_EQUAL(%i, %zero)
-}
-graph @2 (%i) -> (%next) {
-  %i: int32[]
-  %one: int32[] = const [1]
-  %next: int32[] = SUB(%i, %one)
-}
-";
-
 #[test]
 fn a_loop_without_end_stops_at_the_limit() {
-    let model = parse(COUNTDOWN).unwrap_or_else(|e| panic!("{e}"));
+    let model = parse(include_str!("../models/counter.graph")).unwrap_or_else(|e| panic!("{e}"));
     let target = Target::new(Cpu::Wasm32 { relaxed: false });
     let mut program = driver::levels(&model, GraphId(0), &[target]).unwrap_or_else(|e| panic!("{e}")).remove(0).program;
     program.limit_loops(1000);

@@ -150,6 +150,19 @@ pub enum ReduceOp {
     And,
 }
 
+impl ReduceOp {
+    /// What is done with two lanes.
+    pub fn of_two(self) -> BinOp {
+        match self {
+            ReduceOp::Add => BinOp::Add,
+            ReduceOp::Min => BinOp::Min,
+            ReduceOp::Max => BinOp::Max,
+            ReduceOp::Or => BinOp::Or,
+            ReduceOp::And => BinOp::And,
+        }
+    }
+}
+
 /// Element in memory, with the extension or rounding that a load or store applies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mem {

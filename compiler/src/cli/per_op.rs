@@ -113,6 +113,6 @@ fn keep(model: &mut Model, original: &Model, entry: usize) -> Vec<TensorId> {
 
 /// Where a tensor is computed, and by what.
 fn producer(model: &Model, entry: usize, t: TensorId) -> (Location, String) {
-    let node = model.graphs[entry].nodes.iter().find(|n| n.outputs.contains(&t));
+    let node = model.graphs[entry].producer(t);
     node.map_or_else(Default::default, |n| (n.location, n.op.to_string()))
 }

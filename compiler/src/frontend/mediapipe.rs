@@ -4,7 +4,7 @@
 //! The result has the size that the model declares. Source: TFLite `delegates/xnnpack/xnnpack_delegate.cc`,
 //! `VisitMediaPipeDeconvolutionNode`.
 
-use crate::ir::{AttrValue, Attrs, DType, Graph, OpKind, TensorType};
+use crate::ir::{AttrValue, Attrs, Graph, OpKind};
 
 /// Replaces all of them in a graph; those that make no sense stay custom operators, which are refused by name.
 pub(super) fn rewrite(graph: &mut Graph) {
@@ -18,14 +18,14 @@ pub(super) fn rewrite(graph: &mut Graph) {
         };
         let words: Vec<i32> = options.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
         let [padding, stride_w, stride_h, ..] = words[..] else { continue };
-        let shape: Vec<u8> = graph.ty(*output).shape.iter().flat_map(|d| (*d as i32).to_le_bytes()).collect();
+        let shape = graph.ty(*output).shape.clone();
         let attrs = Attrs::new()
             .with("padding", AttrValue::Enum(if padding == 1 { "SAME" } else { "VALID" }.to_string()))
             .with("stride_w", AttrValue::Int(stride_w.into()))
             .with("stride_h", AttrValue::Int(stride_h.into()))
             .with("fused_activation_function", AttrValue::Enum("NONE".to_string()));
-        let (input, weights, bias, rank) = (*input, *weights, *bias, graph.ty(*output).shape.len());
-        let shape = graph.add_const("", TensorType::new(DType::Int32, [rank]), shape);
+        let (input, weights, bias) = (*input, *weights, *bias);
+        let shape = graph.add_ints("", [shape.len()], &shape);
         let node = &mut graph.nodes[index];
         node.op = OpKind::TransposeConv;
         node.inputs = vec![Some(shape), weights, input, bias];

@@ -201,10 +201,21 @@ impl Graph {
         }
     }
 
+    /// The node that computes a tensor. Looks at all of them: where many tensors are asked for, [`crate::ir::Patch`] knows.
+    pub fn producer(&self, t: TensorId) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.outputs.contains(&t))
+    }
+
     /// Adds a tensor that a node computes.
     pub fn add_tensor(&mut self, name: impl Into<String>, ty: TensorType) -> TensorId {
         self.tensors.push(Tensor { name: name.into(), ty, data: None, variable: false, signature: None });
         TensorId(self.tensors.len() as u32 - 1)
+    }
+
+    /// Adds a constant of int32 numbers, as operands that are shapes, positions and axes have them.
+    pub fn add_ints(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &[usize]) -> TensorId {
+        let data: Vec<u8> = values.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect();
+        self.add_const(name, TensorType::new(DType::Int32, shape), data)
     }
 
     /// Adds a constant tensor.

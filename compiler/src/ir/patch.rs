@@ -145,6 +145,13 @@ impl<'g> Patch<'g> {
         t
     }
 
+    /// Adds a constant list of int32 numbers.
+    pub fn add_ints(&mut self, name: impl Into<String>, values: &[usize]) -> TensorId {
+        let t = self.graph.add_ints(name, [values.len()], values);
+        self.grow();
+        t
+    }
+
     fn grow(&mut self) {
         self.producer.push(None);
         self.readers.push(Readers::default());

@@ -264,18 +264,18 @@ impl<'a> Cx<'a, '_> {
         Operand::Slot(id, 0)
     }
 
-    /// Lets later nodes of the graph use what has been written to a workspace; `key` says what that is, and all that it depends on.
-    pub(super) fn remember(&mut self, key: String, workspace: Operand) {
-        self.remembered.insert(key, workspace);
-    }
-
-    /// A workspace that an earlier node has filled: it lives until this one now.
-    pub(super) fn remembered(&mut self, key: &str) -> Option<Operand> {
-        let workspace = *self.remembered.get(key)?;
-        if let Operand::Slot(id, _) = workspace {
-            self.shared.slots[id.index()].last = self.shared.now;
+    /// A workspace that this node or an earlier one of the graph has filled, which lives until now, or else what `fill` gives. `key` says what is in it, and
+    /// all that it depends on.
+    pub(super) fn remembered(&mut self, key: String, fill: impl FnOnce(&mut Self) -> Operand) -> Operand {
+        if let Some(workspace) = self.remembered.get(&key).copied() {
+            if let Operand::Slot(id, _) = workspace {
+                self.shared.slots[id.index()].last = self.shared.now;
+            }
+            return workspace;
         }
-        Some(workspace)
+        let workspace = fill(self);
+        self.remembered.insert(key, workspace);
+        workspace
     }
 
     /// Appends a call of the kernel that `key` specifies completely.

@@ -191,7 +191,8 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         Arithmetic::Float => Some(compose(cx, node, &base, Storage::F32, Correction::None)?),
         _ => None,
     };
-    let mut packed: Option<(usize, Operand)> = None;
+    // Several products may have one right side; a variable may be assigned between them.
+    let version = cx.graph.tensor(y).variable.then_some(cx.shared.now);
     let mut prepared: Option<(usize, Right)> = None;
     for pair in pairs(&p) {
         let rows = left_rows(cx, &p, a, &pair, turned, bytes);
@@ -209,22 +210,9 @@ fn batched(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
         };
         if let (Some(composed), Some(matrix)) = (&composed, floats) {
             let spec = spec(Storage::F32, WeightFormat::F32, composed.epilogue.clone());
-            let panels = match packed {
-                Some((r, panels)) if r == pair.right => panels,
-                _ => {
-                    // Several products may have one right side; a variable may be assigned between them.
-                    let key = format!("{y} {} {strides:?} {:?}", pair.right, gemm::panels(&spec, cx.caps()));
-                    match cx.remembered(&key).filter(|_| !cx.graph.tensor(y).variable) {
-                        Some(panels) => panels,
-                        None => {
-                            let panels = pack_at_run_time(cx, &spec, matrix.offset(pair.right * p.k * p.n * 4), strides);
-                            cx.remember(key, panels);
-                            panels
-                        }
-                    }
-                }
-            };
-            packed = Some((pair.right, panels));
+            let key = format!("{y} {version:?} {} {strides:?} {:?}", pair.right, gemm::panels(&spec, cx.caps()));
+            let matrix = matrix.offset(pair.right * p.k * p.n * 4);
+            let panels = cx.remembered(key, |cx| pack_at_run_time(cx, &spec, matrix, strides));
             let mut args = vec![rows, panels, to];
             args.extend(composed.operands(cx, &Sources::default())?);
             Mac::Gemm(spec, 0).call(cx, args);

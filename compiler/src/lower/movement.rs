@@ -240,16 +240,21 @@ fn pack(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// SPLIT, SPLIT_V, UNPACK: parts of the operand along an axis, which UNPACK removes.
-fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+/// What SPLIT, SPLIT_V and UNPACK take apart, and along which axis.
+pub(super) fn parted(cx: &Cx<'_, '_>, node: &Node) -> Result<(TensorId, usize), CompileError> {
     let (source, at) = match node.op {
         OpKind::Split => (1, operand_int(cx, node, 0, "axis")?),
         OpKind::SplitV => (0, operand_int(cx, node, 2, "axis")?),
         _ => (0, node.attrs.int("axis", 0)),
     };
     let x = cx.input(node, source)?;
+    Ok((x, axis(cx, at, cx.ty(x).shape.len())?))
+}
+
+/// SPLIT, SPLIT_V, UNPACK: parts of the operand along an axis, which UNPACK removes.
+fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
+    let (x, at) = parted(cx, node)?;
     let ty = cx.ty(x);
-    let at = axis(cx, at, ty.shape.len())?;
     let bytes = element_bytes(cx, ty)?;
     let strides = row_major(&ty.shape);
     let mut offset = 0;

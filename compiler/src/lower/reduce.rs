@@ -2,7 +2,7 @@
 //!
 //! The arithmetic of quantised means and sums is that of `compiler/docs/numerics.md`: raw integers are summed, everything else is the epilogue.
 
-use super::constants::{axis, operand_ints};
+use super::constants::axis;
 use super::context::{Cx, Operand};
 use super::grain::grain;
 use super::movement::result;
@@ -13,7 +13,7 @@ use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node, OpKind, TensorId, TensorType};
 use crate::ops::activation::emit_clamp;
 use crate::ops::fixed_point::{Fixed, Rounding};
-use crate::ops::reduce::element;
+use crate::ops::reduce::{element, reduced};
 use crate::ops::storage::storage;
 use tflc_templates::cpu::arg::ArgSpec;
 use tflc_templates::cpu::l2_norm::L2NormSpec;
@@ -41,13 +41,7 @@ fn reduction(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let x = cx.input(node, 0)?;
     let (y, out) = result(cx, node, 0)?;
     let ty = cx.ty(x);
-    let mut reduced = vec![false; ty.shape.len()];
-    for a in operand_ints(cx, node, 1, "axis")? {
-        // A scalar has no axes; LiteRT ignores what is said about them.
-        if !ty.shape.is_empty() {
-            reduced[axis(cx, a, ty.shape.len())?] = true;
-        }
-    }
+    let reduced = reduced(&cx.as_call()?)?;
     let n: usize = ty.shape.iter().zip(&reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
     let combine = match node.op {
         // Of truth values a sum is true where one is, the largest likewise; a product where all are.

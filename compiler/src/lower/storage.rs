@@ -169,15 +169,12 @@ fn place_concatenation(graph: &Graph, node: &Node, at: usize, last: &[Option<usi
         let fresh = !seen.contains(t);
         seen.push(*t);
         // Each operand is computed by a plain node for this use alone, or at least read nowhere later.
-        let producer = graph.nodes.iter().position(|n| n.outputs.contains(t));
         fresh
             && s.of[t.index()].is_none()
             && graph.tensor(*t).data.is_none()
             && graph.ty(*t).quant == ty.quant
             && last[t.index()] == Some(at)
-            && producer.is_some_and(|p| {
-                view(graph, &graph.nodes[p], 0).is_none() && graph.nodes[p].op != OpKind::If && graph.nodes[p].op != OpKind::While
-            })
+            && graph.producer(*t).is_some_and(|p| view(graph, p, 0).is_none() && !matches!(p.op, OpKind::If | OpKind::While))
     });
     if !movable {
         return;

@@ -10,7 +10,7 @@ use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::recurrent::Inputs;
 use crate::ops::requant::{self, Epilogue, EpilogueInput, Requant, Scaling};
-use crate::ops::shapes::{Walk, broadcast};
+use crate::ops::shapes::{broadcast, sources};
 use tflc_templates::cpu::quantize_rows::Rule;
 use tflc_templates::expr::{Expr, Storage};
 
@@ -117,11 +117,7 @@ impl BatchMatMul {
 
     /// For each matrix of the result, which matrix of operand `i` it takes.
     pub fn sources(&self, i: usize) -> Vec<usize> {
-        let count: usize = self.batches[i].iter().product();
-        let ids: Vec<u32> = (0..count as u32).collect();
-        let mut out = vec![0u32; self.batch.iter().product()];
-        Walk::broadcast(&self.batches[i], &self.batch).gather(bytemuck::cast_slice(&ids), bytemuck::cast_slice_mut(&mut out), 4);
-        out.into_iter().map(|v| v as usize).collect()
+        sources(&self.batches[i], &self.batch)
     }
 
     /// Shape of the result.

@@ -10,7 +10,7 @@ use crate::ops::call::{Call, Inferred};
 use crate::ops::fixed_point::{Fixed, Rounding};
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::infer_predicate;
-use crate::ops::shapes::Walk;
+use crate::ops::shapes::sources;
 use crate::ops::storage::over_operands;
 use tflc_templates::expr::{Binary, Compare, Expr, Id, Storage};
 
@@ -74,10 +74,7 @@ fn eval_strings(args: &Args<'_>) -> Results {
     let (a, b) = (args.value(0)?, args.value(1)?);
     let (Some(x), Some(y)) = (a.strings(), b.strings()) else { return Err(args.error("broken strings")) };
     let shape = &args.ty().shape;
-    let mut places = [vec![], vec![]];
-    for (list, v) in places.iter_mut().zip([a, b]) {
-        Walk::broadcast(&v.ty.shape, shape).rows(|at, stride, n| list.extend((0..n).map(|i| (at as isize + stride * i as isize) as usize)));
-    }
+    let places = [a, b].map(|v| sources(&v.ty.shape, shape));
     let equal = args.call.op == OpKind::Equal;
     args.result(places[0].iter().zip(&places[1]).map(|(i, j)| ((x[*i] == y[*j]) == equal) as u8).collect())
 }

@@ -51,13 +51,9 @@ pub fn list_update(graph: &Graph, node: &Node) -> Option<ListUpdate> {
     follows.then_some(ListUpdate { list, item, index })
 }
 
-fn producer(graph: &Graph, t: TensorId) -> Option<&Node> {
-    graph.nodes.iter().find(|n| n.outputs.contains(&t))
-}
-
 /// Operands of the SLICE that computes `t`: source, begin and size.
 fn slice(graph: &Graph, t: TensorId) -> Option<(TensorId, TensorId, TensorId)> {
-    let node = producer(graph, t).filter(|n| n.op == OpKind::Slice)?;
+    let node = graph.producer(t).filter(|n| n.op == OpKind::Slice)?;
     match node.inputs[..] {
         [Some(x), Some(begin), Some(size)] => Some((x, begin, size)),
         _ => None,
@@ -71,7 +67,7 @@ fn constants(graph: &Graph, t: TensorId) -> Option<Vec<i64>> {
 
 /// A vector that is a computed element and constants behind it.
 fn headed(graph: &Graph, t: TensorId) -> Option<(TensorId, Vec<i64>)> {
-    let node = producer(graph, t)?;
+    let node = graph.producer(t)?;
     let mut parts = node.inputs.iter().copied();
     let head = match node.op {
         OpKind::Concatenation | OpKind::Pack => parts.next()??,
@@ -89,7 +85,7 @@ fn headed(graph: &Graph, t: TensorId) -> Option<(TensorId, Vec<i64>)> {
 
 /// The tensor that a chain of reshapes starts from.
 fn source(graph: &Graph, t: TensorId) -> TensorId {
-    match producer(graph, t) {
+    match graph.producer(t) {
         Some(n) if matches!(n.op, OpKind::Reshape | OpKind::ExpandDims | OpKind::Squeeze) && n.tail.is_none() => {
             n.inputs.first().copied().flatten().map_or(t, |x| source(graph, x))
         }
@@ -99,7 +95,7 @@ fn source(graph: &Graph, t: TensorId) -> TensorId {
 
 /// The tensor and the constant that `t` is the sum of.
 fn sum(graph: &Graph, t: TensorId) -> Option<(TensorId, i64)> {
-    let node = producer(graph, t).filter(|n| n.op == OpKind::Add && n.tail.is_none())?;
+    let node = graph.producer(t).filter(|n| n.op == OpKind::Add && n.tail.is_none())?;
     let [Some(a), Some(b)] = node.inputs[..] else { return None };
     let (x, c) = if graph.tensor(b).data.is_some() { (a, b) } else { (b, a) };
     match constants(graph, c)?[..] {

@@ -3,7 +3,7 @@
 //! Operators that only move elements work on them as on bytes: inference and evaluation see a call whose packed tensors are int8 or uint8, and what comes
 //! out is packed again. The pass `widen-packed` does the same to graphs.
 
-use crate::error::CompileError;
+use crate::error::Unsupported;
 use crate::ir::{DType, OpKind, TensorType};
 use crate::ops::call::{Call, Inferred, Operand};
 use crate::ops::value::{Value, unpack};
@@ -15,6 +15,11 @@ pub fn byte_type(dtype: DType) -> Option<DType> {
         DType::UInt4 => Some(DType::UInt8),
         _ => None,
     }
+}
+
+/// A type with bytes in the place of packed integers.
+pub(super) fn in_bytes(ty: &TensorType) -> TensorType {
+    TensorType { dtype: byte_type(ty.dtype).unwrap_or(ty.dtype), ..ty.clone() }
 }
 
 /// Packs the low bits of bytes; what is left of the last byte is zero.
@@ -59,9 +64,8 @@ impl Widened {
     pub(super) fn of(call: &Call<'_>) -> Option<Widened> {
         let operands = call.inputs.iter().flatten().map(|o| o.ty.dtype);
         let packed = moved(call.op, operands.chain(call.outputs.iter().map(|t| t.dtype)))?;
-        let bytes = |ty: &TensorType| TensorType { dtype: byte_type(ty.dtype).unwrap_or(ty.dtype), ..ty.clone() };
-        let inputs = call.inputs.iter().map(|o| o.as_ref().map(|o| bytes(o.ty))).collect();
-        Some(Widened { inputs, outputs: call.outputs.iter().map(|t| bytes(t)).collect(), packed })
+        let inputs = call.inputs.iter().map(|o| o.as_ref().map(|o| in_bytes(o.ty))).collect();
+        Some(Widened { inputs, outputs: call.outputs.iter().map(|t| in_bytes(t)).collect(), packed })
     }
 
     /// The call of bytes.
@@ -84,17 +88,9 @@ impl Widened {
     /// What inference gives for the call of bytes, packed again; the declared results must be packed too.
     pub(super) fn infer(&self, call: &Call<'_>, infer: impl Fn(&Call<'_>) -> Inferred) -> Inferred {
         if let Some(t) = call.outputs.iter().find(|t| t.dtype != self.packed) {
-            return Err(CompileError::unsupported(
-                call.place.clone(),
-                crate::error::Unsupported::Types(format!("{} to {}", self.packed, t.dtype)),
-            ));
+            return Err(call.unsupported(Unsupported::Types(format!("{} to {}", self.packed, t.dtype))));
         }
         Ok(self.packed(infer(&self.call(call))?))
-    }
-
-    /// The types of bytes for results of packed types.
-    pub(super) fn types(&self, types: &[TensorType]) -> Vec<TensorType> {
-        types.iter().map(|t| TensorType { dtype: byte_type(t.dtype).unwrap_or(t.dtype), ..t.clone() }).collect()
     }
 }
 

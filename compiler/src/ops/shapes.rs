@@ -36,6 +36,13 @@ pub fn count(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
+/// For each element of a shape, which one of `from` it is when that is broadcast to it.
+pub fn sources(from: &[usize], to: &[usize]) -> Vec<usize> {
+    let mut out = Vec::with_capacity(count(to));
+    Walk::broadcast(from, to).rows(|at, stride, n| out.extend((0..n).map(|i| (at as isize + stride * i as isize) as usize)));
+    out
+}
+
 /// A strided way through a buffer: sizes and strides in elements, outermost first.
 #[derive(Clone, Debug)]
 pub struct Walk {

@@ -377,7 +377,8 @@ pub fn evaluate(call: &Call<'_>, values: &[Option<&Value>], types: &[TensorType]
     if let Some(bytes) = packed::Widened::of(call) {
         let widened: Vec<Option<Value>> = values.iter().map(|v| v.map(|v| packed::widened(v).unwrap_or_else(|| v.clone()))).collect();
         let values: Vec<Option<&Value>> = widened.iter().map(Option::as_ref).collect();
-        let results = evaluate(&bytes.call(call), &values, &bytes.types(types), state)?;
+        let own: Vec<TensorType> = types.iter().map(packed::in_bytes).collect();
+        let results = evaluate(&bytes.call(call), &values, &own, state)?;
         return Ok(results.iter().zip(types).map(|(v, ty)| packed::narrowed(v, ty.clone())).collect());
     }
     let args = Args { call, values, types };

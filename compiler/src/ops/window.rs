@@ -66,6 +66,17 @@ impl Window {
         Ok(Window { batch, input: [height, width], output, kernel, stride, dilation, pad })
     }
 
+    /// Rows (`d` 0) or columns (1) of the image from the first tap of a window to its last.
+    pub fn reach(&self, d: usize) -> usize {
+        (self.kernel[d] - 1) * self.dilation[d] + 1
+    }
+
+    /// Rows or columns before and after the image that windows reach.
+    pub fn border(&self, d: usize) -> [usize; 2] {
+        let needed = (self.output[d] - 1) * self.stride[d] + self.reach(d);
+        [self.pad[d], needed.saturating_sub(self.input[d] + self.pad[d])]
+    }
+
     /// Output pixels of all images.
     pub fn pixels(&self) -> usize {
         self.batch * self.output[0] * self.output[1]

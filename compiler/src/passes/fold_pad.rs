@@ -79,8 +79,5 @@ fn spatial_padding(graph: &Graph, i: usize) -> Option<[[usize; 2]; 2]> {
 fn own_padding(model: &Model, id: GraphId, r: usize) -> Option<[[usize; 2]; 2]> {
     let node = &model.graphs[id.index()].nodes[r];
     let w = Conv::new(&Call::of(model, id, node, r)).ok()?.window;
-    Some([0, 1].map(|d| {
-        let needed = (w.output[d] - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1;
-        [w.pad[d], needed.saturating_sub(w.input[d] + w.pad[d])]
-    }))
+    Some([w.border(0), w.border(1)])
 }

@@ -2,8 +2,9 @@
 //!
 //! The product packs or copies its operands anyway, and reads them in either order. A RESHAPE of the dimensions in front may stand between the two.
 
+use super::views::reshape;
 use crate::error::CompileError;
-use crate::ir::{AttrValue, DType, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId, TensorType};
+use crate::ir::{AttrValue, DType, GraphId, Model, NodeId, OpKind, Patch, TensorId};
 use crate::target::Target;
 
 /// Runs the pass.
@@ -20,7 +21,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         let Some(source) = turned(&patch, y, at) else { continue };
         let shape = exchanged(&patch.ty(y).shape);
         let mut new = node;
-        new.inputs[1] = Some(if patch.ty(source).shape == shape { source } else { reshaped(&mut patch, at, source, shape) });
+        new.inputs[1] = Some(reshape(&mut patch, at, source, shape));
         let adjoint = new.attrs.bool("adj_y", false);
         new.attrs.set("adj_y", AttrValue::Bool(!adjoint));
         patch.replace(at, new);
@@ -59,14 +60,4 @@ fn exchanged(shape: &[usize]) -> Vec<usize> {
     let n = shape.len();
     shape.swap(n - 1, n - 2);
     shape
-}
-
-/// A tensor in another shape, for the node `at`.
-fn reshaped(patch: &mut Patch<'_>, at: NodeId, x: TensorId, shape: Vec<usize>) -> TensorId {
-    let data: Vec<u8> = shape.iter().flat_map(|d| (*d as i32).to_le_bytes()).collect();
-    let operand = patch.add_const("shape", TensorType::new(DType::Int32, [shape.len()]), data);
-    let (name, ty) = (patch.tensor(x).name.clone(), TensorType { shape, ..patch.ty(x).clone() });
-    let y = patch.add_tensor(name, ty);
-    patch.insert_before(at, Node::new(OpKind::Reshape, [x, operand], [y]));
-    y
 }

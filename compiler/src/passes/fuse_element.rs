@@ -4,6 +4,7 @@
 //! expressions of several operands, and tensors of open size, whose elements beyond it must stay neutral.
 
 use super::fuse_pointwise::expr_of;
+use super::merge_producers;
 use crate::error::CompileError;
 use crate::ir::{AttrValue, DType, GraphId, Model, Node, NodeId, OpKind, Patch};
 use crate::ops::reduce::ELEMENT;
@@ -15,16 +16,7 @@ use tflc_templates::expr::Storage;
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let mut patch = Patch::new(&mut model.graphs[id.index()]);
-    let mut fused = 0;
-    for at in patch.ids() {
-        if let Some((producer, node)) = candidate(&patch, at) {
-            patch.remove(producer);
-            patch.replace(at, node);
-            fused += 1;
-        }
-    }
-    Ok(fused)
+    Ok(merge_producers(model, id, candidate))
 }
 
 /// The pointwise node to fuse into the reduction `at`, and the fused reduction.

@@ -34,12 +34,12 @@ fn replace(graph: &mut Graph, at: usize, u: &ListUpdate) -> usize {
     let rank = graph.ty(list).shape.len();
     let old = graph.nodes[at].clone();
     let mut nodes = vec![];
-    let one = graph.add_const("one", TensorType::new(DType::Int32, [1]), 1i32.to_le_bytes().to_vec());
+    let one = graph.add_ints("one", [1], &[1]);
     let head = graph.add_tensor("index", TensorType::new(DType::Int32, [1]));
     nodes.push(Node { location: old.location, ..Node::new(OpKind::Reshape, [index, one], [head]) });
     let mut start = head;
     if rank > 1 {
-        let zeros = graph.add_const("zeros", TensorType::new(DType::Int32, [rank - 1]), vec![0; 4 * (rank - 1)]);
+        let zeros = graph.add_ints("zeros", [rank - 1], &vec![0; rank - 1]);
         start = graph.add_tensor("start", TensorType::new(DType::Int32, [rank]));
         let mut node = Node::new(OpKind::Concatenation, [head, zeros], [start]);
         node.attrs.set("axis", crate::ir::AttrValue::Int(0));

@@ -1,6 +1,7 @@
 //! Merges chains of pointwise nodes into one: a result that only one pointwise node reads, element for element, is never stored.
 
 use super::lower_elementwise::{DIVISOR, put_in_scalars};
+use super::merge_producers;
 use crate::error::CompileError;
 use crate::ir::{AttrValue, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId};
 use crate::target::Target;
@@ -16,17 +17,7 @@ const MAX_NODES: usize = 160;
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let mut patch = Patch::new(&mut model.graphs[id.index()]);
-    let mut merged = 0;
-    for at in patch.ids() {
-        // The merged node may have further producers to merge.
-        while let Some((producer, node)) = candidate(&patch, at) {
-            patch.remove(producer);
-            patch.replace(at, node);
-            merged += 1;
-        }
-    }
-    Ok(merged)
+    Ok(merge_producers(model, id, candidate))
 }
 
 /// The expression of a pointwise node; none where operands are checked first, which belongs to the node.

@@ -4,6 +4,7 @@
 //! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready.
 
 use super::fuse_pointwise::{expr_of, inline_stored, is_exact};
+use super::merge_producers;
 use crate::error::CompileError;
 use crate::ir::{DType, GraphId, Model, Node, NodeId, OpKind, Patch, Tail, TensorId};
 use crate::target::Target;
@@ -53,16 +54,7 @@ fn takes_tail(op: OpKind) -> bool {
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let mut patch = Patch::new(&mut model.graphs[id.index()]);
-    let mut fused = 0;
-    for at in patch.ids() {
-        if let Some((producer, node)) = candidate(&patch, at) {
-            patch.remove(producer);
-            patch.replace(at, node);
-            fused += 1;
-        }
-    }
-    Ok(fused)
+    Ok(merge_producers(model, id, candidate))
 }
 
 /// The producer to fuse the pointwise node `at` into, and the fused node.

@@ -2,6 +2,7 @@
 
 use crate::error::CompileError;
 use crate::ir::{AttrValue, Attrs, DType, Graph, GraphId, Model, Node, OpKind, Open, TensorId};
+use crate::ops::shapes::broadcasts_to;
 use crate::ops::{Call, pointwise};
 use crate::target::Target;
 use tflc_templates::expr::{Expr, ExprBuilder, Id, Storage};
@@ -20,7 +21,7 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         let apart = node
             .outputs
             .first()
-            .is_some_and(|y| node.inputs.iter().flatten().any(|t| !broadcasts(&graph.ty(*t).shape, &graph.ty(*y).shape)));
+            .is_some_and(|y| node.inputs.iter().flatten().any(|t| !broadcasts_to(&graph.ty(*t).shape, &graph.ty(*y).shape)));
         if node.op == OpKind::Pointwise || guessed || apart {
             continue;
         }
@@ -34,11 +35,6 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
         graph.nodes[i] = node;
     }
     Ok(count)
-}
-
-/// Whether a shape broadcasts to another one.
-fn broadcasts(from: &[usize], to: &[usize]) -> bool {
-    from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(|(a, b)| a == b || *a == 1)
 }
 
 /// Attribute of a pointwise node: the position of an operand no element of which may be zero.

@@ -74,7 +74,7 @@ fn border(model: &mut Model, id: GraphId, at: usize, front: &mut Vec<Node>) -> O
     if open.iter().all(|a| window.stride[*a as usize - 1] == 1) {
         return None;
     }
-    let reach = [0, 1].map(|d| (window.kernel[d] - 1) * window.dilation[d] + 1);
+    let reach = [0, 1].map(|d| window.reach(d));
     let graph = &mut model.graphs[id.index()];
     let mut ty = graph.ty(x).clone();
     for d in 0..2 {
@@ -97,15 +97,11 @@ fn border(model: &mut Model, id: GraphId, at: usize, front: &mut Vec<Node>) -> O
 /// The paddings of an image for windows that begin at every so many-th of its rows and columns: `max((ceil(n / s) - 1) s + reach - n, 0)`, half of it in front.
 fn widths(graph: &mut Graph, x: TensorId, reach: [usize; 2], stride: [usize; 2], front: &mut Vec<Node>) -> TensorId {
     let int = |graph: &mut Graph, shape: &[usize]| graph.add_tensor("", TensorType::new(DType::Int32, shape.to_vec()));
-    let numbers = |graph: &mut Graph, shape: &[usize], v: &[usize]| {
-        let data: Vec<u8> = v.iter().flat_map(|n| (*n as i32).to_le_bytes()).collect();
-        graph.add_const("", TensorType::new(DType::Int32, shape.to_vec()), data)
-    };
     let (all, size) = (int(graph, &[4]), int(graph, &[2]));
     front.push(Node::new(OpKind::Shape, [x], [all]));
-    let [begin, end, step] = [1, 3, 1].map(|v| numbers(graph, &[1], &[v]));
+    let [begin, end, step] = [1, 3, 1].map(|v| graph.add_ints("", [1], &[v]));
     front.push(Node::new(OpKind::StridedSlice, [all, begin, end, step], [size]));
-    let (reach, stride) = (numbers(graph, &[2], &reach), numbers(graph, &[2], &stride));
+    let (reach, stride) = (graph.add_ints("", [2], &reach), graph.add_ints("", [2], &stride));
     let sides = [false, true].map(|behind| {
         let side = int(graph, &[2]);
         let mut node = Node::new(OpKind::Pointwise, [size, reach, stride], [side]);
@@ -113,7 +109,7 @@ fn widths(graph: &mut Graph, x: TensorId, reach: [usize; 2], stride: [usize; 2],
         front.push(node);
         side
     });
-    let (pairs, widths, none) = (int(graph, &[2, 2]), int(graph, &[4, 2]), numbers(graph, &[1, 2], &[0, 0]));
+    let (pairs, widths, none) = (int(graph, &[2, 2]), int(graph, &[4, 2]), graph.add_ints("", [1, 2], &[0, 0]));
     let mut pack = Node::new(OpKind::Pack, sides, [pairs]);
     pack.attrs.set("axis", AttrValue::Int(1));
     pack.attrs.set("values_count", AttrValue::Int(2));
@@ -184,8 +180,7 @@ fn align(graph: &mut Graph, node: &Node, front: &mut Vec<Node>) -> Option<Node> 
 /// The shape of a tensor that is not open, as a constant.
 fn written(graph: &mut Graph, t: TensorId) -> TensorId {
     let shape = graph.ty(t).shape.clone();
-    let data: Vec<u8> = shape.iter().flat_map(|n| (*n as i32).to_le_bytes()).collect();
-    graph.add_const("", TensorType::new(DType::Int32, [shape.len()]), data)
+    graph.add_ints("", [shape.len()], &shape)
 }
 
 /// The shape that all operands broadcast to.

@@ -8,12 +8,14 @@
 //! It leaves alone: small products, tensors of open size, and operands that broadcast over the rows of a band in an irregular way. Composite operators for attention
 //! arrive here too, as what they decompose into.
 
+use super::sole_readers;
+use super::views::{like, reshape, slice};
 use crate::error::CompileError;
-use crate::ir::{AttrValue, DType, GraphId, Model, Node, NodeId, OpKind, Patch, Quantization, TensorId, TensorType};
+use crate::ir::{AttrValue, DType, Graph, GraphId, Location, Model, Node, NodeId, OpKind, Patch, Quantization, TensorId, TensorType};
 use crate::ops::Call;
 use crate::ops::batch_matmul::BatchMatMul;
 use crate::ops::conv_2d::Arithmetic;
-use crate::ops::shapes::Walk;
+use crate::ops::shapes::{count, sources};
 use crate::target::Target;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,31 +29,41 @@ const LEAST_ROWS: usize = 28;
 /// The most bands of one chain.
 const MOST_BANDS: usize = 128;
 
+/// A product of a chain.
+struct Product {
+    at: usize,
+    p: BatchMatMul,
+    /// For each matrix of the result, which matrices of the operands it takes.
+    sources: [Vec<usize>; 2],
+}
+
 /// A chain: two products, and what lies between them.
 struct Chain {
     /// `Q x K`.
-    scores: (usize, BatchMatMul),
+    scores: Product,
     /// The nodes between the products in their order.
     between: Vec<usize>,
     /// `P x V`.
-    result: (usize, BatchMatMul),
+    result: Product,
+}
+
+/// Rows of a tensor's last dimension: those from `first` on that fill `shape`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Part {
+    first: usize,
+    shape: Vec<usize>,
 }
 
 /// Rows of all scores that are computed together: of one matrix, or of several whole ones.
 struct Band {
-    rows: Range<usize>,
-    matrices: usize,
-}
-
-/// Which rows of an operand a band reads.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Share {
-    /// As many as the band has, from this one on.
-    All(usize),
-    /// Those of one matrix, from this one on, for each matrix of the band.
-    Matrix(usize),
-    /// This one for all rows.
-    One(usize),
+    /// Dimensions in front of the columns: rows, or matrices and rows.
+    lead: Vec<usize>,
+    /// Of Q.
+    left: Part,
+    /// Of K and of V.
+    right: [Part; 2],
+    /// Of the operands of pointwise nodes.
+    operands: HashMap<(usize, TensorId), Part>,
 }
 
 /// Runs the pass.
@@ -59,92 +71,144 @@ enum Share {
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let nodes = model.graphs[id.index()].nodes.len();
-    let chains: Vec<Chain> = (0..nodes).filter_map(|at| chain(model, id, at)).collect();
-    let mut patch = Patch::new(&mut model.graphs[id.index()]);
-    let mut cut = 0;
-    for chain in &chains {
-        let bands = bands(&patch, chain);
-        if bands.len() > 1 {
-            Cutter { patch: &mut patch, place: NodeId(chain.result.0 as u32), parts: HashMap::new() }.cut(chain, &bands);
-            cut += 1;
+    let graph = &model.graphs[id.index()];
+    let readers = sole_readers(graph);
+    let mut chains: Vec<(Chain, Vec<Band>)> = vec![];
+    for at in (0..graph.nodes.len()).filter(|i| graph.nodes[*i].op == OpKind::Softmax) {
+        let Some(chain) = chain(model, id, at, &readers) else { continue };
+        // The last product of one chain may be the first of another.
+        let is_free = chains.iter().all(|(other, _)| other.result.at != chain.scores.at);
+        let bands = bands(graph, &chain);
+        if is_free && bands.len() > 1 {
+            chains.push((chain, bands));
         }
     }
-    Ok(cut)
+    if chains.is_empty() {
+        return Ok(0);
+    }
+    let mut patch = Patch::new(&mut model.graphs[id.index()]);
+    for (chain, bands) in &chains {
+        Cutter { patch: &mut patch, place: NodeId(chain.result.at as u32), parts: HashMap::new() }.cut(chain, bands);
+    }
+    Ok(chains.len())
+}
+
+/// Whether rows of a tensor lie where they are written, as whole bytes with one scale.
+fn closed(graph: &Graph, t: TensorId) -> bool {
+    let ty = graph.ty(t);
+    !graph.open.contains_key(&t) && ty.dtype.bits() >= 8 && (ty.quant == Quantization::None || ty.quant.per_tensor().is_some())
 }
 
 /// The chain whose softmax stands at a node.
-fn chain(model: &Model, id: GraphId, at: usize) -> Option<Chain> {
+fn chain(model: &Model, id: GraphId, at: usize, readers: &[Option<usize>]) -> Option<Chain> {
     let graph = &model.graphs[id.index()];
-    if graph.nodes[at].op != OpKind::Softmax {
-        return None;
-    }
-    let readers = |t: TensorId| graph.nodes.iter().enumerate().filter(move |(_, n)| n.reads().any(|u| u == t)).map(|(i, _)| i);
-    let closed = |t: TensorId| {
-        let ty = graph.ty(t);
-        !graph.open.contains_key(&t) && ty.dtype.bits() >= 8 && (ty.quant == Quantization::None || ty.quant.per_tensor().is_some())
-    };
     // A tensor that only the next node of the chain needs.
     let inner = |t: TensorId| {
         let tensor = graph.tensor(t);
-        closed(t) && tensor.data.is_none() && !tensor.variable && !graph.outputs.contains(&t) && readers(t).count() == 1
+        closed(graph, t) && tensor.data.is_none() && !tensor.variable && readers[t.index()].is_some()
     };
     let last_dim = |t: TensorId| graph.ty(t).shape.last().copied();
     let columns = last_dim(graph.nodes[at].outputs[0])?;
     // Nodes that compute each row of scores by itself.
     let by_rows =
         |n: &Node| n.tail.is_none() && n.outputs.len() == 1 && matches!(n.op, OpKind::Pointwise | OpKind::Reshape | OpKind::Softmax);
-    let product = |i: usize| {
-        let node = &graph.nodes[i];
-        let plain = node.op == OpKind::BatchMatmul && node.tail.is_none() && node.reads().chain(node.outputs.iter().copied()).all(closed);
-        let p = BatchMatMul::new(&Call::of(model, id, node, i)).ok().filter(|_| plain)?;
-        // Rows lie one behind the other, and those of the result are those of the left side in their order.
-        let in_order = p.sources(0).iter().enumerate().all(|(i, l)| i == *l);
-        (!p.adjoint[0] && p.k > 0 && !p.sources(0).is_empty()).then_some((i, p, in_order))
-    };
     let mut between = vec![at];
     let scores = loop {
         let node = &graph.nodes[between[0]];
-        let before = node.inputs.iter().flatten().copied().filter(|t| inner(*t) && last_dim(*t) == Some(columns)).find_map(|t| {
-            let same = graph.ty(t).elements() == graph.ty(node.outputs[0]).elements();
-            graph.nodes[..between[0]]
-                .iter()
-                .rposition(|n| n.outputs.contains(&t))
-                .filter(|p| same && (by_rows(&graph.nodes[*p]) || product(*p).is_some()))
+        let elements = graph.ty(node.outputs[0]).elements();
+        let (before, found) = node.inputs.iter().flatten().copied().find_map(|t| {
+            if !inner(t) || last_dim(t) != Some(columns) || graph.ty(t).elements() != elements {
+                return None;
+            }
+            let before = graph.nodes[..between[0]].iter().rposition(|n| n.outputs.contains(&t))?;
+            let found = Product::new(model, id, before);
+            (found.is_some() || by_rows(&graph.nodes[before])).then_some((before, found))
         })?;
-        if let Some((i, p, _)) = product(before) {
-            break (i, p);
+        match found {
+            Some(p) => break p,
+            None => between.insert(0, before),
         }
-        between.insert(0, before);
     };
     let result = loop {
         let t = graph.nodes[*between.last()?].outputs[0];
-        let next = readers(t).next().filter(|_| inner(t) && last_dim(t) == Some(columns))?;
-        if let Some((i, p, true)) =
-            product(next).filter(|_| graph.nodes[next].inputs[0] == Some(t) && graph.nodes[next].inputs[1] != Some(t))
-        {
-            break (i, p);
-        }
+        let next = readers[t.index()].filter(|_| inner(t) && last_dim(t) == Some(columns))?;
         let node = &graph.nodes[next];
+        if let Some(p) = Product::new(model, id, next)
+            && p.is_in_order()
+            && node.inputs[0] == Some(t)
+            && node.inputs[1] != Some(t)
+        {
+            break p;
+        }
         if !by_rows(node) || node.op == OpKind::Softmax || graph.ty(node.outputs[0]).elements() != graph.ty(t).elements() {
             return None;
         }
         between.push(next);
     };
-    let rows = |p: &BatchMatMul| p.m * p.batch.iter().product::<usize>();
-    let whole = between.iter().flat_map(|i| graph.nodes[*i].reads().chain(graph.nodes[*i].outputs.iter().copied())).all(closed);
-    (whole && scores.1.n == columns && rows(&scores.1) == rows(&result.1) && scores.1.m == result.1.m).then_some(Chain {
-        scores,
-        between,
-        result,
-    })
+    let rows = |p: &BatchMatMul| p.m * count(&p.batch);
+    let whole =
+        between.iter().flat_map(|i| graph.nodes[*i].reads().chain(graph.nodes[*i].outputs.iter().copied())).all(|t| closed(graph, t));
+    let (first, last) = (&scores.p, &result.p);
+    let fits = whole && first.n == columns && rows(first) == rows(last) && first.m == last.m;
+    fits.then_some(Chain { scores, between, result })
+}
+
+impl Product {
+    /// The product at a node, where it can be one of a chain.
+    fn new(model: &Model, id: GraphId, at: usize) -> Option<Product> {
+        let graph = &model.graphs[id.index()];
+        let node = &graph.nodes[at];
+        if node.op != OpKind::BatchMatmul
+            || node.tail.is_some()
+            || !node.reads().chain(node.outputs.iter().copied()).all(|t| closed(graph, t))
+        {
+            return None;
+        }
+        let p = BatchMatMul::new(&Call::of(model, id, node, at)).ok()?;
+        let sources = [p.sources(0), p.sources(1)];
+        (!p.adjoint[0] && p.k > 0 && !sources[0].is_empty()).then_some(Product { at, p, sources })
+    }
+
+    /// Whether rows lie one behind the other: those of the result are those of the left side in their order.
+    fn is_in_order(&self) -> bool {
+        self.sources[0].iter().enumerate().all(|(i, l)| i == *l)
+    }
+
+    /// The part of the left side that a band of so many matrices reads, which begins at row `start`.
+    fn left(&self, start: usize, lead: &[usize], matrices: usize) -> Option<Part> {
+        let read = &self.sources[0][start / self.p.m..][..matrices];
+        counts(read).then(|| Part { first: read[0] * self.p.m + start % self.p.m, shape: with(lead, &[self.p.k]) })
+    }
+
+    /// The part of the right side that it reads.
+    fn right(&self, start: usize, matrices: usize) -> Option<Part> {
+        let read = &self.sources[1][start / self.p.m..][..matrices];
+        let [rows, columns] = if self.p.adjoint[1] { [self.p.n, self.p.k] } else { [self.p.k, self.p.n] };
+        let lead = match matrices {
+            1 => vec![],
+            _ if read.iter().all(|m| *m == read[0]) => vec![1],
+            _ if counts(read) => vec![matrices],
+            _ => return None,
+        };
+        Some(Part { first: read[0] * rows, shape: with(&lead, &[rows, columns]) })
+    }
+}
+
+/// Dimensions, and further ones behind them.
+fn with(lead: &[usize], more: &[usize]) -> Vec<usize> {
+    [lead, more].concat()
+}
+
+/// Whether each number is one more than the one before it.
+fn counts(numbers: &[usize]) -> bool {
+    numbers.windows(2).all(|w| w[1] == w[0] + 1)
 }
 
 /// The bands that a chain is cut into; one or none where it stays whole.
-fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
-    let p = &chain.scores.1;
-    let Some(scores) = patch.node(NodeId(chain.scores.0 as u32)).map(|n| patch.ty(n.outputs[0])) else { return vec![] };
-    let matrices: usize = p.batch.iter().product();
+fn bands(graph: &Graph, chain: &Chain) -> Vec<Band> {
+    let p = &chain.scores.p;
+    let scores = graph.ty(graph.nodes[chain.scores.at].outputs[0]);
+    let matrices = count(&p.batch);
     let bytes = scores.bytes();
     if bytes < WORTH_BYTES || p.m == 0 {
         return vec![];
@@ -153,13 +217,6 @@ fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
     let band_bytes = BAND_BYTES.max(bytes / MOST_BANDS);
     // Whole matrices, as many as fit.
     let together = (1..=matrices).rev().filter(|g| matrices.is_multiple_of(*g)).find(|g| g * p.m * row <= band_bytes);
-    // Bands of so many rows, from the start of each group of matrices on.
-    let cut = |group: usize, rows: usize| -> Vec<Band> {
-        let all = group * p.m;
-        let starts = (0..matrices / group).flat_map(|g| (0..all).step_by(rows).map(move |r| g * all + r..g * all + (r + rows).min(all)));
-        starts.map(|rows| Band { rows, matrices: group }).collect()
-    };
-    let mut choices: Vec<Vec<Band>> = together.iter().map(|g| cut(*g, g * p.m)).collect();
     // Rows of a matrix share its packed sides, which other types than floats prepare for each product.
     let rows = if p.arithmetic == Arithmetic::Float && scores.dtype == DType::Float32 {
         (band_bytes / row).clamp(LEAST_ROWS.min(p.m), p.m)
@@ -167,56 +224,64 @@ fn bands(patch: &Patch<'_>, chain: &Chain) -> Vec<Band> {
         p.m
     };
     let even = (rows.div_ceil(2)..=rows).rev().find(|r| p.m.is_multiple_of(*r)).unwrap_or_else(|| p.m.div_ceil(p.m.div_ceil(rows)));
-    choices.push(cut(1, even));
-    choices.into_iter().find(|bands| bands.iter().all(|b| fits(patch, chain, b))).unwrap_or_default()
+    let operands = operands(graph, chain);
+    // Bands of so many rows, from the start of each group of matrices on.
+    let cut = |group: usize, rows: usize| -> Option<Vec<Band>> {
+        let all = group * p.m;
+        let starts = (0..matrices / group).flat_map(|g| (0..all).step_by(rows).map(move |r| g * all + r..g * all + (r + rows).min(all)));
+        starts.map(|rows| chain.band(rows, group, &operands)).collect()
+    };
+    together.and_then(|g| cut(g, g * p.m)).or_else(|| cut(1, even)).unwrap_or_default()
 }
 
-/// Whether every operand has rows for a band.
-fn fits(patch: &Patch<'_>, chain: &Chain, band: &Band) -> bool {
-    let sides = [&chain.scores.1, &chain.result.1].into_iter().all(|p| right(p, band).is_some());
-    let operands = chain.between.iter().all(|i| {
-        patch
-            .node(NodeId(*i as u32))
-            .is_some_and(|n| n.op != OpKind::Pointwise || n.reads().all(|t| share(patch, n, t, chain.scores.1.m, band).is_some()))
-    });
-    sides && operands && left(&chain.scores.1, band).is_some()
+/// An operand of a pointwise node.
+struct Operand {
+    node: usize,
+    t: TensorId,
+    columns: usize,
+    /// Which of its rows meets each row of scores.
+    rows: Vec<usize>,
 }
 
-/// The first row that a band reads of the left side of a product.
-fn left(p: &BatchMatMul, band: &Band) -> Option<usize> {
-    let matrices = &p.sources(0)[band.rows.start / p.m..][..band.matrices];
-    let in_order = matrices.windows(2).all(|w| w[1] == w[0] + 1);
-    in_order.then(|| matrices[0] * p.m + band.rows.start % p.m)
-}
-
-/// The first matrix that a band reads of the right side of a product, and how many.
-fn right(p: &BatchMatMul, band: &Band) -> Option<(usize, usize)> {
-    let matrices = &p.sources(1)[band.rows.start / p.m..][..band.matrices];
-    if matrices.windows(2).all(|w| w[1] == w[0]) {
-        return Some((matrices[0], 1));
+/// The operands of the pointwise nodes of a chain, but what they pass on.
+fn operands(graph: &Graph, chain: &Chain) -> Vec<Operand> {
+    let split = |t: TensorId| graph.ty(t).shape.split_last().map_or((1, &[][..]), |(n, lead)| (*n, lead));
+    let mut all = vec![];
+    let mut given = graph.nodes[chain.scores.at].outputs[0];
+    for at in &chain.between {
+        let node = &graph.nodes[*at];
+        let given = std::mem::replace(&mut given, node.outputs[0]);
+        for t in node.reads().filter(|t| node.op == OpKind::Pointwise && *t != given) {
+            let ((columns, from), (_, to)) = (split(t), split(node.outputs[0]));
+            all.push(Operand { node: *at, t, columns, rows: sources(from, to) });
+        }
     }
-    matrices.windows(2).all(|w| w[1] == w[0] + 1).then_some((matrices[0], band.matrices))
+    all
 }
 
-/// The rows that a band reads of an operand of a pointwise node, where matrices have `m` rows.
-fn share(patch: &Patch<'_>, node: &Node, t: TensorId, m: usize, band: &Band) -> Option<Share> {
-    let lead = |shape: &[usize]| shape.split_last().map_or(vec![], |(_, lead)| lead.to_vec());
-    let (from, to) = (lead(&patch.ty(t).shape), lead(&patch.ty(node.outputs[0]).shape));
-    let count = |s: &[usize]| s.iter().product::<usize>();
-    let ids: Vec<u32> = (0..count(&from) as u32).collect();
-    let mut rows = vec![0u32; count(&to)];
-    Walk::broadcast(&from, &to).gather(bytemuck::cast_slice(&ids), bytemuck::cast_slice_mut(&mut rows), 4);
-    let rows = rows.get(band.rows.clone())?;
-    let first = *rows.first()?;
-    let counts = |part: &[u32]| part.windows(2).all(|w| w[1] == w[0] + 1);
-    if rows.iter().all(|r| *r == first) {
-        Some(Share::One(first as usize))
-    } else if counts(rows) {
-        Some(Share::All(first as usize))
-    } else if band.matrices > 1 && counts(&rows[..m]) && rows.chunks(m).all(|part| part[0] == first && counts(part)) {
-        Some(Share::Matrix(first as usize))
-    } else {
-        None
+impl Chain {
+    /// What a band reads, where every operand has rows for it.
+    fn band(&self, rows: Range<usize>, matrices: usize, operands: &[Operand]) -> Option<Band> {
+        let lead = if matrices > 1 { vec![matrices, self.scores.p.m] } else { vec![rows.len()] };
+        let right = [self.scores.right(rows.start, matrices)?, self.result.right(rows.start, matrices)?];
+        let left = self.scores.left(rows.start, &lead, matrices)?;
+        let operands = operands.iter().map(|o| Some(((o.node, o.t), o.part(&rows, &lead)?))).collect::<Option<_>>()?;
+        Some(Band { lead, left, right, operands })
+    }
+}
+
+impl Operand {
+    /// What a band reads: one row for all of its own, as many as it has, or those of one matrix for each of its matrices.
+    fn part(&self, rows: &Range<usize>, lead: &[usize]) -> Option<Part> {
+        let read = self.rows.get(rows.clone())?;
+        let first = *read.first()?;
+        let lead = match lead {
+            _ if read.iter().all(|r| *r == first) => vec![1],
+            _ if counts(read) => lead.to_vec(),
+            [_, m] if read.chunks(*m).all(|part| part[0] == first && counts(part)) => vec![1, *m],
+            _ => return None,
+        };
+        Some(Part { first, shape: with(&lead, &[self.columns]) })
     }
 }
 
@@ -224,140 +289,94 @@ fn share(patch: &Patch<'_>, node: &Node, t: TensorId, m: usize, band: &Band) -> 
 struct Cutter<'p, 'g> {
     patch: &'p mut Patch<'g>,
     place: NodeId,
-    /// Parts of operands so far, which several bands may read: of which tensor, from which row on, in which shape.
-    parts: HashMap<(TensorId, usize, Vec<usize>), TensorId>,
+    /// Parts of operands so far, which several bands may read.
+    parts: HashMap<(TensorId, Part), TensorId>,
 }
 
 impl Cutter<'_, '_> {
     /// Puts the bands in the place of a chain.
     fn cut(&mut self, chain: &Chain, bands: &[Band]) {
         let id = |i: usize| NodeId(i as u32);
-        let (Some(scores), Some(result)) = (self.patch.remove(id(chain.scores.0)), self.patch.remove(id(chain.result.0))) else { return };
-        let between: Vec<Node> = chain.between.iter().filter_map(|i| self.patch.remove(id(*i))).collect();
-        let m = chain.scores.1.m;
+        let (Some(scores), Some(result)) = (self.patch.remove(id(chain.scores.at)), self.patch.remove(id(chain.result.at))) else { return };
+        let between: Vec<(usize, Node)> = chain.between.iter().filter_map(|i| Some((*i, self.patch.remove(id(*i))?))).collect();
+        let (first, last) = (&chain.scores.p, &chain.result.p);
         let mut parts = vec![];
         for band in bands {
-            let shape = |columns: usize| match band.matrices {
-                1 => vec![band.rows.len(), columns],
-                g => vec![g, m, columns],
-            };
-            let mut x = match (scores.inputs[0], left(&chain.scores.1, band)) {
-                (Some(q), Some(row)) => self.part(q, row, shape(chain.scores.1.k)),
-                _ => return,
-            };
-            x = self.product(&scores, &chain.scores.1, x, band, shape(chain.scores.1.n));
+            let Some(q) = scores.inputs[0] else { return };
+            let mut x = self.part(q, &band.left);
+            x = self.product(&scores, x, &band.right[0], with(&band.lead, &[first.n]));
             let mut whole = scores.outputs[0];
-            for node in &between {
+            for (at, node) in &between {
                 let given = std::mem::replace(&mut whole, node.outputs[0]);
                 if node.op == OpKind::Reshape {
                     continue;
                 }
                 let mut new = node.clone();
                 for t in new.inputs.iter_mut().flatten() {
-                    *t = if *t == given { x } else { self.operand(node, *t, m, band) };
+                    *t = match band.operands.get(&(*at, *t)) {
+                        _ if *t == given => x,
+                        Some(part) => self.part(*t, part),
+                        None => *t,
+                    };
                 }
-                x = self.add(new, shape(chain.scores.1.n));
+                x = self.add(new, with(&band.lead, &[first.n]));
             }
-            parts.push(Some(self.product(&result, &chain.result.1, x, band, shape(chain.result.1.n))));
+            parts.push(Some(self.product(&result, x, &band.right[1], with(&band.lead, &[last.n]))));
         }
         let out = result.outputs[0];
-        let rows = bands.iter().map(|b| b.rows.len()).sum::<usize>();
-        let lead = if bands[0].matrices > 1 { vec![rows / m, m] } else { vec![rows] };
-        let ty = TensorType { shape: lead.into_iter().chain([chain.result.1.n]).collect(), ..self.patch.ty(out).clone() };
-        let name = self.patch.tensor(out).name.clone();
-        let all = self.patch.add_tensor(name, ty);
+        let rows = first.m * count(&first.batch);
+        let lead = if bands[0].lead.len() > 1 { vec![rows / first.m, first.m] } else { vec![rows] };
+        let all = like(self.patch, out, with(&lead, &[last.n]));
         let mut concatenation = Node { location: result.location, ..Node::new(OpKind::Concatenation, [], vec![all]) };
         concatenation.inputs = parts;
         concatenation.attrs.set("axis", AttrValue::Int(0));
         self.patch.insert_before(self.place, concatenation);
-        let shape = self.shape(&self.patch.ty(out).shape.clone());
+        let shape = self.patch.ty(out).shape.clone();
+        let shape = self.patch.add_ints("shape", &shape);
         self.patch.replace(self.place, Node { location: result.location, ..Node::new(OpKind::Reshape, [all, shape], vec![out]) });
     }
 
     /// A product of a band.
-    fn product(&mut self, node: &Node, p: &BatchMatMul, x: TensorId, band: &Band, shape: Vec<usize>) -> TensorId {
+    fn product(&mut self, node: &Node, x: TensorId, right: &Part, shape: Vec<usize>) -> TensorId {
         let mut new = node.clone();
-        new.inputs[0] = Some(x);
-        if let (Some(y), Some((matrix, count))) = (node.inputs[1], right(p, band)) {
-            let [r, c] = if p.adjoint[1] { [p.n, p.k] } else { [p.k, p.n] };
-            let lead = if band.matrices > 1 { vec![count] } else { vec![] };
-            new.inputs[1] = Some(self.part(y, matrix * r, lead.into_iter().chain([r, c]).collect()));
-        }
+        let y = node.inputs[1].map(|y| self.part(y, right));
+        new.inputs = vec![Some(x), y];
         self.add(new, shape)
-    }
-
-    /// What a band reads of an operand of a pointwise node.
-    fn operand(&mut self, node: &Node, t: TensorId, m: usize, band: &Band) -> TensorId {
-        let columns = self.patch.ty(t).shape.last().copied().unwrap_or(1);
-        let (first, rows) = match share(self.patch, node, t, m, band) {
-            Some(Share::All(first)) if band.matrices > 1 => (first, vec![band.matrices, m]),
-            Some(Share::All(first)) => (first, vec![band.rows.len()]),
-            Some(Share::Matrix(first)) => (first, vec![1, m]),
-            Some(Share::One(first)) => (first, vec![1]),
-            None => return t,
-        };
-        self.part(t, first, rows.into_iter().chain([columns]).collect())
     }
 
     /// Adds a node in front of the chain's place, with a result of another shape than it had.
     fn add(&mut self, mut node: Node, shape: Vec<usize>) -> TensorId {
-        let out = node.outputs[0];
-        let ty = TensorType { shape, ..self.patch.ty(out).clone() };
-        let name = self.patch.tensor(out).name.clone();
-        let y = self.patch.add_tensor(name, ty);
+        let y = like(self.patch, node.outputs[0], shape);
         node.outputs = vec![y];
         self.patch.insert_before(self.place, node);
         y
     }
 
-    /// A tensor as rows of its last dimension: those from `first` on that fill `shape`.
-    fn part(&mut self, t: TensorId, first: usize, shape: Vec<usize>) -> TensorId {
-        let key = (t, first, shape.clone());
+    /// A part of a tensor.
+    fn part(&mut self, t: TensorId, part: &Part) -> TensorId {
+        let key = (t, part.clone());
         if let Some(part) = self.parts.get(&key) {
             return *part;
         }
-        let whole = self.patch.ty(t).clone();
+        let Part { first, shape } = part.clone();
         let columns = shape.last().copied().unwrap_or(1);
-        let rows = shape.iter().product::<usize>().checked_div(columns).unwrap_or(0);
-        let ty = |shape: Vec<usize>| TensorType { shape, ..whole.clone() };
-        let name = self.patch.tensor(t).name.clone();
-        let part = if let Some(data) = self.patch.tensor(t).data.clone() {
-            let row = columns * whole.dtype.bits() / 8;
+        let rows = count(&shape).checked_div(columns).unwrap_or(0);
+        let tensor = self.patch.tensor(t);
+        let y = if let Some(data) = &tensor.data {
+            let row = columns * tensor.ty.dtype.bits() / 8;
             let data = data.slice(first * row..(first + rows) * row);
-            self.patch.add_const(name, ty(shape), data)
+            let (name, ty) = (tensor.name.clone(), TensorType { shape, ..tensor.ty.clone() });
+            self.patch.add_const(name, ty, data)
         } else {
-            let all = whole.elements().checked_div(columns).unwrap_or(0);
+            let all = tensor.ty.elements().checked_div(columns).unwrap_or(0);
             let mut x = t;
             if rows != all {
-                x = self.part(t, 0, vec![all, columns]);
-                let ints = |v: [usize; 2]| v.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect::<Vec<u8>>();
-                let begin = self.patch.add_const("begin", TensorType::new(DType::Int32, [2]), ints([first, 0]));
-                let size = self.patch.add_const("size", TensorType::new(DType::Int32, [2]), ints([rows, columns]));
-                let y = self.patch.add_tensor(name, ty(vec![rows, columns]));
-                self.patch.insert_before(self.place, Node::new(OpKind::Slice, [x, begin, size], [y]));
-                x = y;
+                x = self.part(t, &Part { first: 0, shape: vec![all, columns] });
+                x = slice(self.patch, self.place, Location::default(), x, &[first, 0], vec![rows, columns]);
             }
-            self.reshape(x, &whole, shape)
+            reshape(self.patch, self.place, x, shape)
         };
-        self.parts.insert(key, part);
-        part
-    }
-
-    /// A tensor in another shape; itself where it has that.
-    fn reshape(&mut self, x: TensorId, like: &TensorType, shape: Vec<usize>) -> TensorId {
-        if self.patch.ty(x).shape == shape {
-            return x;
-        }
-        let operand = self.shape(&shape);
-        let name = self.patch.tensor(x).name.clone();
-        let y = self.patch.add_tensor(name, TensorType { shape, ..like.clone() });
-        self.patch.insert_before(self.place, Node::new(OpKind::Reshape, [x, operand], [y]));
+        self.parts.insert(key, y);
         y
-    }
-
-    /// A shape as the operand of RESHAPE.
-    fn shape(&mut self, shape: &[usize]) -> TensorId {
-        let data: Vec<u8> = shape.iter().flat_map(|d| (*d as i32).to_le_bytes()).collect();
-        self.patch.add_const("shape", TensorType::new(DType::Int32, [shape.len()]), data)
     }
 }

@@ -8,8 +8,10 @@
 //! It leaves alone: batches, arithmetic with scales of whole images, filters too large to be packed for several kinds of bands, chains with little in between, and
 //! heights that no number of rows divides well.
 
+use super::sole_readers;
+use super::views::{like, slice};
 use crate::error::CompileError;
-use crate::ir::{AttrValue, DType, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId, TensorType};
+use crate::ir::{AttrValue, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId, TensorType};
 use crate::ops::Call;
 use crate::ops::conv_2d::{Arithmetic, Conv};
 use crate::target::Target;
@@ -39,8 +41,7 @@ impl Link {
     /// The rows of the input that rows of the output need, with the padding above and below.
     fn needs(&self, rows: Rows) -> (Rows, [usize; 2]) {
         let w = &self.conv.window;
-        let reach = (w.kernel[0] - 1) * w.dilation[0] + 1;
-        let (first, last) = (rows.0 * w.stride[0], (rows.1 - 1) * w.stride[0] + reach);
+        let (first, last) = (rows.0 * w.stride[0], (rows.1 - 1) * w.stride[0] + w.reach(0));
         let inside = (first.saturating_sub(w.pad[0]), last.saturating_sub(w.pad[0]).min(w.input[0]));
         (inside, [w.pad[0].saturating_sub(first), last.saturating_sub(w.pad[0] + w.input[0])])
     }
@@ -57,13 +58,17 @@ impl Link {
 /// # Errors
 /// None.
 pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    let readers = readers(&model.graphs[id.index()]);
-    let mut seen = vec![false; readers.nodes];
+    let readers = sole_readers(&model.graphs[id.index()]);
+    let nodes = model.graphs[id.index()].nodes.len();
+    let mut seen = vec![false; nodes];
     let mut cuts = vec![];
-    for at in 0..readers.nodes {
+    for at in 0..nodes {
         for chain in chains(model, id, at, &readers, &mut seen) {
             cuts.extend(segments(&model.graphs[id.index()], chain));
         }
+    }
+    if cuts.is_empty() {
+        return Ok(0);
     }
     let mut patch = Patch::new(&mut model.graphs[id.index()]);
     for (chain, rows) in &cuts {
@@ -72,31 +77,8 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
     Ok(cuts.len())
 }
 
-/// Who reads each tensor.
-struct Readers {
-    nodes: usize,
-    /// The node, where it is the only one and reads the tensor once, as its first operand.
-    sole: Vec<Option<usize>>,
-}
-
-fn readers(graph: &Graph) -> Readers {
-    let mut count = vec![0; graph.tensors.len()];
-    let mut sole = vec![None; graph.tensors.len()];
-    for (i, node) in graph.nodes.iter().enumerate() {
-        for t in node.reads() {
-            count[t.index()] += 1;
-        }
-        if let Some(t) = node.inputs.first().copied().flatten() {
-            sole[t.index()] = Some(i);
-        }
-    }
-    graph.outputs.iter().for_each(|t| count[t.index()] += 1);
-    sole.iter_mut().zip(count).filter(|(_, n)| *n != 1).for_each(|(s, _)| *s = None);
-    Readers { nodes: graph.nodes.len(), sole }
-}
-
 /// The chains that begin at node `at` and what follows it: cut where what lies in between is small.
-fn chains(model: &Model, id: GraphId, at: usize, readers: &Readers, seen: &mut [bool]) -> Vec<Vec<Link>> {
+fn chains(model: &Model, id: GraphId, at: usize, readers: &[Option<usize>], seen: &mut [bool]) -> Vec<Vec<Link>> {
     let graph = &model.graphs[id.index()];
     let mut chains: Vec<Vec<Link>> = vec![];
     let mut next = Some(at);
@@ -108,7 +90,10 @@ fn chains(model: &Model, id: GraphId, at: usize, readers: &Readers, seen: &mut [
             Some(chain) if large => chain.push(l),
             _ => chains.push(vec![l]),
         }
-        next = readers.sole[node.outputs[0].index()].filter(|r| *r > at);
+        let out = node.outputs[0];
+        // The image that the next one reads, and nothing else.
+        let image = |n: &Node| n.inputs.first() == Some(&Some(out)) && n.reads().filter(|t| *t == out).count() == 1;
+        next = readers[out.index()].filter(|r| *r > at && image(&graph.nodes[*r]));
     }
     chains.retain(|c| c.len() > 1);
     chains
@@ -231,7 +216,7 @@ fn cut(patch: &mut Patch<'_>, chain: &[Link], rows: usize) {
         }
         spans.reverse();
         pads.reverse();
-        let mut x = nodes[0].inputs[0].map(|x| slice(patch, place, &nodes[0], x, spans[0]));
+        let mut x = nodes[0].inputs[0].map(|x| rows_of(patch, place, &nodes[0], x, spans[0]));
         for (((l, node), pad), span) in chain.iter().zip(&nodes).zip(pads).zip(&spans[1..]) {
             let y = band_of(patch, l, node, x, pad, *span, place);
             x = Some(y);
@@ -250,47 +235,38 @@ fn band_of(patch: &mut Patch<'_>, l: &Link, node: &Node, x: Option<TensorId>, pa
     let w = &l.conv.window;
     let mut new = node.clone();
     new.inputs[0] = x;
-    let across = (w.output[1] - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1;
-    let sides = [w.pad[1], across.saturating_sub(w.input[1] + w.pad[1])];
+    let sides = w.border(1);
     new.attrs.set("padding", AttrValue::Enum("EXPLICIT".to_string()));
     for (name, amount) in [("pad_top", pad[0]), ("pad_bottom", pad[1]), ("pad_left", sides[0]), ("pad_right", sides[1])] {
         new.attrs.set(name, AttrValue::Int(amount as i64));
     }
-    let of_band = |ty: &TensorType| {
-        let mut ty = ty.clone();
-        ty.shape[1] = span.1 - span.0;
-        ty
+    let of_band = |shape: &[usize]| {
+        let mut shape = shape.to_vec();
+        shape[1] = span.1 - span.0;
+        shape
     };
     let out = node.outputs[0];
     if let Some(tail) = &mut new.tail {
-        tail.result = of_band(&tail.result);
+        tail.result.shape = of_band(&tail.result.shape);
         for t in &mut tail.inputs {
             if !is_whole(patch.ty(*t), patch.ty(out)) {
-                *t = slice(patch, place, node, *t, span);
+                *t = rows_of(patch, place, node, *t, span);
             }
         }
     }
-    let name = patch.tensor(out).name.clone();
-    let ty = of_band(patch.ty(out));
-    let y = patch.add_tensor(name, ty);
+    let shape = of_band(&patch.ty(out).shape);
+    let y = like(patch, out, shape);
     new.outputs = vec![y];
     patch.insert_before(place, new);
     y
 }
 
 /// Rows `span` of an image; the image itself where they are all of it.
-fn slice(patch: &mut Patch<'_>, place: NodeId, node: &Node, x: TensorId, span: Rows) -> TensorId {
-    let mut ty = patch.ty(x).clone();
-    if span == (0, ty.shape[1]) {
+fn rows_of(patch: &mut Patch<'_>, place: NodeId, node: &Node, x: TensorId, span: Rows) -> TensorId {
+    let mut shape = patch.ty(x).shape.clone();
+    if span == (0, shape[1]) {
         return x;
     }
-    ty.shape[1] = span.1 - span.0;
-    let ints = |values: [usize; 4]| values.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect::<Vec<u8>>();
-    let (begin, size) = (ints([0, span.0, 0, 0]), ints([ty.shape[0], ty.shape[1], ty.shape[2], ty.shape[3]]));
-    let begin = patch.add_const("begin", TensorType::new(DType::Int32, [4]), begin);
-    let size = patch.add_const("size", TensorType::new(DType::Int32, [4]), size);
-    let name = patch.tensor(x).name.clone();
-    let y = patch.add_tensor(name, ty);
-    patch.insert_before(place, Node { location: node.location, ..Node::new(OpKind::Slice, [x, begin, size], [y]) });
-    y
+    shape[1] = span.1 - span.0;
+    slice(patch, place, node.location, x, &[0, span.0, 0, 0], shape)
 }

@@ -101,13 +101,7 @@ pub(super) fn table16(dst: &mut [u64], table: &[u64], index: &[u64]) {
 
 /// Reduces a power of two of lanes by halves.
 pub(super) fn reduce(op: ReduceOp, elem: Elem, a: &[u64]) -> u64 {
-    let op = match op {
-        ReduceOp::Add => BinOp::Add,
-        ReduceOp::Min => BinOp::Min,
-        ReduceOp::Max => BinOp::Max,
-        ReduceOp::Or => BinOp::Or,
-        ReduceOp::And => BinOp::And,
-    };
+    let op = op.of_two();
     let mut v = smallvec::SmallVec::<[u64; 64]>::from_slice(a);
     let mut out = v.clone();
     while v.len() > 1 {

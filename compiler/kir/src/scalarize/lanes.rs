@@ -245,13 +245,7 @@ impl Scalarizer<'_> {
 
     /// All lanes to one, by halves.
     pub(super) fn reduce(&mut self, op: ReduceOp, lanes: Lanes) -> Value {
-        let op = match op {
-            ReduceOp::Add => BinOp::Add,
-            ReduceOp::Min => BinOp::Min,
-            ReduceOp::Max => BinOp::Max,
-            ReduceOp::Or => BinOp::Or,
-            ReduceOp::And => BinOp::And,
-        };
+        let op = op.of_two();
         let mut lanes = lanes;
         while lanes.len() > 1 {
             let (low, high) = lanes.split_at(lanes.len() / 2);

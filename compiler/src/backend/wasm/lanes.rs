@@ -2,7 +2,7 @@
 
 use super::code::{Local, at};
 use super::emit::{Emitter, Reason, mask_elem};
-use tflc_kir::{BinOp, DotSigns, Elem, Inst, Op, ReduceOp, Type};
+use tflc_kir::{DotSigns, Elem, Inst, Op, ReduceOp, Type};
 use wasm_encoder::{Instruction as I, ValType};
 
 impl Emitter<'_> {
@@ -165,13 +165,7 @@ impl Emitter<'_> {
                 ),
             });
         }
-        let op = match op {
-            ReduceOp::Add => BinOp::Add,
-            ReduceOp::Min => BinOp::Min,
-            ReduceOp::Max => BinOp::Max,
-            ReduceOp::Or => BinOp::Or,
-            ReduceOp::And => BinOp::And,
-        };
+        let op = op.of_two();
         let upper = self.c.v128(words([2, 3, 2, 3]), &[v, v]);
         let mut v = self.vector_binary(op, ty.elem, v, upper)?;
         if ty.lanes == 4 {

@@ -6,9 +6,9 @@ use super::moves::steps;
 use super::sources::give;
 use crate::error::CompileError;
 use crate::ir::{Node, OpKind};
-use crate::lower::constants::{axis, element_bytes, operand_int};
+use crate::lower::constants::element_bytes;
 use crate::lower::context::Cx;
-use crate::lower::movement::{Part, copy_strided, fill, result};
+use crate::lower::movement::{Part, copy_strided, fill, parted, result};
 use crate::lower::pad::zero_bits;
 
 /// What one axis of a padded tensor consists of.
@@ -132,8 +132,7 @@ fn mirror(cx: &mut Cx<'_, '_>, node: &Node, at: usize) -> Result<(), CompileErro
 /// Parts of an open axis, or of computed sizes; -1 takes what the others leave.
 pub(super) fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let sized = node.op == OpKind::SplitV;
-    let (x, along) = if sized { (cx.input(node, 0)?, 2) } else { (cx.input(node, 1)?, 0) };
-    let at = axis(cx, operand_int(cx, node, along, "axis")?, cx.ty(x).shape.len())?;
+    let (x, at) = parted(cx, node)?;
     let parts = node.outputs.len();
     let mut l = Lengths::default();
     let (zero, total) = (l.number(0), l.axis(cx, x, at)?);
@@ -145,10 +144,9 @@ pub(super) fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         for k in 0..parts {
             let size = l.element(cx, given, k)?;
             let rest = l.equal(size, minus);
-            let size = (rest, size);
-            let named = l.choose(size.0, zero, size.1);
+            let named = l.choose(rest, zero, size);
             sum = l.add(sum, named);
-            sizes.push(size);
+            sizes.push((rest, size));
         }
         let left = l.sub(total, sum);
         sizes.into_iter().map(|(rest, size)| l.choose(rest, left, size)).collect::<Vec<_>>()
@@ -187,8 +185,7 @@ pub(super) fn split(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
 
 /// The slices of an open axis, of which there must be as many as results.
 pub(super) fn unpack(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
-    let x = cx.input(node, 0)?;
-    let at = axis(cx, node.attrs.int("axis", 0), cx.ty(x).shape.len())?;
+    let (x, at) = parted(cx, node)?;
     let (from, reads) = (cx.operand(x)?, steps(cx, x));
     for k in 0..node.outputs.len() {
         let (y, ty) = result(cx, node, k)?;

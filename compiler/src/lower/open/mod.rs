@@ -16,6 +16,7 @@ mod sums;
 mod windows;
 
 use super::context::{Cx, Operand, Shared};
+use super::movement::parted;
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::CompileError;
 use crate::ir::{Graph, Node, OpKind, TensorId};
@@ -90,8 +91,8 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileErr
         OpKind::StridedSlice if !passes_on(cx, node) => moves::strided_slice(cx, node)?,
         OpKind::Concatenation => return moves::concatenation(cx, node),
         OpKind::Pad | OpKind::Padv2 | OpKind::MirrorPad if node.op == OpKind::MirrorPad || brings(cx, node) => borders::pad(cx, node)?,
-        OpKind::Split | OpKind::SplitV if brings(cx, node) || parted(cx, node)? => borders::split(cx, node)?,
-        OpKind::Unpack if parted(cx, node)? => borders::unpack(cx, node)?,
+        OpKind::Split | OpKind::SplitV if brings(cx, node) || parts_open(cx, node)? => borders::split(cx, node)?,
+        OpKind::Unpack if parts_open(cx, node)? => borders::unpack(cx, node)?,
         OpKind::OneHot if brings(cx, node) => {
             sources::depth(cx, node)?;
             return Ok(false);
@@ -130,14 +131,9 @@ fn brings(cx: &Cx<'_, '_>, node: &Node) -> bool {
     node.outputs.iter().flat_map(|t| cx.graph.open_axes(*t)).any(|o| !given.contains(&o.extent))
 }
 
-/// Whether a node divides an open axis, whose parts may all be of known size.
-fn parted(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
-    let (x, at) = match node.op {
-        OpKind::Unpack => (cx.input(node, 0)?, node.attrs.int("axis", 0)),
-        OpKind::SplitV => (cx.input(node, 0)?, super::constants::operand_int(cx, node, 2, "axis")?),
-        _ => (cx.input(node, 1)?, super::constants::operand_int(cx, node, 0, "axis")?),
-    };
-    let at = super::constants::axis(cx, at, cx.ty(x).shape.len())?;
+/// Whether a node takes apart an open axis, whose parts may all be of known size.
+fn parts_open(cx: &mut Cx<'_, '_>, node: &Node) -> Result<bool, CompileError> {
+    let (x, at) = parted(cx, node)?;
     Ok(extent(cx, x, at)?.is_some())
 }
 

@@ -5,7 +5,7 @@ use super::sources::give;
 use crate::error::{CompileError, Unsupported};
 use crate::ir::{DType, Node};
 use crate::lower::constants::element_bytes;
-use crate::lower::context::Cx;
+use crate::lower::context::{Cx, Operand};
 use crate::lower::movement::result;
 use crate::lower::pointwise::emit;
 use tflc_templates::cpu::pointwise::PointwiseSpec;
@@ -37,17 +37,23 @@ pub(super) fn range(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     let steps = l.choose(negative, distance, steps);
     give(cx, &mut l, y, 0, steps)?;
     l.call(cx);
-    let n = ty.elements();
-    let data = (0..n as i64).flat_map(|v| v.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect();
-    let element = if wide { Storage::I64 } else { Storage::I32 };
+    let (n, element) = (ty.elements() as i64, if wide { Storage::I64 } else { Storage::I32 });
+    debug_assert_eq!(element_bytes(cx, ty)?, element.bytes());
+    let positions = (0..n).flat_map(|v| v.to_le_bytes()[..element.bytes()].to_vec()).collect();
+    let ends = [cx.operand(start)?, cx.operand(delta)?, cx.operand(y)?];
+    numbers(cx, positions, element, ends);
+    Ok(())
+}
+
+/// `start + i * delta` of all positions `i`.
+fn numbers(cx: &mut Cx<'_, '_>, positions: Vec<u8>, element: Storage, [start, delta, to]: [Operand; 3]) {
+    let n = positions.len() / element.bytes();
     let mut b = ExprBuilder::new([element; 3]);
     let (i, first, by) = (b.input(0), b.input(1), b.input(2));
     let v = b.mul(i, by);
-    let v = b.add(v, first);
-    let args = vec![cx.bytes(data), cx.operand(start)?, cx.operand(delta)?, cx.operand(y)?];
-    debug_assert_eq!(element_bytes(cx, ty)?, element.bytes());
+    let v = b.add(first, v);
+    let args = vec![cx.bytes(positions), start, delta, to];
     emit(cx, PointwiseSpec::new(&[n], vec![vec![1], vec![0], vec![0]], vec![1], b.finish(v, element)), args);
-    Ok(())
 }
 
 /// The same of floats, whose number is computed as a float: `ceil(|(limit - start) / delta|)`.
@@ -80,12 +86,8 @@ fn floats(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError> {
     let steps = l.read(number, 0, true);
     give(cx, &mut l, y, 0, steps)?;
     l.call(cx);
-    let data = (0..n).flat_map(|v| (v as f32).to_le_bytes()).collect();
-    let mut b = ExprBuilder::new([Storage::F32; 3]);
-    let (i, first, by) = (b.input(0), b.input(1), b.input(2));
-    let v = b.mul(i, by);
-    let v = b.add(first, v);
-    let args = vec![cx.bytes(data), start, delta, cx.operand(y)?];
-    emit(cx, PointwiseSpec::new(&[n], vec![vec![1], vec![0], vec![0]], vec![1], b.finish(v, Storage::F32)), args);
+    let positions = (0..n).flat_map(|v| (v as f32).to_le_bytes()).collect();
+    let to = cx.operand(y)?;
+    numbers(cx, positions, Storage::F32, [start, delta, to]);
     Ok(())
 }

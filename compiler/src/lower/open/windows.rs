@@ -62,7 +62,7 @@ pub(super) fn slide(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         let n = l.axis(cx, x, d + 1)?;
         // With a border a window begins at every so many-th pixel; without one it has to fit at least once.
         let same = node.attrs.name("padding", "SAME") == "SAME";
-        let reach = l.number(if same { 1 } else { (w.kernel[d] - 1) * w.dilation[d] + 1 });
+        let reach = l.number(if same { 1 } else { w.reach(d) });
         let stride = l.number(w.stride[d]);
         let rest = l.sub(n, reach);
         l.check_size(rest, n);

@@ -111,6 +111,11 @@ impl Element {
     }
 }
 
+/// The element of one of several operands at a place: the only one where it has one.
+fn nth(v: &[Element], i: usize) -> Option<Element> {
+    if v.len() == 1 { v.first().copied() } else { v.get(i).copied() }
+}
+
 /// The most elements of a tensor that is followed.
 const MOST: usize = 16;
 /// The longest way that is followed.
@@ -206,14 +211,12 @@ impl Values<'_> {
             | OpKind::Minimum => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);
                 let count = if x.len() == 1 { y.len() } else { x.len() };
-                let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
-                (0..count).map(|i| Some(Element::combine(node.op, part(&x, i)?, part(&y, i)?))).collect()
+                (0..count).map(|i| Some(Element::combine(node.op, nth(&x, i)?, nth(&y, i)?))).collect()
             }
             OpKind::Select | OpKind::SelectV2 => {
                 let (x, y) = (self.follow(operand(1)?, depth)?, self.follow(operand(2)?, depth)?);
                 let count = x.len().max(y.len());
-                let part = |v: &[Element], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
-                (0..count).map(|i| Some(part(&x, i)?.either(part(&y, i)?))).collect()
+                (0..count).map(|i| Some(nth(&x, i)?.either(nth(&y, i)?))).collect()
             }
             OpKind::BroadcastArgs => {
                 let (x, y) = (self.follow(operand(0)?, depth)?, self.follow(operand(1)?, depth)?);

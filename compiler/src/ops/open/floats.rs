@@ -42,7 +42,7 @@ fn follow(values: &Values<'_>, t: TensorId, depth: usize) -> Option<(f32, f32)> 
     if let Some(v) = value {
         return hull(v.to_f32()?);
     }
-    let node = graph.nodes.iter().find(|n| n.outputs.contains(&t)).filter(|n| n.tail.is_none())?;
+    let node = graph.producer(t).filter(|n| n.tail.is_none())?;
     let depth = depth.checked_sub(1)?;
     let operand = |i: usize| follow(values, node.inputs.get(i).copied().flatten()?, depth);
     // One side is enough for a bound.

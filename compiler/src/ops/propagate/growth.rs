@@ -88,13 +88,9 @@ impl Growth {
     }
 }
 
-fn producer(graph: &Graph, t: TensorId) -> Option<&Node> {
-    graph.nodes.iter().find(|n| n.outputs.contains(&t))
-}
-
 /// The tensor that one of another shape or integer type is made of.
 fn origin(graph: &Graph, t: TensorId) -> TensorId {
-    match producer(graph, t) {
+    match graph.producer(t) {
         Some(n) if matches!(n.op, OpKind::Reshape | OpKind::Squeeze | OpKind::ExpandDims | OpKind::Cast) => {
             n.inputs.first().copied().flatten().map_or(t, |x| origin(graph, x))
         }
@@ -104,7 +100,7 @@ fn origin(graph: &Graph, t: TensorId) -> TensorId {
 
 /// Comparisons that must all hold for `t` to.
 fn conjuncts<'a>(graph: &'a Graph, t: TensorId, depth: usize, out: &mut Vec<&'a Node>) {
-    let Some(node) = producer(graph, origin(graph, t)) else { return };
+    let Some(node) = graph.producer(origin(graph, t)) else { return };
     match node.op {
         OpKind::LogicalAnd if depth > 0 => node.inputs.iter().flatten().for_each(|t| conjuncts(graph, *t, depth - 1, out)),
         OpKind::Less | OpKind::LessEqual | OpKind::Greater | OpKind::GreaterEqual => out.push(node),
@@ -171,7 +167,7 @@ impl Loop<'_> {
     fn step(&self, k: usize) -> Option<i64> {
         let body = &self.model.graphs[self.body.index()];
         let (input, output) = (*body.inputs.get(k)?, *body.outputs.get(k)?);
-        let node = producer(body, origin(body, output))?;
+        let node = body.producer(origin(body, output))?;
         let [Some(a), Some(b)] = node.inputs[..] else { return None };
         let known = |t: TensorId| if let Element::Known(v) = self.element(self.body, t) { Some(v) } else { None };
         match node.op {
