@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use tflc::backend::cranelift::{Compiler, ENTRY};
+use tflc::backend::driver;
 use tflc::backend::image::{Function, Image};
 use tflc::ir::{DType, Location, TensorType};
 use tflc::lower::program::{Call, Place, Port, Program, Recipe, Region, Step};
@@ -85,10 +86,11 @@ fn program(steps: Vec<Step>) -> Program {
 }
 
 fn image(program: &Program, cpu: Cpu) -> Image {
-    let mut compiler = Compiler::new(&Target::new(cpu)).expect("target");
+    let target = Target::new(cpu);
+    let mut compiler = Compiler::new(&target).expect("target");
     let mut functions: Vec<Function> =
         program.kernels.iter().map(|r| Function::new(r.key.clone(), compiler.compile(&(r.build)()).expect("kernel"), vec![])).collect();
-    functions.extend(compiler.driver(program).expect("driver"));
+    functions.extend(driver(program, &target).expect("driver"));
     Image::new(&functions).expect("image")
 }
 

@@ -474,7 +474,8 @@ impl Builder {
     /// Opens a nested block with arguments of these types; gives the arguments.
     pub(crate) fn open(&mut self, args: &[Type]) -> Vec<Value> {
         let args: Vec<Value> = args.iter().map(|&t| self.value(t)).collect();
-        self.stack.push(Block { args: args.clone(), ..Block::default() });
+        // Blocks of templates are long: growing them step by step copied each instruction several times.
+        self.stack.push(Block { args: args.clone(), insts: Vec::with_capacity(64), ..Block::default() });
         args
     }
 

@@ -12,7 +12,7 @@ pub use cranelift::{ENTRY, entry_name};
 pub use image::Image;
 
 use crate::lower::program::Program;
-use crate::target::{Cpu, Target, X86Level};
+use crate::target::{Cpu, Os, Target, X86Level};
 use image::Function;
 use rayon::prelude::*;
 use tflc_kir::Kernel;
@@ -71,11 +71,22 @@ pub fn place(functions: &[Function]) -> Result<Image, BackendError> {
 pub fn compile_functions(program: &Program, target: &Target) -> Result<Vec<Function>, BackendError> {
     let (kernels, driver) = rayon::join(
         || program.kernels.par_iter().enumerate().map(|(i, recipe)| compile_recipe(i, recipe, target)).collect::<Result<Vec<_>, _>>(),
-        || cranelift::Compiler::new(target)?.driver(program),
+        || driver(program, target),
     );
     let mut functions = kernels?;
     functions.extend(driver?);
     Ok(functions)
+}
+
+/// The functions that run a program, to be placed behind its kernels.
+///
+/// # Errors
+/// Where a backend refuses the code: a bug.
+pub fn driver(program: &Program, target: &Target) -> Result<Vec<Function>, BackendError> {
+    match target.cpu {
+        Cpu::X86(level) if level > X86Level::Baseline && target.os != Os::Windows => x86::driver(program),
+        _ => cranelift::Compiler::new(target)?.driver(program),
+    }
 }
 
 fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: &Target) -> Result<Function, BackendError> {

@@ -99,5 +99,5 @@ fn slice(weights: &Weights, block: usize, size: usize, inputs: usize) -> Weights
         let all = all();
         Bytes::from(all.chunks(inputs).flat_map(|row| row[block * size..(block + 1) * size].to_vec()).collect::<Vec<u8>>())
     };
-    Weights { form: format!("block {block} of {size}"), expand: Arc::new(expand), ..weights.clone() }
+    Weights { form: format!("block {block} of {size}"), expand: Arc::new(expand), halves: None, ..weights.clone() }
 }

@@ -96,16 +96,17 @@ impl Mac {
         matches!(self, Mac::Transposed(_))
     }
 
-    fn pack(&self, caps: &Caps, weights: &[u8]) -> Vec<u8> {
+    /// Packs weights into zeros.
+    fn pack(&self, caps: &Caps, weights: &[u8], out: &mut [u8]) {
         match self {
-            Mac::Gemm(s, _) => gemm::pack_b(s, caps, weights),
-            Mac::Conv(s) => conv::pack_b(s, caps, weights),
-            Mac::Depthwise(s) => depthwise::pack_b(s, caps, weights),
-            Mac::Transposed(s) => transpose_conv::pack_b(s, caps, weights),
+            Mac::Gemm(s, _) => gemm::pack_b_into(s, caps, weights, out),
+            Mac::Conv(s) => out.copy_from_slice(&conv::pack_b(s, caps, weights)),
+            Mac::Depthwise(s) => out.copy_from_slice(&depthwise::pack_b(s, caps, weights)),
+            Mac::Transposed(s) => out.copy_from_slice(&transpose_conv::pack_b(s, caps, weights)),
         }
     }
 
-    /// Size of what `pack` gives.
+    /// Size of what `pack` writes.
     fn packed_bytes(&self, caps: &Caps) -> usize {
         match self {
             Mac::Gemm(s, _) => gemm::packed_bytes(s, caps),
@@ -177,9 +178,7 @@ impl Mac {
         let caps = cx.caps().clone();
         let bytes = self.packed_bytes(&caps);
         let (mac, w) = (self.clone(), w.clone());
-        cx.packed(w.tensor, &format!("{} {}", w.form, self.packing()), bytes, move |out| {
-            out.copy_from_slice(&mac.pack(&caps, &(w.expand)()))
-        })
+        cx.packed(w.tensor, &format!("{} {}", w.form, self.packing()), bytes, move |out| mac.pack(&caps, &(w.expand)(), out))
     }
 
     /// The bias `bias` with this kernel's compensation.
@@ -278,12 +277,11 @@ impl Product {
     /// The product with weights of halves, where they are stored so and the target multiplies such by tiles.
     fn by_tiles(self, cx: &Cx<'_, '_>) -> Product {
         let Mac::Gemm(spec, zero) = &self.mac else { return self };
-        let Some(weights) = self.weights.stored_halves(cx).filter(|_| self.arithmetic == Arithmetic::Float) else { return self };
-        let spec = GemmSpec { weights: weights.format, ..spec.clone() };
-        if !gemm::is_tiled(&spec, cx.caps()) {
+        let spec = GemmSpec { weights: WeightFormat::F16, ..spec.clone() };
+        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !gemm::is_tiled(&spec, cx.caps()) {
             return self;
         }
-        Product { mac: Mac::Gemm(spec, *zero), weights, ..self }
+        Product { mac: Mac::Gemm(spec, *zero), weights: self.weights.as_halves(), ..self }
     }
 
     /// Appends the calls.
@@ -328,6 +326,8 @@ pub(super) struct Weights {
     /// What tells this form of the tensor from others.
     pub(super) form: String,
     pub(super) expand: Arc<dyn Fn() -> Bytes + Send + Sync>,
+    /// The same as halves, where the model has them so.
+    pub(super) halves: Option<Bytes>,
 }
 
 impl std::fmt::Debug for Weights {
@@ -344,7 +344,7 @@ impl Weights {
     pub(super) fn of(cx: &Cx<'_, '_>, t: TensorId, zero_point: i32) -> Result<Weights, CompileError> {
         let ty = cx.ty(t);
         let data = cx.require_constant(t, "weights")?.clone();
-        let (dtype, elements) = (ty.dtype, ty.elements());
+        let (dtype, elements, stored) = (ty.dtype, ty.elements(), data.clone());
         let format = match dtype {
             DType::Float32 | DType::Float16 => WeightFormat::F32,
             DType::Int8 | DType::Int4 | DType::Int2 if zero_point == 0 => WeightFormat::I8,
@@ -356,9 +356,14 @@ impl Weights {
         let flip = if dtype != DType::UInt8 && matches!(format, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
         let expand = move || match dtype {
             DType::Float16 => {
-                let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&data);
-                let mut wide = vec![0f32; halves.len()];
-                halves.convert_to_f32_slice(&mut wide);
+                let mut wide = vec![0f32; data.len() / 2];
+                // The bytes may lie anywhere: a few at a time go where halves may.
+                let mut halves = [half::f16::ZERO; 512];
+                for (wide, data) in wide.chunks_mut(512).zip(data.chunks(1024)) {
+                    let halves = &mut halves[..wide.len()];
+                    bytemuck::cast_slice_mut(halves).copy_from_slice(data);
+                    halves.convert_to_f32_slice(wide);
+                }
                 crate::ops::value::bytes_of(wide)
             }
             DType::Int4 | DType::Int2 => {
@@ -368,18 +373,17 @@ impl Weights {
             _ if flip != 0 => Bytes::from(data.iter().map(|v| v ^ flip).collect::<Vec<u8>>()),
             _ => data.clone(),
         };
-        Ok(Weights { tensor: t, format, form: String::new(), expand: Arc::new(expand) })
+        let halves = (dtype == DType::Float16).then_some(stored);
+        Ok(Weights { tensor: t, format, form: String::new(), expand: Arc::new(expand), halves })
     }
 
     /// The same weights as halves, where these hold every value of theirs; models with weights of float16 have such ones.
     pub(super) fn as_halves(self) -> Weights {
+        if let (WeightFormat::F32, Some(halves)) = (self.format, self.halves.clone()) {
+            let form = format!("{} halves", self.form);
+            return Weights { format: WeightFormat::F16, form, expand: Arc::new(move || halves.clone()), ..self };
+        }
         self.halves_where(is_half)
-    }
-
-    /// The same weights as the halves that they are stored as.
-    fn stored_halves(&self, cx: &Cx<'_, '_>) -> Option<Weights> {
-        let data = cx.constant(self.tensor).filter(|_| self.form.is_empty() && cx.ty(self.tensor).dtype == DType::Float16)?.clone();
-        Some(Weights { format: WeightFormat::F16, form: "stored halves".into(), expand: Arc::new(move || data.clone()), ..self.clone() })
     }
 
     /// The same weights rounded to halves, where none becomes infinite.
@@ -408,12 +412,17 @@ impl Weights {
             let matrix = &all[i * k * n..(i + 1) * k * n];
             if turned { Bytes::from(matrix.to_vec()) } else { Bytes::from(transposed(matrix, k, n)) }
         };
-        Weights { form: format!("matrix {i} {turned}"), expand: Arc::new(expand), ..self.clone() }
+        Weights { form: format!("matrix {i} {turned}"), expand: Arc::new(expand), halves: None, ..self.clone() }
     }
 }
 
 /// Whether a half has the value.
 fn is_half(v: f32) -> bool {
+    let bits = v.to_bits();
+    // Exponents that halves have; the others are few.
+    if matches!(bits >> 23 & 0xFF, 113..=142) {
+        return bits & 0x1FFF == 0;
+    }
     half::f16::from_f32(v).to_f32().to_bits() == v.to_bits()
 }
 

@@ -34,15 +34,11 @@ impl Fixed {
         if !value.is_finite() {
             return Fixed { m: i32::MAX, e: 30 };
         }
-        let mut e = value.log2().floor() as i32 + 1;
-        let mut fraction = value / 2f64.powi(e);
-        while fraction >= 1.0 {
-            (fraction, e) = (fraction / 2.0, e + 1);
-        }
-        while fraction < 0.5 {
-            (fraction, e) = (fraction * 2.0, e - 1);
-        }
-        let mut m = (fraction * (1u64 << 31) as f64).round() as i64;
+        // A normal number is a fraction of 53 bits in [0.5, 1) and a power of two; a subnormal one is far below the least multiplier.
+        let bits = value.to_bits();
+        let fraction = bits & ((1 << 52) - 1) | 1 << 52;
+        let mut e = (bits >> 52) as i32 - 1022;
+        let mut m = ((fraction + (1 << 21)) >> 22) as i64;
         if m == 1 << 31 {
             (m, e) = (m / 2, e + 1);
         }

@@ -99,18 +99,32 @@ pub fn grain(spec: &GemmSpec, caps: &Caps) -> usize {
 /// # Panics
 /// Where `weights` does not hold `n * k` elements.
 pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; packed_bytes(spec, caps)];
+    pack_b_into(spec, caps, weights, &mut out);
+    out
+}
+
+/// The same into [`packed_bytes`] zeros.
+///
+/// # Panics
+/// Where `weights` does not hold `n * k` elements, or `out` has another size.
+pub fn pack_b_into(spec: &GemmSpec, caps: &Caps, weights: &[u8], out: &mut [u8]) {
     assert_eq!(weights.len(), spec.n * spec.k * spec.weights.bytes(), "size of the weights");
-    if let Some(plan) = tiles::Plan::new(spec, caps) {
-        return plan.pack(spec, weights);
+    let tiles = tiles::Plan::new(spec, caps);
+    if let Some(plan) = tiles.as_ref().filter(|plan| plan.float) {
+        return plan.pack(spec, weights, out);
     }
     let plan = Plan::new(spec, caps);
-    let mut out = Vec::with_capacity(plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes)));
-    for p in 0..plan.panels.count {
-        let columns = plan.panels.vectors(p) * usize::from(plan.scheme.lanes);
-        let first = p * plan.panels.nr;
-        plan.scheme.pack_run(&mut out, weights, columns, spec.k, |n, k| (first + n < spec.n).then(|| (first + n) * spec.k + k));
+    // Tiles of bytes are packed as registers are, but for the width of panels.
+    let panels = tiles.map_or(plan.panels, |tiles| tiles.panels);
+    let mut at = 0;
+    for p in 0..panels.count {
+        let columns = panels.vectors(p) * usize::from(plan.scheme.lanes);
+        let (first, bytes) = (p * panels.nr, plan.scheme.run_bytes(spec.k, columns));
+        let index = |n, k| (first + n < spec.n).then(|| (first + n) * spec.k + k);
+        plan.scheme.pack_run(&mut out[at..at + bytes], weights, columns, spec.k, index);
+        at += bytes;
     }
-    out
 }
 
 /// The panels of packed weights, in order: first column, columns with padding, and columns that exist. A panel of f32 weights holds its

@@ -61,7 +61,9 @@ impl WeightFormat {
     /// Sum of 8-bit weights less their zero point; wraps as i32 arithmetic does.
     pub(crate) fn sum_centered(self, weights: &[u8]) -> i32 {
         let flip = if matches!(self, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
-        let sum = weights.iter().fold(0i32, |sum, w| sum.wrapping_add(i32::from((w ^ flip) as i8)));
+        // The sum of 128 bytes fits sixteen bits, of which vectors add twice as many.
+        let part = |part: &[u8]| part.iter().fold(0i16, |sum, w| sum.wrapping_add(i16::from((w ^ flip) as i8)));
+        let sum = weights.chunks(128).fold(0i32, |sum, weights| sum.wrapping_add(i32::from(part(weights))));
         sum.wrapping_sub(self.signed_zero_point().wrapping_mul(weights.len() as i32))
     }
 
@@ -92,7 +94,7 @@ enum Kind {
 }
 
 /// A multiply-accumulate scheme for one target and pair of element types.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Scheme {
     kind: Kind,
     fma: bool,
@@ -297,9 +299,9 @@ impl Scheme {
         if self.overlaps() && start + 4 > k && k >= 4 { k - 4 } else { start }
     }
 
-    /// Appends the packed weights of a run of `k` elements for `nr` columns; `index(n, k)` is the position in `weights`, None where the column
-    /// does not exist.
-    pub(crate) fn pack_run(&self, out: &mut Vec<u8>, weights: &[u8], nr: usize, k: usize, index: impl Fn(usize, usize) -> Option<usize>) {
+    /// Writes the packed weights of a run of `k` elements for `nr` columns into `out`, [`Scheme::run_bytes`] zeros; `index(n, k)` is the position in `weights`,
+    /// None where the column does not exist.
+    pub(crate) fn pack_run(&self, out: &mut [u8], weights: &[u8], nr: usize, k: usize, index: impl Fn(usize, usize) -> Option<usize>) {
         match self.kr() * self.weights.bytes() {
             1 => self.pack_groups::<1>(out, weights, nr, k, index),
             2 => self.pack_groups::<2>(out, weights, nr, k, index),
@@ -311,7 +313,7 @@ impl Scheme {
     /// [`Scheme::pack_run`] where the elements of a step for one column are `G` bytes. Positions are affine in k.
     fn pack_groups<const G: usize>(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
         weights: &[u8],
         nr: usize,
         k: usize,
@@ -321,23 +323,26 @@ impl Scheme {
         debug_assert_eq!(G, kr * bytes);
         let flip = if matches!(self.weights, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
         let steps = self.steps(k);
-        let from = out.len();
-        out.resize(from + steps * nr * G, 0);
-        let groups = out[from..].as_chunks_mut::<G>().0;
-        for n in 0..nr {
-            // A column whose elements lie side by side goes group by group; what remains, element by element.
+        let groups = out.as_chunks_mut::<G>().0;
+        // A column whose elements lie side by side goes group by group; what remains, element by element.
+        let row = |n: usize| {
             let row = (k > 0)
                 .then(|| index(n, 0))
                 .flatten()
                 .filter(|i| index(n, k - 1) == Some(i + k - 1))
                 .and_then(|i| weights.get(i * bytes..(i + k) * bytes));
-            let row = row.map_or(&[][..], |row| row.as_chunks::<G>().0);
-            let column = groups[n..].chunks_mut(nr).zip(row);
-            if flip == 0 {
-                column.for_each(|(to, group)| to[0] = *group);
-            } else {
-                column.for_each(|(to, group)| to[0] = group.map(|w| w ^ flip));
+            row.map_or(&[][..], |row| row.as_chunks::<G>().0)
+        };
+        let rows: Vec<&[[u8; G]]> = (0..nr).map(row).collect();
+        // A cache line of every column at a time, so that what is written stays in the first level.
+        for first in (0..steps).step_by(64 / G) {
+            for (n, row) in rows.iter().enumerate() {
+                for s in first..row.len().min(first + 64 / G) {
+                    groups[s * nr + n] = if flip == 0 { row[s] } else { row[s].map(|w| w ^ flip) };
+                }
             }
+        }
+        for (n, row) in rows.iter().enumerate() {
             for s in row.len()..steps {
                 let start = self.step_start(s, k);
                 for (j, to) in (start..start + kr).zip(groups[s * nr + n].chunks_exact_mut(bytes)) {

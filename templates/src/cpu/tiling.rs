@@ -5,6 +5,8 @@
 //! from the shape and the register budget of the multiply-accumulate scheme.
 
 use crate::cpu::mac::Scheme;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 
 /// Rows cut into `large` tiles of `mr` rows, followed by `small` tiles of `mr - 1` rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,8 +109,36 @@ fn body_cost(scheme: &Scheme) -> f64 {
     if scheme.scalars { 280.0 } else { 70.0 }
 }
 
+/// What a tile of a matrix product follows from.
+#[derive(Clone, PartialEq, Debug)]
+struct Product {
+    scheme: Scheme,
+    shape: [usize; 3],
+    l1_bytes: u32,
+}
+
+/// Products whose tiles are remembered: everything that follows from a product asks for its tile anew.
+const REMEMBERED: usize = 8;
+
+thread_local! {
+    static TILES: RefCell<VecDeque<(Product, Tile)>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// Picks the tile of a matrix product: as [`choose`], but in a small one the code counts too, so that a tile is small or divides the rows evenly.
 pub(crate) fn choose_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
+    let product = Product { scheme: scheme.clone(), shape: [m, n, k], l1_bytes };
+    TILES.with_borrow_mut(|tiles| {
+        if let Some((_, tile)) = tiles.iter().find(|(p, _)| *p == product) {
+            return *tile;
+        }
+        let tile = search_product(scheme, m, n, k, l1_bytes);
+        tiles.truncate(tiles.len().min(REMEMBERED - 1));
+        tiles.push_front((product, tile));
+        tile
+    })
+}
+
+fn search_product(scheme: &Scheme, m: usize, n: usize, k: usize, l1_bytes: u32) -> Tile {
     let vectors = n.div_ceil(usize::from(scheme.lanes));
     let fast = choose(scheme, m, n, k, l1_bytes);
     if cost(scheme, RowSplit::new(m, fast.mr), vectors, fast.nv, k, l1_bytes) > SMALL_PRODUCT {

@@ -99,8 +99,8 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if tiles && !isa.tiles {
         return Err("tiles: only x86-64-v4+amx has them".into());
     }
-    let mut f = MachineFunction { tiles, ..MachineFunction::default() };
     let n = kernel.types.len();
+    let mut f = MachineFunction { tiles, ..MachineFunction::with_capacity(n) };
     let args = f.vreg(GPR);
     let cur = f.block(false);
     f.order.push(cur);

@@ -288,6 +288,11 @@ impl MachineFunction {
         self.blocks.len() - 1
     }
 
+    /// An empty function with room for the code of a kernel with `values` values.
+    pub(super) fn with_capacity(values: usize) -> MachineFunction {
+        MachineFunction { insts: Vec::with_capacity(values), opnds: Vec::with_capacity(3 * values), ..MachineFunction::default() }
+    }
+
     /// Appends an instruction to a block.
     pub(super) fn push(&mut self, block: BlockId, code: Code, opnds: &[Opnd]) {
         for o in opnds {

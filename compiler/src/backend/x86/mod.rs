@@ -8,6 +8,7 @@ mod abi;
 mod analysis;
 mod constants;
 mod disassemble;
+mod driver;
 mod emit;
 mod features;
 mod frame;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use abi::Abi;
 pub use disassemble::disassemble;
+pub use driver::driver;
 pub use features::{AMX_LEAF7_EDX, AMX_XCR0, PERMISSION, feature_bit, features_function};
 
 use super::{BackendError, Code};

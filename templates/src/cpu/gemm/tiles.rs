@@ -35,7 +35,9 @@ const STAGE_BYTES: usize = 96 << 10;
 /// Panels that are multiplied before their sums go through the epilogue: neither then waits for the other but once.
 const BATCH: usize = 4;
 /// Shorter sums are epilogues above all, which registers serve better.
-const LEAST_K: usize = 24;
+const LEAST_FLOATS: usize = 24;
+/// The same of bytes.
+const LEAST_BYTES: usize = 32;
 /// Steps of K by which weights are fetched ahead: into the second-level cache, which waits for more lines at once than the first.
 const AHEAD: usize = 4;
 /// With more blocks of rows than these, weights come from the second-level cache but for the first of them.
@@ -50,7 +52,7 @@ const STAGED_PANELS: usize = 10;
 /// Everything that follows from a spec whose product is made by tiles.
 pub(super) struct Plan {
     /// Whether A is floats.
-    float: bool,
+    pub(super) float: bool,
     rows: RowSplit,
     pub(super) panels: Panels,
     /// Elements of K that a tile of A holds, and how many such steps there are.
@@ -64,10 +66,10 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan, where tiles suit the product.
     pub(super) fn new(spec: &GemmSpec, caps: &Caps) -> Option<Plan> {
-        if !caps.tiles || spec.m < 8 || spec.n < 8 || spec.k < LEAST_K {
+        let float = spec.a_storage == Storage::F32;
+        if !caps.tiles || spec.m < 8 || spec.n < 8 || spec.k < if float { LEAST_FLOATS } else { LEAST_BYTES } {
             return None;
         }
-        let float = spec.a_storage == Storage::F32;
         let (step, steps, most) = match spec.weights {
             WeightFormat::F16 if float => {
                 let steps = spec.k.div_ceil(ROW / 2);
@@ -122,39 +124,29 @@ impl Plan {
         (0..self.panels.count).map(|p| self.panel_bytes(self.panels.vectors(p))).sum()
     }
 
-    /// Packs weights: for each panel (and each part of a float) the groups of K that share four bytes, each for all columns. Of floats, a group is
-    /// an element of the first half of a step and that of the second: so the parts of two vectors of A need not be moved between lanes.
-    pub(super) fn pack(&self, spec: &GemmSpec, weights: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; self.packed_bytes()];
-        let mut rest = &mut out[..];
-        let mut wide = vec![0f32; if self.float { self.padded_k() } else { 0 }];
+    /// Packs weights of binary16 into `out`, zeros: for each panel, for each part, the pairs of K, each for all columns. A pair is an element of the
+    /// first half of a step and that of the second: so the parts of two vectors of A need not be moved between lanes.
+    pub(super) fn pack(&self, spec: &GemmSpec, weights: &[u8], out: &mut [u8]) {
+        let (mut rest, half) = (out, self.step / 2);
+        let (mut halves, mut wide) = (vec![f16::ZERO; spec.k], vec![0f32; self.padded_k()]);
         for p in 0..self.panels.count {
             let columns = self.panels.vectors(p) * SIDE;
             let (panel, next) = rest.split_at_mut(self.panel_bytes(self.panels.vectors(p)));
-            let first = p * self.panels.nr;
-            let rows = weights.chunks_exact(spec.k * spec.weights.bytes()).skip(first).take(columns);
+            let rows = weights.chunks_exact(spec.k * 2).skip(p * self.panels.nr).take(columns);
             for (n, row) in rows.enumerate() {
-                if self.float {
-                    let halves: Vec<f16> = row.as_chunks().0.iter().map(|w| f16::from_le_bytes(*w)).collect();
-                    halves.convert_to_f32_slice(&mut wide[..spec.k]);
-                    let (high, low) = panel.split_at_mut(panel.len() / B_PARTS);
-                    let groups = wide.chunks(self.step).flat_map(|step| std::iter::zip(&step[..self.step / 2], &step[self.step / 2..]));
-                    let [high, low] = [high, low].map(|part| part.as_chunks_mut::<4>().0[n..].iter_mut().step_by(columns));
-                    for ((&x, &y), (high, low)) in groups.zip(high.zip(low)) {
-                        let ([x, less_x], [y, less_y]) = (weight_parts(x), weight_parts(y));
-                        *high = (x | y << 16).to_le_bytes();
-                        *low = (less_x | less_y << 16).to_le_bytes();
-                    }
-                } else {
-                    let flip = if matches!(spec.weights, WeightFormat::U8 { .. }) { 0x80 } else { 0 };
-                    for (group, bytes) in panel.as_chunks_mut::<4>().0[n..].iter_mut().step_by(columns).zip(row.as_chunks::<4>().0) {
-                        *group = bytes.map(|w| w ^ flip);
-                    }
+                halves.iter_mut().zip(row.as_chunks().0).for_each(|(to, w)| *to = f16::from_le_bytes(*w));
+                halves.convert_to_f32_slice(&mut wide[..spec.k]);
+                let (high, low) = panel.split_at_mut(panel.len() / B_PARTS);
+                let [high, low] = [high, low].map(|part| part.as_chunks_mut::<4>().0[n..].iter_mut().step_by(columns));
+                let pairs = wide.chunks(self.step).flat_map(|step| std::iter::zip(&step[..half], &step[half..]));
+                for ((&x, &y), (high, low)) in pairs.zip(high.zip(low)) {
+                    let ([x, less_x], [y, less_y]) = (weight_parts(x), weight_parts(y));
+                    *high = (x | y << 16).to_le_bytes();
+                    *low = (less_x | less_y << 16).to_le_bytes();
                 }
             }
             rest = next;
         }
-        out
     }
 }
 

@@ -44,7 +44,9 @@ impl Nest {
                 let columns = self.panels.vectors(p) * usize::from(self.scheme.lanes);
                 let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
                 let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
-                    self.scheme.pack_run(out, weights, columns, count * g.in_c, |n, k| {
+                    let (from, k) = (out.len(), count * g.in_c);
+                    out.resize(from + self.scheme.run_bytes(k, columns), 0);
+                    self.scheme.pack_run(&mut out[from..], weights, columns, k, |n, k| {
                         column(n).and_then(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
                     });
                 };

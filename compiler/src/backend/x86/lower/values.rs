@@ -5,6 +5,7 @@ use crate::backend::x86::machine::*;
 use crate::backend::x86::opcodes::{Vop, code};
 use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
+use smallvec::{SmallVec, smallvec};
 use tflc_kir::{AddrMode, Block, ConvertOp, Elem, Op, Type, Value};
 
 /// A vector constant, in the smallest form.
@@ -21,7 +22,9 @@ pub(super) enum Lanes {
 impl Lanes {
     /// From lanes of `bytes` bytes each.
     pub(super) fn new(lanes: &[u64], bytes: usize) -> Lanes {
-        Lanes::from_bytes(lanes.iter().flat_map(|l| l.to_le_bytes().into_iter().take(bytes)).collect())
+        let mut all = Vec::with_capacity(lanes.len() * bytes);
+        lanes.iter().for_each(|l| all.extend_from_slice(&l.to_le_bytes()[..bytes]));
+        Lanes::from_bytes(all)
     }
 
     /// From all bytes, at least 16.
@@ -42,13 +45,15 @@ impl Lanes {
     }
 
     /// The first `bytes` bytes.
-    fn bytes(&self, bytes: u32) -> Vec<u8> {
+    fn bytes(&self, bytes: u32) -> SmallVec<[u8; 64]> {
         let n = bytes as usize;
+        let mut all = smallvec![0; n];
         match self {
-            Lanes::Splat32(v) => v.to_le_bytes().into_iter().cycle().take(n).collect(),
-            Lanes::Splat64(v) => v.to_le_bytes().into_iter().cycle().take(n).collect(),
-            Lanes::Bytes(b) => b.iter().copied().chain(std::iter::repeat(0)).take(n).collect(),
+            Lanes::Splat32(v) => all.chunks_mut(4).for_each(|c| c.copy_from_slice(&v.to_le_bytes()[..c.len()])),
+            Lanes::Splat64(v) => all.chunks_mut(8).for_each(|c| c.copy_from_slice(&v.to_le_bytes()[..c.len()])),
+            Lanes::Bytes(b) => all.iter_mut().zip(b).for_each(|(to, from)| *to = *from),
         }
+        all
     }
 }
 
