@@ -38,8 +38,8 @@ const BATCH: usize = 4;
 const LEAST_FLOATS: usize = 24;
 /// The same of bytes.
 const LEAST_BYTES: usize = 32;
-/// Steps of K by which weights are fetched ahead: into the second-level cache, which waits for more lines at once than the first.
-const AHEAD: usize = 4;
+/// Steps of K by which weights are fetched ahead, into the first-level cache: from the second alone, tiles waited for them.
+const AHEAD: usize = 2;
 /// With more blocks of rows than these, weights come from the second-level cache but for the first of them.
 const FETCHING_BLOCKS: usize = 16;
 /// Rows that go through the epilogue together.
@@ -311,7 +311,7 @@ impl Gemm<'_> {
             for w in 0..parts.1 {
                 if plan.rows.tiles() <= FETCHING_BLOCKS {
                     let from = w * plan.panel_bytes(nv) / parts.1 + AHEAD * b_step;
-                    (0..b_step).step_by(ROW).for_each(|line| b.prefetch(Addr::new(at[1]).offset((from + line) as i64), Locality::L2));
+                    (0..b_step).step_by(ROW).for_each(|line| b.prefetch(Addr::new(at[1]).offset((from + line) as i64), Locality::L1));
                 }
                 for c in 0..nv {
                     let disp = (w * plan.panel_bytes(nv) / parts.1 + c * ROW) as i32;
