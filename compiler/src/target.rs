@@ -165,7 +165,7 @@ impl Target {
     /// # Errors
     /// `Target` where it has not; the message lists the levels that have.
     pub fn check(&self) -> Result<(), CompileError> {
-        if self.cpu == Cpu::X86(X86Level::V4Amx) && self.os != Os::Linux {
+        if !self.cpu.runs_on(self.os) {
             return Err(CompileError::Target(format!("{} is known on Linux only; use x86-64-v4+vnni", self.cpu)));
         }
         if self.precision == Precision::F32 || self.cpu.has_f16() {
@@ -250,9 +250,14 @@ impl Cpu {
         of_family().find(|row| row.0 == name || (arch == Arch::Riscv64 && row.0 == name.replace('+', ""))).map(|row| row.1)
     }
 
-    /// Names of the CPUs of a family, the baseline first.
-    pub fn names(arch: Arch) -> Vec<&'static str> {
-        Target::CPU_NAMES.iter().filter(|row| row.1.arch() == arch).map(|row| row.0).collect()
+    /// Whether an operating system is known to keep all of its registers.
+    pub fn runs_on(self, os: Os) -> bool {
+        self != Cpu::X86(X86Level::V4Amx) || os == Os::Linux
+    }
+
+    /// Names of the CPUs of a platform, the baseline first.
+    pub fn names(platform: Platform) -> Vec<&'static str> {
+        Target::CPU_NAMES.iter().filter(|row| row.1.arch() == platform.arch && row.1.runs_on(platform.os)).map(|row| row.0).collect()
     }
 }
 

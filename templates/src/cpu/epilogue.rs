@@ -4,7 +4,7 @@
 //! family with accumulators takes one, adds one pointer parameter for each operand and each table after its own, and calls
 //! [`Output::store`] on each register tile.
 
-use crate::expr::{Binary, Const, Expr, Id, Node, Storage, Ty, emit};
+use crate::expr::{Binary, Cast, Const, Expr, Id, Node, Storage, Ty, emit};
 use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Mem, Narrow, Type, Value};
 
 /// Where the element of an operand that belongs to an output element lies.
@@ -103,6 +103,9 @@ impl<'a> Output<'a> {
         let c = b.ptr_param("c");
         let mut expr = epilogue.expr.clone();
         let bias = take_bias(&mut expr, &epilogue.operands);
+        if caps.scalars {
+            clamp_floats(&mut expr);
+        }
         let narrow = take_saturation(&mut expr);
         let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
         let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
@@ -220,12 +223,8 @@ fn without_zero_point(expr: &Expr) -> Option<(Expr, i32)> {
     if !matches!(expr.output, Storage::I8 | Storage::U8) {
         return None;
     }
-    let constant = |id: Id| match expr.nodes[id.0 as usize] {
-        Node::Const(Const::I32(v)) => Some(v),
-        _ => None,
-    };
     let sum = match expr.nodes[expr.result.0 as usize] {
-        Node::Binary(Binary::Add, x, y) => constant(y).map(|c| (x, c)).or_else(|| constant(x).map(|c| (y, c))),
+        Node::Binary(Binary::Add, x, y) => constant(expr, y).map(|c| (x, c)).or_else(|| constant(expr, x).map(|c| (y, c))),
         _ => None,
     };
     let (result, zero_point) = sum.filter(|s| (-128..=255).contains(&s.1)).unwrap_or((expr.result, 0));
@@ -287,25 +286,56 @@ fn take_saturation(expr: &mut Expr) -> Narrow {
         Storage::I16 => (-32768, 32767),
         _ => return Narrow::Wrap,
     };
-    let constant = |id: Id| match expr.nodes[id.0 as usize] {
+    match clamp(expr) {
+        Some((x, bounds)) if bounds == range => {
+            expr.result = x;
+            Narrow::Saturate
+        }
+        _ => Narrow::Wrap,
+    }
+}
+
+/// Clamps a rounded float plus a zero point before it is rounded instead of after the addition: a scalar float is bounded by one instruction.
+fn clamp_floats(expr: &mut Expr) {
+    let Some((sum, (lo, hi))) = clamp(expr) else { return };
+    let Node::Binary(Binary::Add, rounded, zero) = expr.nodes[sum.0 as usize] else { return };
+    let (Node::Cast(Cast::RoundEven, Ty::I32, x), Some(zero_point)) = (&expr.nodes[rounded.0 as usize], constant(expr, zero)) else { return };
+    let mut x = *x;
+    let mut push = |node: Node| {
+        expr.nodes.push(node);
+        Id(expr.nodes.len() as u32 - 1)
+    };
+    for (bound, op) in [(lo, Binary::Max), (hi, Binary::Min)] {
+        let bound = push(Node::Const(Const::F32(((bound - zero_point) as f32).to_bits())));
+        x = push(Node::Binary(op, x, bound));
+    }
+    let rounded = push(Node::Cast(Cast::RoundEven, Ty::I32, x));
+    expr.result = push(Node::Binary(Binary::Add, rounded, zero));
+}
+
+/// The value of a constant I32.
+fn constant(expr: &Expr, id: Id) -> Option<i32> {
+    match expr.nodes[id.0 as usize] {
         Node::Const(Const::I32(v)) => Some(v),
         _ => None,
-    };
+    }
+}
+
+/// What `expr` clamps last, and the bounds; where they do not cross.
+fn clamp(expr: &Expr) -> Option<(Id, (i32, i32))> {
     // Min and max of a constant and another value, in either order.
     let split = |id: Id| match expr.nodes[id.0 as usize] {
-        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c))),
+        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => {
+            constant(expr, y).map(|c| (op, x, c)).or_else(|| constant(expr, x).map(|c| (op, y, c)))
+        }
         _ => None,
     };
-    let Some((outer, inner, c)) = split(expr.result) else { return Narrow::Wrap };
-    let Some((other, x, d)) = split(inner) else { return Narrow::Wrap };
-    let clamps = match (outer, other) {
-        (Binary::Min, Binary::Max) => (d, c) == range,
-        (Binary::Max, Binary::Min) => (c, d) == range,
-        _ => false,
+    let (outer, inner, c) = split(expr.result)?;
+    let (other, x, d) = split(inner)?;
+    let bounds = match (outer, other) {
+        (Binary::Min, Binary::Max) => (d, c),
+        (Binary::Max, Binary::Min) => (c, d),
+        _ => return None,
     };
-    if clamps {
-        expr.result = x;
-        return Narrow::Saturate;
-    }
-    Narrow::Wrap
+    (bounds.0 <= bounds.1).then_some((x, bounds))
 }
