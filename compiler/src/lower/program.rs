@@ -331,19 +331,22 @@ impl Program {
 
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.
     pub fn write_weights(&self, blob: &mut [u8]) {
+        rayon::scope(|scope| self.spawn_weights(scope, blob));
+    }
+
+    /// The same as tasks of a scope, one for each piece.
+    pub fn spawn_weights<'s>(&'s self, scope: &rayon::Scope<'s>, blob: &'s mut [u8]) {
         let mut rest = blob;
         let mut at = 0;
-        rayon::scope(|scope| {
-            for piece in &self.pieces {
-                let (_, tail) = std::mem::take(&mut rest).split_at_mut(piece.offset - at);
-                let (out, tail) = tail.split_at_mut(piece.bytes);
-                rest = tail;
-                at = piece.offset + piece.bytes;
-                scope.spawn(move |_| match &piece.content {
-                    Content::Bytes(b) => out[..b.len()].copy_from_slice(b),
-                    Content::Packed(f) => f(out),
-                });
-            }
-        });
+        for piece in &self.pieces {
+            let (_, tail) = std::mem::take(&mut rest).split_at_mut(piece.offset - at);
+            let (out, tail) = tail.split_at_mut(piece.bytes);
+            rest = tail;
+            at = piece.offset + piece.bytes;
+            scope.spawn(move |_| match &piece.content {
+                Content::Bytes(b) => out[..b.len()].copy_from_slice(b),
+                Content::Packed(f) => f(out),
+            });
+        }
     }
 }
