@@ -7,6 +7,7 @@ use super::error::JitError;
 use super::memory::CodeMemory;
 use super::names::{entry_graph, named_shapes};
 use super::options::Options;
+use super::queue::{Queue, Task};
 use super::{host_target, runs_here};
 use crate::backend::{self, BackendError, Image, Pending};
 use crate::driver;
@@ -135,10 +136,11 @@ fn compile(
     let pending = Pending::new(target);
     let (mut weights, lowered) = (None, OnceLock::new());
     let (place_for_weights, kernels) = (&mut weights, &pending);
+    let queue = Queue::default();
     let outcome = rayon::in_place_scope(|scope| -> Result<_, JitError> {
         let mut program = lower_to(model, entry, others, target, &|index, recipe| {
             let recipe = recipe.clone();
-            scope.spawn(move |_| kernels.compile(index, &recipe));
+            queue.kernel(scope, Box::new(move || kernels.compile(index, &recipe)));
         })?;
         if let Some(most) = options.loop_limit {
             program.limit_loops(most);
@@ -146,9 +148,10 @@ fn compile(
         let customs = options.customs.bind(model, &program)?;
         let program = lowered.get_or_init(|| program);
         let weights = place_for_weights.insert(Buffer::zeroed(program.weights_bytes)?);
-        program.spawn_weights(scope, weights.bytes_mut());
+        queue.pieces(scope, program.packing(weights.bytes_mut()).into_iter().map(|(bytes, task)| (bytes, Box::new(task) as Task<'_>)));
         Ok((customs, backend::driver(program, target)))
     });
+    drop(queue);
     let (customs, driver) = outcome?;
     let internal = |e: BackendError| CompileError::Internal(e.to_string());
     let functions = driver.and_then(|driver| pending.finish(driver)).map_err(internal)?;
