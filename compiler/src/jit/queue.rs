@@ -63,3 +63,25 @@ impl<'a> Queue<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_done_once_the_largest_piece_first() {
+        let done = Mutex::new(vec![]);
+        let list = &done;
+        let task = |name: &'static str| -> Task<'_> { Box::new(move || list.lock().expect("no panic").push(name)) };
+        let queue = Queue::default();
+        // The only thread adds everything before it begins.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        pool.scope(|scope| {
+            queue.kernel(scope, task("first kernel"));
+            queue.kernel(scope, task("second kernel"));
+            queue.pieces(scope, [(1, task("small piece")), (3, task("large piece"))]);
+        });
+        drop(queue);
+        assert_eq!(done.into_inner().expect("no panic"), ["large piece", "small piece", "first kernel", "second kernel"]);
+    }
+}
