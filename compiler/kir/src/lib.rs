@@ -26,7 +26,7 @@ pub use builder::{Addr, Builder};
 pub use caps::{Caps, Dot4, legal};
 pub use kernel::{Block, Inst, Kernel, Param, Value};
 pub use op::{Active, AddrMode, BinOp, CmpOp, ConvertOp, DotSigns, Locality, Mem, MemOp, Narrow, Op, ReduceOp, UnOp};
-pub use opt::optimize;
+pub use opt::{optimize, optimize_unswept};
 pub use parse::{ParseError, parse};
 pub use print::print;
 pub use scalarize::scalarize;

@@ -11,10 +11,11 @@ pub mod x86;
 pub use cranelift::{ENTRY, entry_name};
 pub use image::Image;
 
-use crate::lower::program::Program;
+use crate::lower::program::{Program, Recipe};
 use crate::target::{Cpu, Os, Target, X86Level};
 use image::Function;
 use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 use tflc_kir::Kernel;
 
 /// Machine code of one function.
@@ -89,14 +90,55 @@ pub fn driver(program: &Program, target: &Target) -> Result<Vec<Function>, Backe
     }
 }
 
-fn compile_recipe(index: usize, recipe: &crate::lower::program::Recipe, target: &Target) -> Result<Function, BackendError> {
+fn compile_recipe(index: usize, recipe: &Recipe, target: &Target) -> Result<Function, BackendError> {
     let mut kernel = (recipe.build)();
     if cfg!(debug_assertions) {
         tflc_kir::verify(&kernel).map_err(|e| BackendError { kernel: kernel.name.clone(), reason: e.to_string() })?;
     }
-    tflc_kir::optimize(&mut kernel);
+    match target.cpu {
+        // This backend finds out itself what is needed.
+        Cpu::X86(level) if level > X86Level::Baseline => tflc_kir::optimize_unswept(&mut kernel),
+        _ => tflc_kir::optimize(&mut kernel),
+    }
     let code = compile_kernel(&kernel, target)?;
     Ok(Function::new(format!("{}_{index}", kernel.name), code, vec![]))
+}
+
+/// Kernels that are compiled one by one, by any thread, while others are still asked for.
+#[derive(Debug)]
+pub struct Pending {
+    target: Target,
+    /// What came of each kernel, by position.
+    done: Mutex<Vec<Option<Result<Function, BackendError>>>>,
+}
+
+impl Pending {
+    /// No kernels yet.
+    pub fn new(target: &Target) -> Pending {
+        Pending { target: target.clone(), done: Mutex::default() }
+    }
+
+    /// Compiles the kernel at a position of the program.
+    pub fn compile(&self, index: usize, recipe: &Recipe) {
+        let function = compile_recipe(index, recipe, &self.target);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.len() <= index {
+            done.resize_with(index + 1, || None);
+        }
+        done[index] = Some(function);
+    }
+
+    /// All kernels, which have been compiled by now, and the driver.
+    ///
+    /// # Errors
+    /// As [`compile_program`].
+    pub fn finish(self, driver: Vec<Function>) -> Result<Vec<Function>, BackendError> {
+        let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let missing = || BackendError { kernel: "*".into(), reason: "a kernel has not been compiled".into() };
+        let mut functions = done.into_iter().map(|f| f.unwrap_or_else(|| Err(missing()))).collect::<Result<Vec<_>, _>>()?;
+        functions.extend(driver);
+        Ok(functions)
+    }
 }
 
 /// Assembly text of a kernel's code.

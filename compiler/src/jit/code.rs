@@ -7,14 +7,19 @@ use super::error::JitError;
 use super::memory::CodeMemory;
 use super::names::{entry_graph, named_shapes};
 use super::options::Options;
+use super::queue::{Queue, Task};
 use super::{host_target, runs_here};
+use crate::backend::{self, BackendError, Image, Pending};
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir::{self, GraphId};
+use crate::lower::lower_to;
 use crate::lower::program::Program;
+use crate::target::Target;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Code and weights, shared by all instances.
 pub(super) struct Code {
@@ -85,28 +90,17 @@ impl Code {
         }
         let entries: Vec<GraphId> = std::iter::once(entry).chain(others.iter().map(|o| o.1)).collect();
         driver::optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
-        let mut program = crate::lower::lower_entries(&model, entry, &others, &target)?;
-        if let Some(most) = options.loop_limit {
-            program.limit_loops(most);
-        }
-        let customs = options.customs.bind(&model, &program)?;
+        let Compiled { program, customs, mut weights, image } = compile(&model, (entry, &others), options, &target)?;
         drop(model);
-        let mut weights = Buffer::zeroed(program.weights_bytes)?;
-        // Packing weights and generating code are independent.
-        let (image, ()) = rayon::join(
-            || crate::backend::compile_program(&program, &target).map_err(|e| CompileError::Internal(e.to_string())),
-            || program.write_weights(weights.bytes_mut()),
-        );
         for external in program.externals() {
             let at = external.function.offset as usize;
             if let (Some(bound), Some(words)) = (customs.get(&external.location), weights.bytes_mut().get_mut(at..at + 16)) {
                 words.copy_from_slice(&bound.words());
             }
         }
-        let image = image?;
         let offset = |name: &str| image.offset_of(name).ok_or_else(|| CompileError::Internal(format!("no entry point {name}")));
-        let invoke = offset(crate::backend::ENTRY)?;
-        let others = others.iter().map(|(key, _)| offset(&crate::backend::entry_name(key))).collect::<Result<_, _>>()?;
+        let invoke = offset(backend::ENTRY)?;
+        let others = others.iter().map(|(key, _)| offset(&backend::entry_name(key))).collect::<Result<_, _>>()?;
         let memory = CodeMemory::new(&image.bytes)?;
         if options.perf_map {
             write_perf_map(&memory, &image)?;
@@ -124,8 +118,52 @@ impl Code {
     }
 }
 
+/// What comes of an optimised model.
+struct Compiled {
+    program: Program,
+    customs: HashMap<ir::Location, Box<Bound>>,
+    weights: Buffer,
+    image: Image,
+}
+
+/// Lowers a model, packs its weights and compiles it: a kernel as soon as it is asked for, while the rest of the model is lowered.
+fn compile(
+    model: &ir::Model,
+    (entry, others): (GraphId, &[(String, GraphId)]),
+    options: &Options,
+    target: &Target,
+) -> Result<Compiled, JitError> {
+    let pending = Pending::new(target);
+    let (mut weights, lowered) = (None, OnceLock::new());
+    let (place_for_weights, kernels) = (&mut weights, &pending);
+    let queue = Queue::default();
+    let outcome = rayon::in_place_scope(|scope| -> Result<_, JitError> {
+        let mut program = lower_to(model, entry, others, target, &|index, recipe| {
+            let recipe = recipe.clone();
+            queue.kernel(scope, Box::new(move || kernels.compile(index, &recipe)));
+        })?;
+        if let Some(most) = options.loop_limit {
+            program.limit_loops(most);
+        }
+        let customs = options.customs.bind(model, &program)?;
+        let program = lowered.get_or_init(|| program);
+        let weights = place_for_weights.insert(Buffer::zeroed(program.weights_bytes)?);
+        queue.pieces(scope, program.packing(weights.bytes_mut()).into_iter().map(|(bytes, task)| (bytes, Box::new(task) as Task<'_>)));
+        Ok((customs, backend::driver(program, target)))
+    });
+    drop(queue);
+    let (customs, driver) = outcome?;
+    let internal = |e: BackendError| CompileError::Internal(e.to_string());
+    let functions = driver.and_then(|driver| pending.finish(driver)).map_err(internal)?;
+    let image = backend::place(&functions).map_err(internal)?;
+    match (lowered.into_inner(), weights) {
+        (Some(program), Some(weights)) => Ok(Compiled { program, customs, weights, image }),
+        _ => Err(CompileError::Internal("nothing was lowered".into()).into()),
+    }
+}
+
 /// Appends the functions of an image to the map that `perf` reads: address, size and name, in hexadecimal.
-fn write_perf_map(memory: &CodeMemory, image: &crate::backend::Image) -> std::io::Result<()> {
+fn write_perf_map(memory: &CodeMemory, image: &Image) -> std::io::Result<()> {
     let path = Path::new("/tmp").join(format!("perf-{}.map", std::process::id()));
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
     let mut text = String::new();

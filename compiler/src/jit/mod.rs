@@ -10,6 +10,7 @@ pub mod memory;
 pub mod model;
 mod names;
 pub mod options;
+mod queue;
 mod source;
 
 pub use cache::{Cache, CacheFile};

@@ -102,6 +102,15 @@ pub(super) enum VariableKey {
     Started(GraphId, TensorId),
 }
 
+/// Who is told of each kernel, with its position, as soon as it is asked for.
+pub(super) struct KernelSink<'a>(pub(super) &'a dyn Fn(usize, &Recipe));
+
+impl std::fmt::Debug for KernelSink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KernelSink")
+    }
+}
+
 /// Everything that all graphs of a lowering share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
@@ -110,6 +119,7 @@ pub(super) struct Shared<'a> {
     pub(super) caps: Caps,
     pub(super) kernels: Vec<Recipe>,
     pub(super) kernel_index: HashMap<String, usize>,
+    pub(super) kernel_sink: KernelSink<'a>,
     pub(super) pieces: Vec<Piece>,
     pub(super) piece_index: HashMap<PieceKey, usize>,
     pub(super) weights_bytes: usize,
@@ -285,6 +295,7 @@ impl<'a> Cx<'a, '_> {
         let kernel = *s.kernel_index.entry(key.clone()).or_insert(next);
         if kernel == next {
             s.kernels.push(Recipe { key, build: Arc::new(build) });
+            (s.kernel_sink.0)(kernel, &s.kernels[kernel]);
         }
         let node = self.node_ref();
         self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });

@@ -58,8 +58,8 @@ use crate::ir::{DType, GraphId, Model, Node, OpKind, Open, TensorId};
 use crate::ops::called_graphs;
 use crate::plan::{self, Buffer};
 use crate::target::Target;
-use context::{Cx, NodeRef, Operand, Shared, SymbolicStep};
-use program::{ARENA_ALIGN, Call, EntryPoint, External, OpenOutput, Place, Port, Program, Region, Step};
+use context::{Cx, KernelSink, NodeRef, Operand, Shared, SymbolicStep};
+use program::{ARENA_ALIGN, Call, EntryPoint, External, OpenOutput, Place, Port, Program, Recipe, Region, Step};
 use std::collections::HashMap;
 use storage::SlotRegion;
 
@@ -76,6 +76,20 @@ pub fn lower(model: &Model, entry: GraphId, target: &Target) -> Result<Program, 
 /// # Errors
 /// `Unsupported` with everything that has no lowering, or `Internal` where a pass left something behind that it should not have.
 pub fn lower_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)], target: &Target) -> Result<Program, CompileError> {
+    lower_to(model, entry, others, target, &|_, _| {})
+}
+
+/// As [`lower_entries`]; `sink` gets each kernel, with its position in the program, as soon as it is asked for, so that it can be compiled meanwhile.
+///
+/// # Errors
+/// As [`lower_entries`].
+pub fn lower_to(
+    model: &Model,
+    entry: GraphId,
+    others: &[(String, GraphId)],
+    target: &Target,
+    sink: &dyn Fn(usize, &Recipe),
+) -> Result<Program, CompileError> {
     for id in std::iter::once(entry).chain(others.iter().map(|o| o.1)) {
         refuse_strings(model, id)?;
     }
@@ -85,6 +99,7 @@ pub fn lower_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)]
         caps: target.caps(),
         kernels: vec![],
         kernel_index: HashMap::new(),
+        kernel_sink: KernelSink(sink),
         pieces: vec![],
         piece_index: HashMap::new(),
         weights_bytes: 0,

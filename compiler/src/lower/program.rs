@@ -331,19 +331,25 @@ impl Program {
 
     /// Writes the weights into `blob`, which holds [`Program::weights_bytes`] zeros; pieces are packed in parallel.
     pub fn write_weights(&self, blob: &mut [u8]) {
+        rayon::scope(|scope| self.packing(blob).into_iter().for_each(|(_, task)| scope.spawn(move |_| task())));
+    }
+
+    /// The same as tasks in any order, one for each piece, with its size.
+    pub fn packing<'a>(&'a self, blob: &'a mut [u8]) -> Vec<(usize, impl FnOnce() + Send + 'a)> {
         let mut rest = blob;
         let mut at = 0;
-        rayon::scope(|scope| {
-            for piece in &self.pieces {
-                let (_, tail) = std::mem::take(&mut rest).split_at_mut(piece.offset - at);
-                let (out, tail) = tail.split_at_mut(piece.bytes);
-                rest = tail;
-                at = piece.offset + piece.bytes;
-                scope.spawn(move |_| match &piece.content {
-                    Content::Bytes(b) => out[..b.len()].copy_from_slice(b),
-                    Content::Packed(f) => f(out),
-                });
-            }
-        });
+        let mut tasks = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            let (_, tail) = std::mem::take(&mut rest).split_at_mut(piece.offset - at);
+            let (out, tail) = tail.split_at_mut(piece.bytes);
+            rest = tail;
+            at = piece.offset + piece.bytes;
+            let task = move || match &piece.content {
+                Content::Bytes(b) => out[..b.len()].copy_from_slice(b),
+                Content::Packed(f) => f(out),
+            };
+            tasks.push((piece.bytes, task));
+        }
+        tasks
     }
 }

@@ -337,8 +337,12 @@ impl Scheme {
         // A cache line of every column at a time, so that what is written stays in the first level.
         for first in (0..steps).step_by(64 / G) {
             for (n, row) in rows.iter().enumerate() {
-                for s in first..row.len().min(first + 64 / G) {
-                    groups[s * nr + n] = if flip == 0 { row[s] } else { row[s].map(|w| w ^ flip) };
+                let Some(row) = row.get(first..row.len().min(first + 64 / G)) else { continue };
+                let column = groups[first * nr..].chunks_exact_mut(nr).zip(row);
+                if flip == 0 {
+                    column.for_each(|(to, group)| to[n] = *group);
+                } else {
+                    column.for_each(|(to, group)| to[n] = group.map(|w| w ^ flip));
                 }
             }
         }

@@ -13,9 +13,14 @@ use crate::kernel::Kernel;
 
 /// Optimises a kernel that verifies; it verifies afterwards.
 pub fn optimize(kernel: &mut Kernel) {
+    optimize_unswept(kernel);
+    sweep::sweep(kernel);
+}
+
+/// The same but for the last step: dead code stays, for a backend that leaves it out itself.
+pub fn optimize_unswept(kernel: &mut Kernel) {
     simplify::simplify(kernel);
     hoist::hoist(kernel);
-    sweep::sweep(kernel);
 }
 
 #[cfg(test)]

@@ -153,6 +153,12 @@ impl<'a> Line<'a> {
         (a as usize, &self.named[a as usize..b as usize])
     }
 
+    /// All registers that the instructions of a range name.
+    fn named_in(&self, range: InstRange) -> &[Named] {
+        let (first, last) = (range.first().index(), range.last().index());
+        &self.named[self.operand_ranges[first].0 as usize..self.operand_ranges[last].1 as usize]
+    }
+
     fn block(&self, block: Block) -> &super::machine::MBlock {
         &self.func.blocks[self.func.order[block.index()]]
     }

@@ -105,15 +105,22 @@ impl Facts {
         let (first, end) = (line.ranges[b].first().index(), line.ranges[b].last().index());
         for inst in (first..=end).rev() {
             let (from, operands) = line.named(inst);
-            let fixed = operands.iter().any(|o| matches!(o.pin, Pin::Fixed(_)));
-            let after = fixed.then(|| live.clone());
+            let mut fixed = false;
             for (last, o) in self.last[from..].iter_mut().zip(operands) {
                 *last = !live.has(o.index());
                 let cost = &mut self.cost[o.index()];
                 *cost = cost.saturating_add(weight);
+                fixed |= matches!(o.pin, Pin::Fixed(_));
             }
-            operands.iter().filter(|o| o.def).for_each(|o| live.remove(o.index()));
-            operands.iter().filter(|o| !o.def).for_each(|o| live.add(o.index()));
+            let after = fixed.then(|| live.clone());
+            // What an instruction writes it does not read.
+            for o in operands {
+                if o.def {
+                    live.remove(o.index());
+                } else {
+                    live.add(o.index());
+                }
+            }
             let Some(after) = after else { continue };
             for o in operands {
                 let Pin::Fixed(p) = o.pin else { continue };
@@ -146,10 +153,13 @@ fn liveness(line: &Line, n: usize) -> Vec<Set> {
         let block = &line.func.blocks[line.func.order[b]];
         let (uses, defs) = (&mut live_in[b], &mut defined[b]);
         block.params.iter().for_each(|p| defs.add(p.vreg()));
-        for inst in line.ranges[b].iter() {
-            let (_, operands) = line.named(inst.index());
-            operands.iter().filter(|o| !o.def && !defs.has(o.index())).for_each(|o| uses.add(o.index()));
-            operands.iter().filter(|o| o.def).for_each(|o| defs.add(o.index()));
+        // No instruction reads what it writes, so the order within one does not matter.
+        for o in line.named_in(line.ranges[b]) {
+            if o.def {
+                defs.add(o.index());
+            } else if !defs.has(o.index()) {
+                uses.add(o.index());
+            }
         }
         if let Term::Jump(_, args) = &block.term {
             args.iter().filter(|a| !defs.has(a.vreg())).for_each(|a| uses.add(a.vreg()));

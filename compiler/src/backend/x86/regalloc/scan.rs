@@ -77,6 +77,17 @@ fn reg(class: RegClass, r: u8) -> Allocation {
     Allocation::reg(PReg::new(r as usize, class))
 }
 
+/// The bits that are set, in ascending order.
+fn positions(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (bits != 0).then(|| {
+            let first = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            first
+        })
+    })
+}
+
 impl<'a> Scan<'a> {
     fn new(line: &'a Line<'a>, env: &MachineEnv, facts: &'a Facts, slots: &'a [Option<SpillSlot>]) -> Scan<'a> {
         let (mut preferred, mut all) = ([0; 3], [0; 3]);
@@ -220,14 +231,20 @@ impl<'a> Scan<'a> {
         let (first, operands) = line.named(i);
         let before = ProgPoint::before(Inst::new(i));
         let after = ProgPoint::after(Inst::new(i));
-        let tied = operands.iter().fold(0u32, |set, o| match o.pin {
-            Pin::Same(k) => set | 1 << k,
-            _ => set,
-        });
+        // Positions of operands that become results, of those results, and of all results, as bits.
+        let (mut tied, mut changed, mut written) = (0u32, 0u32, 0u32);
+        for (k, o) in operands.iter().enumerate() {
+            if let Pin::Same(source) = o.pin {
+                tied |= 1 << source;
+                changed |= 1 << k;
+            }
+            written |= u32::from(o.def) << k;
+        }
+        let all = (1 << operands.len()) - 1;
         let mut early: Regs = [0; 3];
         // What is read, but for operands that become results.
-        for (k, o) in operands.iter().enumerate().filter(|(k, o)| !o.def && tied >> k & 1 == 0) {
-            let class = o.class as usize;
+        for k in positions(all & !written & !tied) {
+            let (o, class) = (operands[k], operands[k].class as usize);
             let r = match (o.pin, self.slots[o.index()]) {
                 (Pin::Fixed(p), _) => p,
                 (_, None) => self.home[o.index()],
@@ -240,7 +257,8 @@ impl<'a> Scan<'a> {
             }
         }
         // Operands that become results.
-        for (k, o) in operands.iter().enumerate().filter(|_| tied != 0) {
+        for k in positions(changed) {
+            let o = operands[k];
             let Pin::Same(source) = o.pin else { continue };
             let (source, class) = (usize::from(source), o.class as usize);
             let from = operands[source];
@@ -262,10 +280,11 @@ impl<'a> Scan<'a> {
                 self.home[o.index()] = r;
             }
         }
-        self.free_dead(first, operands, false);
+        self.free_dead(first, operands, all & !written);
         // What is written: tied results, results in fixed registers, then the others where there is room.
         let mut late: Regs = [0; 3];
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.def) {
+        for k in positions(written) {
+            let o = operands[k];
             match o.pin {
                 Pin::Same(_) => {
                     let r = self.allocs[first + k].as_reg().map_or(NONE, |p| p.hw_enc() as u8);
@@ -276,11 +295,11 @@ impl<'a> Scan<'a> {
                 Pin::Any => {}
             }
         }
-        for (k, o) in operands.iter().enumerate().filter(|(_, o)| o.def) {
+        for k in positions(written & !changed) {
+            let o = operands[k];
             let (v, class) = (o.vreg(), o.class as usize);
             let taken = late[class];
             let r = match o.pin {
-                Pin::Same(_) => continue,
                 Pin::Fixed(r) => {
                     self.allocs[first + k] = reg(o.class, r);
                     if self.slots[o.index()].is_some() || self.facts.forbid[o.index()] >> r & 1 == 0 {
@@ -293,21 +312,22 @@ impl<'a> Scan<'a> {
                     late[class] |= 1 << own;
                     continue;
                 }
-                Pin::Any if self.slots[o.index()].is_some() => self.temporary(v, taken, operands)?,
-                Pin::Any => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
+                _ if self.slots[o.index()].is_some() => self.temporary(v, taken, operands)?,
+                _ => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
             };
             late[class] |= 1 << r;
             self.allocs[first + k] = reg(o.class, r);
             self.define(v, r, after);
         }
-        self.free_dead(first, operands, true);
+        self.free_dead(first, operands, written);
         Ok(())
     }
 
-    /// Frees the registers of those values, read or written, that nobody needs any more.
-    fn free_dead(&mut self, first: usize, operands: &[Named], written: bool) {
-        for (k, o) in operands.iter().enumerate() {
-            if o.def == written && self.facts.last[first + k] && self.slots[o.index()].is_none() {
+    /// Frees the registers of those values, at some positions, that nobody needs any more.
+    fn free_dead(&mut self, first: usize, operands: &[Named], at: u32) {
+        for k in positions(at) {
+            let o = operands[k];
+            if self.facts.last[first + k] && self.slots[o.index()].is_none() {
                 self.busy[o.class as usize] &= !(1 << self.home[o.index()]);
             }
         }
