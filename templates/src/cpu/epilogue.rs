@@ -299,7 +299,9 @@ fn take_saturation(expr: &mut Expr) -> Narrow {
 fn clamp_floats(expr: &mut Expr) {
     let Some((sum, (lo, hi))) = clamp(expr) else { return };
     let Node::Binary(Binary::Add, rounded, zero) = expr.nodes[sum.0 as usize] else { return };
-    let (Node::Cast(Cast::RoundEven, Ty::I32, x), Some(zero_point)) = (&expr.nodes[rounded.0 as usize], constant(expr, zero)) else { return };
+    let (Node::Cast(Cast::RoundEven, Ty::I32, x), Some(zero_point)) = (&expr.nodes[rounded.0 as usize], constant(expr, zero)) else {
+        return;
+    };
     let mut x = *x;
     let mut push = |node: Node| {
         expr.nodes.push(node);

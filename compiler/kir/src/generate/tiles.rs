@@ -10,7 +10,8 @@ impl Generator<'_> {
         let product = self.rng.of(TileProduct::ALL);
         let rows = self.rng.within(1, 6).min(i64::from(TILE_ROWS)) as u8;
         let [columns, groups] = [0; 2].map(|_| self.rng.within(1, 6).min(i64::from(TILE_ROW_BYTES / 4)) as u8);
-        let shapes = [(rows, columns * 4), (rows, groups * 4), (groups, columns * 4)].map(|(rows, row_bytes)| TileShape { rows, row_bytes });
+        let shapes =
+            [(rows, columns * 4), (rows, groups * 4), (groups, columns * 4)].map(|(rows, row_bytes)| TileShape { rows, row_bytes });
         // Tiles may stand in any order.
         let first = self.rng.below(3) as usize;
         let tile = |i: usize| ((i + first) % 3) as u8;

@@ -59,7 +59,9 @@ impl Tiles {
                 let factors = (0..groups).map(|k| (group(&self.data[a], r, k), group(&self.data[b], k, n)));
                 let old = u32::from_le_bytes(group(&self.data[acc], r, n));
                 let new = match product {
-                    TileProduct::Bytes(signs) => old.wrapping_add(factors.fold(0, |sum, (x, y)| sum.wrapping_add(bytes(signs, x, y) as u32))),
+                    TileProduct::Bytes(signs) => {
+                        old.wrapping_add(factors.fold(0, |sum, (x, y)| sum.wrapping_add(bytes(signs, x, y) as u32)))
+                    }
                     TileProduct::Bf16 => halves(f32::from_bits(old), factors).to_bits(),
                 };
                 self.data[acc][r * ROW + n * 4..][..4].copy_from_slice(&new.to_le_bytes());

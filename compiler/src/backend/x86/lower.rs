@@ -223,7 +223,9 @@ impl<'k> Lower<'k> {
             Op::LoadSplat(m) => self.load_splat(*m, ty, a),
             Op::Gather(m) => self.gather(*m, ty, a),
             Op::PtrAdd => self.ptr_add(a[0], a[1]),
-            Op::Store(..) | Op::Prefetch(..) | Op::Tile(_) | Op::For { .. } | Op::If | Op::While => self.fail("control flow inside an expression"),
+            Op::Store(..) | Op::Prefetch(..) | Op::Tile(_) | Op::For { .. } | Op::If | Op::While => {
+                self.fail("control flow inside an expression")
+            }
         };
         self.vals[result.index()] = Some(reg);
     }

@@ -14,7 +14,9 @@ use crate::cpu::tiling::{Panels, RowSplit};
 use crate::expr::{Storage, Ty};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Locality, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value};
+use tflc_kir::{
+    Addr, BinOp, Builder, Caps, CmpOp, DotSigns, Elem, Kernel, Locality, Mem, Narrow, TileOp, TileProduct, TileShape, Type, Value,
+};
 
 /// Rows of a tile; also columns of an accumulator, which fill a vector.
 const SIDE: usize = 16;
