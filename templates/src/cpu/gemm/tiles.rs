@@ -84,8 +84,9 @@ impl Plan {
             }
             _ => return None,
         };
+        // Rows of a tile are reached by a constant offset of 32 bits.
         let most = most.min(2 * SIDE);
-        if most < 8 {
+        if most < 8 || i32::try_from(spec.lda * 2 * SIDE).is_err() {
             return None;
         }
         let rows = row_split(spec.m, most);
@@ -286,7 +287,9 @@ impl Gemm<'_> {
     #[allow(clippy::too_many_arguments)]
     fn multiply(&self, b: &mut Builder, a: Value, weights: Value, start: Option<Value>, sums: Value, mr: usize, nv: usize) {
         let (plan, tiles) = (self.plan, row_tiles(mr));
-        let pairs = || (0..tiles.len()).flat_map(move |r| (0..nv).map(move |c| (r, c)));
+        // Neighbours share a tile of B.
+        let count = tiles.len();
+        let pairs = || (0..nv).flat_map(move |c| (0..count).map(move |r| (r, c)));
         let acc = |r: usize, c: usize| (r * PANEL + c) as u8;
         let same = b.i64(0);
         for (r, c) in pairs() {
