@@ -34,6 +34,8 @@ pub enum X86Level {
     V4,
     /// x86-64-v4 with VNNI and VBMI.
     V4Vnni,
+    /// The same with AMX: tiles, and their products of bytes and of bfloat16. On Linux only, where a process asks for the registers.
+    V4Amx,
 }
 
 /// Vector level of an AArch64 processor.
@@ -122,6 +124,7 @@ impl Target {
         ("x86-64-v3", Cpu::X86(X86Level::V3), "AVX2, FMA, F16C"),
         ("x86-64-v4", Cpu::X86(X86Level::V4), "AVX-512 F, BW, DQ, VL"),
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
+        ("x86-64-v4+amx", Cpu::X86(X86Level::V4Amx), "x86-64-v4+vnni with AMX for bytes and bfloat16 (Linux)"),
         ("aarch64", Cpu::Aarch64(ArmLevel::Baseline), "Advanced SIMD"),
         ("aarch64+fp16", Cpu::Aarch64(ArmLevel::Fp16), "Advanced SIMD with arithmetic on halves, which --precision f16 uses"),
         ("aarch64+dotprod", Cpu::Aarch64(ArmLevel::Dotprod), "Advanced SIMD with dot products"),
@@ -157,11 +160,14 @@ impl Target {
         Ok(target)
     }
 
-    /// Whether the processor has the arithmetic that is asked for.
+    /// Whether the processor has the arithmetic that is asked for, and the system its registers.
     ///
     /// # Errors
     /// `Target` where it has not; the message lists the levels that have.
     pub fn check(&self) -> Result<(), CompileError> {
+        if !self.cpu.runs_on(self.os) {
+            return Err(CompileError::Target(format!("{} is known on Linux only; use x86-64-v4+vnni", self.cpu)));
+        }
         if self.precision == Precision::F32 || self.cpu.has_f16() {
             return Ok(());
         }
@@ -190,7 +196,7 @@ impl Target {
 
     /// Whether a load can turn halves into floats in one instruction.
     pub fn widens_halves(&self) -> bool {
-        matches!(self.cpu, Cpu::X86(X86Level::V3 | X86Level::V4 | X86Level::V4Vnni))
+        matches!(self.cpu, Cpu::X86(X86Level::V3 | X86Level::V4 | X86Level::V4Vnni | X86Level::V4Amx))
     }
 
     /// What templates may use on this target.
@@ -201,6 +207,7 @@ impl Target {
             Cpu::X86(X86Level::V3) => Caps::x86_64_v3(),
             Cpu::X86(X86Level::V4) => Caps::x86_64_v4(),
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
+            Cpu::X86(X86Level::V4Amx) => Caps::x86_64_v4_amx(),
             Cpu::Aarch64(ArmLevel::Baseline | ArmLevel::Fp16) => Caps::aarch64(),
             Cpu::Aarch64(ArmLevel::Dotprod) => Caps::aarch64_dotprod(),
             Cpu::Aarch64(ArmLevel::I8mm) => Caps::aarch64_i8mm(),
@@ -243,9 +250,14 @@ impl Cpu {
         of_family().find(|row| row.0 == name || (arch == Arch::Riscv64 && row.0 == name.replace('+', ""))).map(|row| row.1)
     }
 
-    /// Names of the CPUs of a family, the baseline first.
-    pub fn names(arch: Arch) -> Vec<&'static str> {
-        Target::CPU_NAMES.iter().filter(|row| row.1.arch() == arch).map(|row| row.0).collect()
+    /// Whether an operating system is known to keep all of its registers.
+    pub fn runs_on(self, os: Os) -> bool {
+        self != Cpu::X86(X86Level::V4Amx) || os == Os::Linux
+    }
+
+    /// Names of the CPUs of a platform, the baseline first.
+    pub fn names(platform: Platform) -> Vec<&'static str> {
+        Target::CPU_NAMES.iter().filter(|row| row.1.arch() == platform.arch && row.1.runs_on(platform.os)).map(|row| row.0).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use tflc::target::{Cpu, X86Level};
 /// # Panics
 /// Where the environment names a level that this machine does not run.
 pub fn levels() -> Vec<Cpu> {
-    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni];
+    let all = [X86Level::Baseline, X86Level::V3, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx];
     let mut here = match host_target().cpu {
         Cpu::X86(best) => all.into_iter().filter(|l| *l <= best).map(Cpu::X86).collect(),
         cpu => vec![cpu],

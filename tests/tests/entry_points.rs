@@ -59,7 +59,7 @@ fn runs_on(machine: Machine, cpus: &[Cpu]) {
 
 #[test]
 fn c_programs_have_signatures_custom_operators_and_lengths() {
-    for cpu in Cpu::names(host_target().arch()) {
+    for cpu in Cpu::names(host_target().platform()) {
         let cpu = Target::parse_cpu(cpu).expect("known");
         if tflc::jit::runs_here(&Target::new(cpu)) {
             runs_on(Machine::Native, &[cpu]);

@@ -50,7 +50,7 @@ fn x86_processors_get_their_level() {
         return;
     }
     let folder = Folder::new().expect("folder");
-    let all = Cpu::names(tflc::target::Arch::X86_64);
+    let all = Cpu::names(tflc::jit::host_target().platform());
     let several = program(&folder, &["cc"], Os::Linux, &all, &[]);
     assert_eq!(level("qemu-x86_64", "Nehalem", &several), "x86-64");
     assert_eq!(level("qemu-x86_64", "Haswell", &several), "x86-64-v3");

@@ -207,7 +207,7 @@ impl Builder {
                 // Another family's.
                 None if Target::parse_cpu(level).is_some() || level.starts_with('+') => {}
                 None => {
-                    let known = Cpu::names(platform.arch).join(", ");
+                    let known = Cpu::names(platform).join(", ");
                     return Err(BuildError::Cpu { cpu: level.clone(), platform: platform.name(), known });
                 }
             }

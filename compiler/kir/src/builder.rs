@@ -5,6 +5,7 @@
 
 use crate::kernel::{Block, Inst, Kernel, Param, Value};
 use crate::op::*;
+use crate::tile::TileOp;
 use crate::types::{Elem, Type};
 use smallvec::{SmallVec, smallvec};
 
@@ -438,6 +439,11 @@ impl Builder {
     pub fn gather(&mut self, ty: Type, mem: Mem, addr: Addr) -> Value {
         let args = Self::addr_args(&addr, &[]);
         self.inst(Op::Gather(MemOp { mem, addr: addr.mode(), active: Active::All }), ty, &args)
+    }
+
+    /// An operator on tiles with its operands.
+    pub fn tile(&mut self, op: TileOp, operands: &[Value]) {
+        self.effect(Op::Tile(op), operands);
     }
 
     /// Hints that the cache line at `addr` will be used.

@@ -32,6 +32,8 @@ pub struct Caps {
     pub dot4: Dot4,
     /// Matrix products of bytes.
     pub mmla: bool,
+    /// Tiles and their products, of bytes and of bfloat16.
+    pub tiles: bool,
     /// Products of floats with weights of binary16 are accumulated in binary16: arithmetic on halves is there and wanted.
     pub f16: bool,
     /// Two-element 16-bit dot product as one or two instructions; without it, it takes both operands apart.
@@ -60,6 +62,7 @@ impl Caps {
             masks: false,
             dot4: Dot4::None,
             mmla: false,
+            tiles: false,
             f16: false,
             dot2: true,
             gather: false,
@@ -83,6 +86,11 @@ impl Caps {
         Caps { dot4: Dot4::UnsignedSigned, ..Caps::x86_64_v4() }
     }
 
+    /// x86-64-v4 with VNNI and AMX.
+    pub fn x86_64_v4_amx() -> Caps {
+        Caps { tiles: true, l1_bytes: 48 << 10, l2_bytes: 2 << 20, ..Caps::x86_64_v4_vnni() }
+    }
+
     /// AArch64 with Advanced SIMD.
     pub fn aarch64() -> Caps {
         Caps {
@@ -93,6 +101,7 @@ impl Caps {
             masks: false,
             dot4: Dot4::None,
             mmla: false,
+            tiles: false,
             f16: false,
             dot2: true,
             gather: false,

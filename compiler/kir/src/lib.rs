@@ -18,6 +18,7 @@ pub mod opt;
 pub mod parse;
 pub mod print;
 mod scalarize;
+mod tile;
 mod types;
 pub mod verify;
 
@@ -29,5 +30,6 @@ pub use opt::{optimize, optimize_unswept};
 pub use parse::{ParseError, parse};
 pub use print::print;
 pub use scalarize::scalarize;
+pub use tile::{TILE_ROW_BYTES, TILE_ROWS, TILES, TileOp, TileProduct, TileShape};
 pub use types::{Elem, Type};
 pub use verify::{VerifyCause, VerifyError, verify};

@@ -3,6 +3,7 @@
 //! What each operator takes and gives is said here, checked by the verifier and computed by the interpreter. Arithmetic is
 //! lane-wise; both operands have the result's type unless stated.
 
+use crate::tile::TileOp;
 use crate::types::Elem;
 
 /// Unary lane-wise arithmetic.
@@ -366,6 +367,8 @@ pub enum Op {
         /// Alignment in bytes.
         align: u32,
     },
+    /// An operator on tiles, whose operands it says.
+    Tile(TileOp),
     /// Runs its block for i = start, start + step, … while i < end; `end + step` must not overflow. Operands: start, end (i64), initial carried values.
     /// Block arguments: i (i64), carried values; it yields the next carried values; results: the last ones.
     For {
@@ -383,7 +386,7 @@ pub enum Op {
 impl Op {
     /// Whether the operator writes memory or has another effect that dead-code elimination must keep.
     pub fn has_effect(&self) -> bool {
-        matches!(self, Op::Store(..) | Op::Prefetch(..))
+        matches!(self, Op::Store(..) | Op::Prefetch(..) | Op::Tile(_))
     }
 
     /// Whether the result depends on nothing but the operands and there is no effect: equal operators on equal operands can share one

@@ -16,6 +16,7 @@
 
 use crate::kernel::{Block, Inst, Kernel, Value};
 use crate::op::*;
+use crate::tile::{Offset, Text};
 use std::fmt::{self, Write};
 
 /// The text form of a kernel. Kernels that do not verify print too, with `?` where something is missing.
@@ -148,12 +149,7 @@ impl<'a> Printer<'a> {
         if addr.scale != 0 {
             s += &format!(" + {}*{}", self.arg(args, 1), addr.scale);
         }
-        match addr.disp {
-            0 => {}
-            d if d < 0 => s += &format!(" - {}", d.unsigned_abs()),
-            d => s += &format!(" + {d}"),
-        }
-        s + "]"
+        format!("{s}{}]", Offset(addr.disp))
     }
 
     fn active(&self, m: &MemOp, args: &[Value]) -> String {
@@ -271,6 +267,7 @@ impl<'a> Printer<'a> {
             Op::Prefetch(addr, l) => format!("prefetch.{} {}", l.name(), self.addr(*addr, a)),
             Op::PtrAdd => format!("ptr_add ptr {ops}"),
             Op::Scratch { bytes, align } => format!("scratch ptr {bytes} align {align}"),
+            Op::Tile(op) => Text(op, &a.iter().map(|&v| self.name(v)).collect::<Vec<_>>()).to_string(),
             Op::For { .. } | Op::If | Op::While => String::new(),
         }
     }

@@ -7,7 +7,7 @@ use crate::backend::image::{External, Function, Image, Link, LinkKind};
 use crate::backend::{self, BackendError, Code, ENTRY, entry_name, x86};
 use crate::error::CompileError;
 use crate::lower::program::{ARENA_ALIGN, Program};
-use crate::target::{Arch, Platform, Target};
+use crate::target::{Arch, Cpu, Platform, Target, X86Level};
 use std::collections::BTreeSet;
 
 /// A program made for one CPU level.
@@ -183,7 +183,8 @@ impl Library {
     fn add_selection(&self, functions: &mut Vec<Function>, choices: &[Choice], target: &Target) -> Result<(), CompileError> {
         let features = match self.platform.arch {
             Arch::X86_64 => {
-                let code = x86::features_function().map_err(CompileError::Internal)?;
+                let tiles = choices.iter().any(|c| c.target.cpu == Cpu::X86(X86Level::V4Amx));
+                let code = x86::features_function(tiles).map_err(CompileError::Internal)?;
                 functions.push(Function::new(format!("{}_cpu_features", self.name), code, vec![]));
                 Some(functions.len() - 1)
             }

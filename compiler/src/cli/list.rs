@@ -21,7 +21,7 @@ pub struct ListArgs {
 /// None but those of printing.
 pub fn targets(args: &ListArgs) -> Result<()> {
     let host = host_target();
-    let levels = |p: Platform| Target::CPU_NAMES.iter().filter(move |row| row.1.arch() == p.arch);
+    let levels = |p: Platform| Target::CPU_NAMES.iter().filter(move |row| row.1.arch() == p.arch && row.1.runs_on(p.os));
     if args.json {
         let rows: Vec<_> = Platform::all()
             .map(|p| {

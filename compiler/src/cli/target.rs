@@ -41,7 +41,7 @@ impl TargetArgs {
                         "unknown CPU {name:?} of {}; known are {}baseline, {}",
                         platform.name(),
                         if platform == host.platform() { "native, " } else { "" },
-                        Cpu::names(platform.arch).join(", ")
+                        Cpu::names(platform).join(", ")
                     ),
                 },
             }

@@ -54,9 +54,10 @@ mod tests {
 
     #[test]
     fn generated_code_finds_the_features_that_the_standard_library_finds() {
-        let code = CodeMemory::new(&features_function().expect("encodes").bytes).expect("memory");
+        let code = CodeMemory::new(&features_function(true).expect("encodes").bytes).expect("memory");
         let Cpu::X86(host) = crate::jit::host_target().cpu else { panic!("not x86-64") };
-        let expected: u64 = [X86Level::V3, X86Level::V4, X86Level::V4Vnni].into_iter().filter(|l| *l <= host).map(feature_bit).sum();
+        let expected: u64 =
+            [X86Level::V3, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx].into_iter().filter(|l| *l <= host).map(feature_bit).sum();
         // SAFETY: this is what the function is.
         assert_eq!(unsafe { code.call_getter() }, expected);
     }

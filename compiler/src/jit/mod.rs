@@ -41,6 +41,7 @@ pub fn host_target() -> Target {
             && is_x86_feature_detected!("avx512vl");
         let vnni = v4 && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vbmi");
         let level = match (v3, v4, vnni) {
+            (_, _, true) if tiles() => X86Level::V4Amx,
             (_, _, true) => X86Level::V4Vnni,
             (_, true, _) => X86Level::V4,
             (true, ..) => X86Level::V3,
@@ -64,6 +65,30 @@ pub fn host_target() -> Target {
         let level = if std::arch::is_riscv_feature_detected!("v") { RiscvLevel::Vectors } else { RiscvLevel::Baseline };
         Target::on(Cpu::Riscv64(level), HOST_OS)
     }
+}
+
+/// Whether the processor has tiles (AMX) and Linux lets this process use them; asks for the permission.
+#[cfg(target_arch = "x86_64")]
+fn tiles() -> bool {
+    use crate::backend::x86::{AMX_LEAF7_EDX, AMX_XCR0, PERMISSION};
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    #[target_feature(enable = "xsave")]
+    fn saved() -> u64 {
+        // SAFETY: the caller has seen that the processor has XSAVE and the system uses it.
+        unsafe { _xgetbv(0) }
+    }
+    let has = HOST_OS == Os::Linux && __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & AMX_LEAF7_EDX == AMX_LEAF7_EDX;
+    // SAFETY: whoever asks has found AVX-512, whose registers the system saves by XSAVE.
+    if !has || unsafe { saved() } & u64::from(AMX_XCR0) != u64::from(AMX_XCR0) {
+        return false;
+    }
+    let [number, what, component] = PERMISSION.map(u64::from);
+    let answer: i64;
+    // SAFETY: the call changes what the system saves of this process's registers, and nothing in memory.
+    unsafe {
+        std::arch::asm!("syscall", inout("rax") number as i64 => answer, in("rdi") what, in("rsi") component, out("rcx") _, out("r11") _);
+    }
+    answer == 0
 }
 
 /// The operating system that this was built for.

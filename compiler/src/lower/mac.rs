@@ -274,6 +274,16 @@ impl Product {
         Product { mac, weights, ..self }
     }
 
+    /// The product with weights of halves, where they are stored so and the target multiplies such by tiles.
+    fn by_tiles(self, cx: &Cx<'_, '_>) -> Product {
+        let Mac::Gemm(spec, zero) = &self.mac else { return self };
+        let spec = GemmSpec { weights: WeightFormat::F16, ..spec.clone() };
+        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !gemm::is_tiled(&spec, cx.caps()) {
+            return self;
+        }
+        Product { mac: Mac::Gemm(spec, *zero), weights: self.weights.as_halves(), ..self }
+    }
+
     /// Appends the calls.
     ///
     /// # Errors
@@ -286,7 +296,7 @@ impl Product {
                 super::wide::lower(cx, node, self, source, None)
             }
             Arithmetic::Float | Arithmetic::Quantized => {
-                let product = self.in_halves(cx);
+                let product = self.in_halves(cx).by_tiles(cx);
                 let integer = product.arithmetic == Arithmetic::Quantized;
                 let correction = if integer && !product.mac.is_exact() { Correction::Folded } else { Correction::None };
                 let composed = compose(cx, node, &product.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;

@@ -151,7 +151,7 @@ impl Requant {
                 let f = b.cast(Cast::Value, Ty::F32, acc);
                 let scale = if per_channel { b.input(first) } else { b.f32(self.scales[0]) };
                 let product = b.mul(f, scale);
-                self.emit_float_tail(&mut b, product)
+                if self.saturates() { b.cast(Cast::RoundEven, Ty::I32, product) } else { self.emit_float_tail(&mut b, product) }
             }
             Scaling::Fixed(rounding) => {
                 let rounded = |b: &mut ExprBuilder, rounding: Rounding| {
@@ -194,6 +194,17 @@ impl Requant {
         Epilogue { expr: b.finish(result, self.output), inputs: kinds.into_iter().map(|k| k.0).collect() }
     }
 
+    /// Whether scaled accumulators and their sums with the zero point fit 32 bits and the range of the result is that of its type: a store that
+    /// saturates then is all that clamps.
+    fn saturates(&self) -> bool {
+        let whole = match self.output {
+            Storage::I8 => (self.lo, self.hi) == (-128, 127),
+            Storage::U8 => (self.lo, self.hi) == (0, 255),
+            _ => false,
+        };
+        whole && self.scaling == Scaling::Float && self.scales.iter().all(|s| s.abs() <= 0.5)
+    }
+
     /// Rounds a scaled F32 to I32 after clamping it to where the result will lie.
     fn emit_float_tail(&self, b: &mut ExprBuilder, x: Id) -> Id {
         let lo = b.f32((self.lo as i64 - self.zero_point as i64) as f32);
@@ -204,6 +215,11 @@ impl Requant {
     }
 
     fn emit_offset(&self, b: &mut ExprBuilder, scaled: Id) -> Id {
+        if self.saturates() {
+            let zero = b.i32(self.zero_point);
+            let sum = b.add(scaled, zero);
+            return emit_clamp(b, sum, self.lo, self.hi);
+        }
         if self.scaling == Scaling::Float {
             // Clamped before rounding; the bounds are integers, so the order does not matter.
             let zero = b.i32(self.zero_point);

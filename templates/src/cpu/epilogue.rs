@@ -4,8 +4,8 @@
 //! family with accumulators takes one, adds one pointer parameter for each operand and each table after its own, and calls
 //! [`Output::store`] on each register tile.
 
-use crate::expr::{Binary, Const, Expr, Id, Node, Storage, Ty, emit};
-use tflc_kir::{Addr, Builder, Caps, Elem, Narrow, Value};
+use crate::expr::{Binary, Cast, Const, Expr, Id, Node, Storage, Ty, emit};
+use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Mem, Narrow, Type, Value};
 
 /// Where the element of an operand that belongs to an output element lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct Output<'a> {
     /// The operand that accumulators start from.
     bias: Option<usize>,
     narrow: Narrow,
+    /// The expression up to the addition of a zero point that ends it, where four results are narrowed at once.
+    quads: Option<(Expr, i32)>,
     caps: &'a Caps,
     c: Value,
     operands: Vec<Value>,
@@ -101,10 +103,14 @@ impl<'a> Output<'a> {
         let c = b.ptr_param("c");
         let mut expr = epilogue.expr.clone();
         let bias = take_bias(&mut expr, &epilogue.operands);
+        if caps.scalars {
+            clamp_floats(&mut expr);
+        }
         let narrow = take_saturation(&mut expr);
         let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
         let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
-        Output { epilogue, expr, bias, narrow, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
+        let quads = (narrow == Narrow::Saturate && caps.vector_bytes == 64).then(|| without_zero_point(&expr)).flatten();
+        Output { epilogue, expr, bias, narrow, quads, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
     }
 
     /// Address of C at a row and column.
@@ -127,6 +133,13 @@ impl<'a> Output<'a> {
         let storage = self.epilogue.expr.inputs[i + 1];
         let load = |(v, &active): (usize, &u16)| emit::load_storage(b, storage, lanes, at.offset(v as i64 * i64::from(lanes) * 4), active);
         Some(vectors.iter().enumerate().map(load).collect())
+    }
+
+    /// Where what [`Output::start`] gives lies in memory, column by column in the accumulator's type.
+    pub(crate) fn start_at(&self, b: &mut Builder, col: Value) -> Option<Value> {
+        let operand = self.operands[self.bias?];
+        let offset = b.mul_const(col, 4);
+        Some(b.ptr_add(operand, offset))
     }
 
     /// Applies the epilogue to a register tile, `acc[r * vectors + v]`, and stores it.
@@ -168,6 +181,9 @@ impl<'a> Output<'a> {
                     here.then(|| emit::load_storage(b, s, lanes, addr, active))
                 })
                 .collect();
+            let quads = self.quads.as_ref().filter(|_| active == lanes);
+            let together = if quads.is_some() { place.rows / 4 * 4 } else { 0 };
+            let mut quad = vec![];
             for r in 0..place.rows {
                 let row = r as i64;
                 let mut values = vec![acc[r * nv + v]];
@@ -184,11 +200,52 @@ impl<'a> Output<'a> {
                     });
                 }
                 values.extend_from_slice(&self.tables);
+                if let Some((expr, zero_point)) = quads.filter(|_| r < together) {
+                    quad.push(emit::emit(b, self.caps, expr, lanes, &values));
+                    if let Ok(four) = <[Value; 4]>::try_from(quad.as_slice()) {
+                        quad.clear();
+                        for (i, bytes) in narrowed(b, out, four, *zero_point).into_iter().enumerate() {
+                            let row = row - 3 + i as i64;
+                            b.store(Mem::S32, Narrow::Wrap, c.offset(row * out_row + at * out.bytes() as i64), bytes);
+                        }
+                    }
+                    continue;
+                }
                 let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
                 emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
             }
         }
     }
+}
+
+/// An expression of bytes without the addition of a zero point that ends it; and the zero point, 0 where there is none.
+fn without_zero_point(expr: &Expr) -> Option<(Expr, i32)> {
+    if !matches!(expr.output, Storage::I8 | Storage::U8) {
+        return None;
+    }
+    let sum = match expr.nodes[expr.result.0 as usize] {
+        Node::Binary(Binary::Add, x, y) => constant(expr, y).map(|c| (x, c)).or_else(|| constant(expr, x).map(|c| (y, c))),
+        _ => None,
+    };
+    let (result, zero_point) = sum.filter(|s| (-128..=255).contains(&s.1)).unwrap_or((expr.result, 0));
+    Some((Expr { result, ..expr.clone() }, zero_point))
+}
+
+/// Four vectors of sixteen I32 plus a zero point, saturated to bytes; each in four dwords. Sums saturate at 16 bits on the way, which the range of a byte does not see.
+fn narrowed(b: &mut Builder, out: Storage, values: [Value; 4], zero_point: i32) -> [Value; 4] {
+    let [low, high] = [0, 2].map(|i| {
+        let words = b.pack_s(values[i], values[i + 1]);
+        if zero_point == 0 {
+            return words;
+        }
+        let zero_point = b.int(b.ty(words), i64::from(zero_point));
+        b.bin(BinOp::AddSatS, words, zero_point)
+    });
+    let bytes = if out == Storage::U8 { b.pack_u(low, high) } else { b.pack_s(low, high) };
+    // A block of 128 bits has four bytes of each.
+    let dwords = b.bitcast(Type::vector(Elem::I32, 16), bytes);
+    let rows = b.shuffle(dwords, dwords, (0..16).map(|i| i % 4 * 4 + i / 4).collect());
+    [0, 1, 2, 3].map(|i| b.extract_part(rows, i, 4))
 }
 
 /// Takes the first addition of a per-column operand to the accumulator out of `expr`, where that is the accumulator's only use: the
@@ -229,25 +286,58 @@ fn take_saturation(expr: &mut Expr) -> Narrow {
         Storage::I16 => (-32768, 32767),
         _ => return Narrow::Wrap,
     };
-    let constant = |id: Id| match expr.nodes[id.0 as usize] {
+    match clamp(expr) {
+        Some((x, bounds)) if bounds == range => {
+            expr.result = x;
+            Narrow::Saturate
+        }
+        _ => Narrow::Wrap,
+    }
+}
+
+/// Clamps a rounded float plus a zero point before it is rounded instead of after the addition: a scalar float is bounded by one instruction.
+fn clamp_floats(expr: &mut Expr) {
+    let Some((sum, (lo, hi))) = clamp(expr) else { return };
+    let Node::Binary(Binary::Add, rounded, zero) = expr.nodes[sum.0 as usize] else { return };
+    let (Node::Cast(Cast::RoundEven, Ty::I32, x), Some(zero_point)) = (&expr.nodes[rounded.0 as usize], constant(expr, zero)) else {
+        return;
+    };
+    let mut x = *x;
+    let mut push = |node: Node| {
+        expr.nodes.push(node);
+        Id(expr.nodes.len() as u32 - 1)
+    };
+    for (bound, op) in [(lo, Binary::Max), (hi, Binary::Min)] {
+        let bound = push(Node::Const(Const::F32(((bound - zero_point) as f32).to_bits())));
+        x = push(Node::Binary(op, x, bound));
+    }
+    let rounded = push(Node::Cast(Cast::RoundEven, Ty::I32, x));
+    expr.result = push(Node::Binary(Binary::Add, rounded, zero));
+}
+
+/// The value of a constant I32.
+fn constant(expr: &Expr, id: Id) -> Option<i32> {
+    match expr.nodes[id.0 as usize] {
         Node::Const(Const::I32(v)) => Some(v),
         _ => None,
-    };
+    }
+}
+
+/// What `expr` clamps last, and the bounds; where they do not cross.
+fn clamp(expr: &Expr) -> Option<(Id, (i32, i32))> {
     // Min and max of a constant and another value, in either order.
     let split = |id: Id| match expr.nodes[id.0 as usize] {
-        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => constant(y).map(|c| (op, x, c)).or_else(|| constant(x).map(|c| (op, y, c))),
+        Node::Binary(op @ (Binary::Min | Binary::Max), x, y) => {
+            constant(expr, y).map(|c| (op, x, c)).or_else(|| constant(expr, x).map(|c| (op, y, c)))
+        }
         _ => None,
     };
-    let Some((outer, inner, c)) = split(expr.result) else { return Narrow::Wrap };
-    let Some((other, x, d)) = split(inner) else { return Narrow::Wrap };
-    let clamps = match (outer, other) {
-        (Binary::Min, Binary::Max) => (d, c) == range,
-        (Binary::Max, Binary::Min) => (c, d) == range,
-        _ => false,
+    let (outer, inner, c) = split(expr.result)?;
+    let (other, x, d) = split(inner)?;
+    let bounds = match (outer, other) {
+        (Binary::Min, Binary::Max) => (d, c),
+        (Binary::Max, Binary::Min) => (c, d),
+        _ => return None,
     };
-    if clamps {
-        expr.result = x;
-        return Narrow::Saturate;
-    }
-    Narrow::Wrap
+    (bounds.0 <= bounds.1).then_some((x, bounds))
 }

@@ -4,6 +4,8 @@
 //! streams weights. A is read in place. Parameters: `a`, `b` (from [`pack_b`]), `c`, then the epilogue's operands and tables. A work unit is one
 //! row block × column panel, so results do not depend on how units are split over threads. C must not overlap A.
 
+mod tiles;
+
 use crate::cpu::epilogue::{Epilogue, Output, Place};
 use crate::cpu::mac::{Run, Scheme, WeightFormat};
 use crate::cpu::tiling::{Panels, RowSplit, Tile, choose_product};
@@ -68,14 +70,25 @@ impl Plan {
     }
 }
 
+/// Whether tiles make the product: then weights of halves cost no more than those of floats.
+pub fn is_tiled(spec: &GemmSpec, caps: &Caps) -> bool {
+    tiles::Plan::new(spec, caps).is_some()
+}
+
 /// Number of work units.
 pub fn units(spec: &GemmSpec, caps: &Caps) -> usize {
+    if let Some(plan) = tiles::Plan::new(spec, caps) {
+        return plan.units();
+    }
     let plan = Plan::new(spec, caps);
     plan.blocks * plan.panels.count
 }
 
 /// Number of units worth handing to a thread at once: about 100,000 multiply-adds of a vector lane's width.
 pub fn grain(spec: &GemmSpec, caps: &Caps) -> usize {
+    if let Some(plan) = tiles::Plan::new(spec, caps) {
+        return (4_000_000 / plan.unit_products()).max(1);
+    }
     let plan = Plan::new(spec, caps);
     let unit = plan.block_tiles * plan.tile.mr * plan.panels.nr * spec.k;
     (1_000_000 / unit.max(1)).max(1)
@@ -97,11 +110,17 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
 /// Where `weights` does not hold `n * k` elements, or `out` has another size.
 pub fn pack_b_into(spec: &GemmSpec, caps: &Caps, weights: &[u8], out: &mut [u8]) {
     assert_eq!(weights.len(), spec.n * spec.k * spec.weights.bytes(), "size of the weights");
+    let tiles = tiles::Plan::new(spec, caps);
+    if let Some(plan) = tiles.as_ref().filter(|plan| plan.float) {
+        return plan.pack(spec, weights, out);
+    }
     let plan = Plan::new(spec, caps);
+    // Tiles of bytes are packed as registers are, but for the width of panels.
+    let panels = tiles.map_or(plan.panels, |tiles| tiles.panels);
     let mut at = 0;
-    for p in 0..plan.panels.count {
-        let columns = plan.panels.vectors(p) * usize::from(plan.scheme.lanes);
-        let (first, bytes) = (p * plan.panels.nr, plan.scheme.run_bytes(spec.k, columns));
+    for p in 0..panels.count {
+        let columns = panels.vectors(p) * usize::from(plan.scheme.lanes);
+        let (first, bytes) = (p * panels.nr, plan.scheme.run_bytes(spec.k, columns));
         let index = |n, k| (first + n < spec.n).then(|| (first + n) * spec.k + k);
         plan.scheme.pack_run(&mut out[at..at + bytes], weights, columns, spec.k, index);
         at += bytes;
@@ -112,17 +131,20 @@ pub fn pack_b_into(spec: &GemmSpec, caps: &Caps, weights: &[u8], out: &mut [u8])
 /// columns row by row, `[k, columns with padding]`; what stands in the padding does not matter.
 pub fn panels(spec: &GemmSpec, caps: &Caps) -> Vec<(usize, usize, usize)> {
     let plan = Plan::new(spec, caps);
-    let lanes = usize::from(plan.scheme.lanes);
+    let panels = tiles::Plan::new(spec, caps).map_or(plan.panels, |tiles| tiles.panels);
     let at = |p: usize| {
-        let first = p * plan.panels.nr;
-        let width = plan.panels.vectors(p) * lanes;
+        let first = p * panels.nr;
+        let width = panels.vectors(p) * usize::from(plan.scheme.lanes);
         (first, width, width.min(spec.n - first))
     };
-    (0..plan.panels.count).map(at).collect()
+    (0..panels.count).map(at).collect()
 }
 
 /// Size of what [`pack_b`] gives, in bytes.
 pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
+    if let Some(plan) = tiles::Plan::new(spec, caps) {
+        return plan.packed_bytes();
+    }
     let plan = Plan::new(spec, caps);
     plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes))
 }
@@ -153,7 +175,7 @@ pub fn k_layout(spec: &GemmSpec, caps: &Caps) -> KLayout {
 
 /// What this target's kernel adds to every activation: it belongs to the zero point that is compensated for.
 pub fn activation_shift(spec: &GemmSpec, caps: &Caps) -> i32 {
-    spec.scheme(caps).a_shift()
+    if tiles::Plan::new(spec, caps).is_some() { 0 } else { spec.scheme(caps).a_shift() }
 }
 
 /// `Σ_k (w[n, k] - zero_point of w)` of 8-bit weights, for each n.
@@ -184,6 +206,9 @@ pub(crate) fn dtype(a: Storage) -> &'static str {
 /// Where the spec contradicts itself: empty, strides below the row length, an accumulator type that is not the scheme's.
 pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
     assert!(spec.m > 0 && spec.n > 0 && spec.k > 0 && spec.lda >= spec.k && spec.ldc >= spec.n, "shape of {spec:?}");
+    if let Some(plan) = tiles::Plan::new(spec, caps) {
+        return tiles::build(spec, &plan, caps);
+    }
     let plan = Plan::new(spec, caps);
     spec.epilogue.check(plan.scheme.acc_ty());
     let kr = if plan.scheme.kr() > 1 { format!("c{}", plan.scheme.kr()) } else { String::new() };

@@ -43,6 +43,7 @@ impl Generator<'_> {
                 31..34 if self.allows(Group::Gather) => self.gather(b),
                 34..36 if self.allows(Group::Table256) => self.table256(b),
                 36..38 if self.allows(Group::Prefetch) => self.prefetch(b),
+                38..41 if self.allows(Group::Tiles) => self.tiles(b),
                 _ => self.arithmetic(b),
             };
         }

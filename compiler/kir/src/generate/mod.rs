@@ -11,6 +11,7 @@ mod access;
 mod arith;
 mod control;
 mod rng;
+mod tiles;
 
 use crate::interp::{Arg, Memory, Program, Trap};
 use crate::kernel::{Kernel, Value};
@@ -67,6 +68,8 @@ pub enum Group {
     Dot4,
     /// Also needs [`Caps::mmla`].
     Mmla,
+    /// Also needs [`Caps::tiles`].
+    Tiles,
     /// Arithmetic on binary16; also needs [`Caps::f16`].
     Float16,
     /// Also needs [`Caps::dot2`].
@@ -269,6 +272,7 @@ impl Generator<'_> {
             Group::Fma => self.caps.fma,
             Group::Dot4 => self.caps.dot4 != Dot4::None,
             Group::Mmla => self.caps.mmla,
+            Group::Tiles => self.caps.tiles,
             Group::Float16 => self.caps.f16,
             Group::Dot2 => self.caps.dot2,
             _ => true,

@@ -8,7 +8,7 @@ fn targets() -> Vec<(&'static str, Caps)> {
     vec![
         ("x86_64", Caps::x86_64_baseline()),
         ("v3", Caps::x86_64_v3()),
-        ("v4", Caps::x86_64_v4_vnni()),
+        ("v4", Caps::x86_64_v4_amx()),
         ("aarch64", Caps::aarch64_i8mm()),
         ("aarch64 with halves", Caps::aarch64_f16()),
     ]

@@ -2,6 +2,7 @@
 
 use super::decode::{Code, Plain, Program, Slot};
 use super::memory::{Fault, Memory};
+use super::tiles::Tiles;
 use super::{Arg, Trap, lanes, vectors};
 use crate::op::*;
 use crate::types::Elem;
@@ -59,11 +60,16 @@ impl Program<'_> {
     fn steps(&self, slots: &mut [u64], memory: &mut Memory<'_>) -> Result<(), Trap> {
         let mut pc = 0;
         let mut held: Vec<u64> = Vec::new();
+        let mut tiles = Tiles::default();
         let mut fuel = self.fuel;
         while let Some(code) = self.code.get(pc) {
             fuel = fuel.checked_sub(1).ok_or_else(|| Trap::OutOfFuel { kernel: self.kernel.name.clone() })?;
             let mut next = pc + 1;
             match code {
+                Code::Plain(Plain { op: Op::Tile(op), args, .. }) => {
+                    let [base, stride] = [args[0], args[1]].map(|s| slots.get(s.at as usize).copied().unwrap_or(0));
+                    tiles.run(op, base, stride, memory).map_err(|f| self.trap(pc, f.into()))?;
+                }
                 Code::Plain(p) => plain(p, slots, memory).map_err(|s| self.trap(pc, s))?,
                 Code::Copy(pairs) => match &pairs[..] {
                     [(from, to)] => slots.copy_within(from.range(), to.at as usize),
@@ -199,7 +205,7 @@ fn plain(p: &Plain<'_>, slots: &mut [u64], memory: &mut Memory<'_>) -> Result<()
         }
         Op::PtrAdd => dst[0] = arg(0)[0].wrapping_add(arg(1)[0]),
         // Decoded to nothing or to other steps.
-        Op::Const(_) | Op::ConstVec(_) | Op::Scratch { .. } | Op::Prefetch(..) | Op::Store(..) => {}
+        Op::Const(_) | Op::ConstVec(_) | Op::Scratch { .. } | Op::Prefetch(..) | Op::Store(..) | Op::Tile(_) => {}
         Op::For { .. } | Op::If | Op::While => {}
     }
     Ok(())

@@ -8,6 +8,7 @@ mod decode;
 mod exec;
 pub(crate) mod lanes;
 mod memory;
+mod tiles;
 mod vectors;
 
 pub use decode::Program;

@@ -78,7 +78,7 @@ fn operators_give_what_the_table_says() {
 fn the_table_covers_every_plain_operator() {
     let elsewhere = ["const", "load", "load_splat", "gather", "store", "scratch", "ptr_add", "table256", "for", "if", "while"];
     for name in crate::parse::mnemonics() {
-        if elsewhere.contains(&name.as_str()) || name.starts_with("prefetch") {
+        if elsewhere.contains(&name.as_str()) || name.starts_with("prefetch") || name.starts_with("tile_") {
             continue;
         }
         let line = format!("\n{name} ");
@@ -98,6 +98,32 @@ fn run_on(body: &str, a: &[u8], b: &[u8]) -> Result<(i32, Vec<u8>, Vec<u8>), Tra
 
 fn copied(body: &str, a: &[u8], size: usize) -> Vec<u8> {
     run_on(body, a, &vec![0xee; size]).unwrap().2
+}
+
+#[test]
+fn tiles_are_multiplied() {
+    // Two rows of A, one column of B whose four bytes are neighbours in k; C begins as 100 and 200.
+    let body = |product: &str| {
+        format!(
+            "tile_config (2 x 4, 2 x 8, 2 x 4)\n%four = const.i64 4\n%eight = const.i64 8\ntile_load 0 [%b], %four\ntile_load 1 [%a], %eight\n\
+             tile_load 2 [%a + 16], %four\ntile_dot.{product} 0, 1, 2\ntile_store 0 [%b], %four"
+        )
+    };
+    let dwords = |v: [i32; 2]| [v[0].to_le_bytes(), v[1].to_le_bytes()].concat();
+    let a: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 255, 0, 0, 0, 0, 0, 0, 128, 1, 1, 1, 1, 1, 1, 1, 255];
+    let c = dwords([100, 200]);
+    // 1 + … + 7 - 8, -1 + 128.
+    for (product, want) in [("ss", [120, 327]), ("us", [120, 327]), ("uu", [2168, 33095])] {
+        let want = if product == "us" { [want[0], 200 + 255 - 128] } else { want };
+        assert_eq!(run_on(&body(product), &a, &c).unwrap().2, dwords(want), "{product}");
+    }
+    let halves = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect() };
+    let a = halves(&[1.0, 2.0, 3.0, 4.0, 0.5, -1.0, 8.0, 1e-39, 1.0, 10.0, 100.0, 1e20]);
+    let c = [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat();
+    let got = run_on(&body("bf16"), &a, &c).unwrap().2;
+    let want = [1.5 + (301.0 + (20.0 + 4.0 * half::bf16::from_f32(1e20).to_f32())), 0.5f32 + 800.0 - 10.0 - 2.0];
+    assert_eq!(got, want.iter().flat_map(|v: &f32| v.to_le_bytes()).collect::<Vec<u8>>());
+    assert!(matches!(run_on("tile_config (2 x 8)\n%x = const.i64 5\ntile_load 0 [%a], %x", &[0; 12], &[]), Err(Trap::Memory { .. })));
 }
 
 #[test]

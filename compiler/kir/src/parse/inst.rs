@@ -3,6 +3,7 @@
 use super::{ParseErrorKind, Parser, Result, type_named};
 use crate::kernel::{Inst, Value};
 use crate::op::*;
+use crate::tile::{TileOp, TileProduct, TileShape};
 use crate::types::Type;
 use smallvec::SmallVec;
 
@@ -87,6 +88,10 @@ impl Parser<'_> {
                 let (addr, args) = self.address()?;
                 Ok(inst(Op::Prefetch(addr, locality), args, &[]))
             }
+            "tile_config" | "tile_zero" | "tile_load" | "tile_store" | "tile_dot" => match self.tile(head, tail)? {
+                Some(done) => Ok(done),
+                None => self.error_at(at, unknown),
+            },
             "extract_lane" | "insert_lane" | "extract_part" if tail.is_empty() => self.indexed(head),
             "shuffle" if tail.is_empty() => {
                 let ty = self.ty()?;
@@ -190,6 +195,40 @@ impl Parser<'_> {
         }
     }
 
+    /// Operators on tiles; `None` where the name's tail is unknown.
+    fn tile(&mut self, head: &str, tail: &str) -> Result<Option<(Inst, Vec<Type>)>> {
+        let mut args = vec![];
+        let op = match head {
+            "tile_dot" => {
+                let Some(product) = named(TileProduct::ALL, TileProduct::name, tail) else { return Ok(None) };
+                let acc = self.small("a tile")?;
+                self.punct(',', "`,`")?;
+                let a = self.small("a tile")?;
+                self.punct(',', "`,`")?;
+                TileOp::Dot { product, acc, a, b: self.small("a tile")? }
+            }
+            _ if !tail.is_empty() => return Ok(None),
+            "tile_config" => TileOp::Config(self.list(|p| {
+                let rows = p.small("a number of rows")?;
+                p.keyword("x", "`x`")?;
+                Ok(TileShape { rows, row_bytes: p.small("bytes of a row")? })
+            })?),
+            "tile_zero" => TileOp::Zero(self.small("a tile")?),
+            _ => {
+                let (tile, at) = (self.small("a tile")?, self.at);
+                let (AddrMode { scale, disp }, mut address) = self.address()?;
+                if scale != 0 {
+                    return self.error_at(at, ParseErrorKind::OutOfRange { value: u64::from(scale), expected: "an address without index" });
+                }
+                self.punct(',', "`,` and a stride")?;
+                args.append(&mut address);
+                args.push(self.value()?);
+                if head == "tile_load" { TileOp::Load { tile, disp } } else { TileOp::Store { tile, disp } }
+            }
+        };
+        Ok(Some(inst(Op::Tile(op), args, &[])))
+    }
+
     /// Loads, gathers and stores; `None` where the name's tail is unknown.
     fn memory(&mut self, head: &str, tail: &str) -> Result<Option<(Inst, Vec<Type>)>> {
         let (mem, narrow) = if head == "store" { tail.split_once('.').unwrap_or((tail, "?")) } else { (tail, "wrap") };
@@ -243,6 +282,8 @@ pub fn mnemonics() -> Vec<String> {
     add("", vec!["const", "fma", "select", "dot2", "splat", "extract_lane", "insert_lane", "extract_part", "concat", "shuffle"]);
     add("", vec!["fma_f16", "pack_f16", "widen_f16_lo", "widen_f16_hi"]);
     add("", vec!["unpack_lo", "unpack_hi", "pack_s", "pack_u", "table16", "table256", "ptr_add", "scratch"]);
+    add("tile_dot.", TileProduct::ALL.iter().map(|o| o.name()).collect());
+    add("", vec!["tile_config", "tile_zero", "tile_load", "tile_store"]);
     add("", vec!["load", "load_splat", "gather", "store", "for", "if", "while"]);
     names
 }

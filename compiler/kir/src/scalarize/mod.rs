@@ -100,6 +100,7 @@ impl Scalarizer<'_> {
                 self.define(&inst.results, &results);
             }
             Op::Store(m, narrow) => self.store(inst, *m, *narrow),
+            Op::Tile(_) => return Err("tiles: a target without vectors has none".into()),
             Op::Prefetch(mode, locality) => {
                 let addr = self.address(inst, *mode, 0);
                 self.b.prefetch(addr, *locality);
@@ -183,7 +184,7 @@ impl Scalarizer<'_> {
             Op::Gather(m) => self.gather(inst, *m),
             Op::PtrAdd => vec![self.b.ptr_add(a[0][0], a[1][0])],
             Op::Scratch { bytes, align } => vec![self.b.scratch(*bytes, *align)],
-            Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) => unreachable!("taken apart by `inst`"),
+            Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) | Op::Tile(_) => unreachable!("taken apart by `inst`"),
         })
     }
 

@@ -227,6 +227,9 @@ pub enum VerifyCause {
     /// A scratch alignment is not a power of two up to 64.
     #[error("alignment {0} is not a power of two up to 64")]
     Align(u32),
+    /// An operator on tiles names tiles that do not go with it.
+    #[error("needs {0}")]
+    Tiles(&'static str),
     /// A scratch buffer is empty, or all together are too large.
     #[error("scratch of {bytes} bytes: at least 1, and at most {} in all", super::MAX_SCRATCH_BYTES)]
     ScratchBytes {

@@ -14,6 +14,7 @@ pub use error::{Expected, VerifyCause, VerifyError};
 
 use crate::kernel::{Block, Inst, Kernel, Value};
 use crate::op::Op;
+use crate::tile::{TileOp, TileShape};
 use crate::types::Type;
 use VerifyCause as Cause;
 
@@ -28,7 +29,8 @@ pub const MAX_SCRATCH_BYTES: u64 = 256 << 10;
 /// # Errors
 /// The first broken rule in order of appearance, with the instruction that breaks it.
 pub fn verify(kernel: &Kernel) -> Result<(), VerifyError> {
-    let mut v = Verifier { kernel, state: vec![State::Undefined; kernel.types.len()], visible: vec![], inst: None, count: 0, scratch: 0 };
+    let state = vec![State::Undefined; kernel.types.len()];
+    let mut v = Verifier { kernel, state, visible: vec![], inst: None, count: 0, scratch: 0, tiles: vec![] };
     v.kernel().map_err(|cause| VerifyError {
         kernel: kernel.name.clone(),
         inst: v.inst.map(|i| crate::print::print_inst(kernel, i)),
@@ -53,6 +55,8 @@ struct Verifier<'a> {
     inst: Option<usize>,
     count: usize,
     scratch: u64,
+    /// Shapes of the tiles that are in force; none where it is not certain which.
+    tiles: Vec<TileShape>,
 }
 
 impl Verifier<'_> {
@@ -150,6 +154,12 @@ impl Verifier<'_> {
                 return Err(Cause::ScratchBytes { bytes: self.scratch });
             }
         }
+        if let Op::Tile(op) = &inst.op {
+            op.check(&self.tiles).map_err(Cause::Tiles)?;
+            if let TileOp::Config(shapes) = op {
+                self.tiles.clone_from(shapes);
+            }
+        }
         inst.results.iter().try_for_each(|&v| self.define(v))
     }
 
@@ -201,7 +211,14 @@ impl Verifier<'_> {
                 return Err(Cause::BlockArgType { block: i, arg, got, expected });
             }
         }
+        // A block that runs again, or that may not run, leaves it open which of two configurations is in force.
+        let tiles = if self.tiles.is_empty() || !configures(inst) { self.tiles.clone() } else { vec![] };
+        if inst.op != Op::If {
+            self.tiles.clone_from(&tiles);
+        }
+        let entered = self.tiles.clone();
         self.insts(b, depth + 1)?;
+        self.tiles = if i + 1 < inst.blocks.len() && inst.op == Op::If { entered } else { tiles };
         self.inst = Some(id);
         if b.yields.len() != exit.len() {
             return Err(Cause::YieldCount { block: i, expected: exit.len(), got: b.yields.len() });
@@ -217,6 +234,12 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether blocks of an instruction give tiles other shapes.
+fn configures(inst: &Inst) -> bool {
+    let within = |i: &Inst| matches!(i.op, Op::Tile(TileOp::Config(_))) || configures(i);
+    inst.blocks.iter().any(|b| b.insts.iter().any(within))
 }
 
 fn name(s: &str) -> Result<(), Cause> {

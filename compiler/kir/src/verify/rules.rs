@@ -199,6 +199,13 @@ pub(crate) fn check(op: &Op, args: &[Type], results: &[Type]) -> Result<(), Caus
             s.result(Type::PTR)?;
             if align.is_power_of_two() && *align <= 64 { Ok(()) } else { Err(Cause::Align(*align)) }
         }
+        Op::Tile(op) => {
+            if op.operand_count() == 2 {
+                s.arg(0, Type::PTR)?;
+                s.arg(1, Type::I64)?;
+            }
+            Ok(())
+        }
         // The caller checks these, which have nested blocks.
         Op::For { .. } | Op::If | Op::While => Ok(()),
     }
@@ -224,6 +231,7 @@ fn operand_count(op: &Op) -> usize {
         Op::LoadSplat(m) => address(&m.addr),
         Op::Store(m, _) => address(&m.addr) + mask(m) + 1,
         Op::Prefetch(a, _) => address(a),
+        Op::Tile(op) => op.operand_count(),
         Op::For { .. } => 2,
         Op::If => 1,
         Op::While => 0,

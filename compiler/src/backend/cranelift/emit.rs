@@ -143,6 +143,7 @@ impl<'k> Emitter<'k, '_> {
             Op::If => return self.if_else(inst, &a),
             Op::While => return self.while_loop(inst, &a),
             Op::Store(m, narrow) => return self.store(inst, *m, *narrow, &a),
+            Op::Tile(_) => return Err("tiles: only x86-64-v4+amx has them".into()),
             // Cranelift has no prefetch instruction, and a hint may be ignored.
             Op::Prefetch(..) => return Ok(()),
             // Constants appear where they are used.
@@ -196,7 +197,7 @@ impl<'k> Emitter<'k, '_> {
             Op::Gather(m) => self.gather(kty, ty, *m, a)?,
             Op::PtrAdd => self.pointer_add(inst, a[0], a[1]),
             Op::Scratch { bytes, align } => self.scratch(*bytes, *align),
-            Op::Const(_) | Op::ConstVec(_) | Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) => {
+            Op::Const(_) | Op::ConstVec(_) | Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) | Op::Tile(_) => {
                 return Err(format!("{op:?}"));
             }
         })

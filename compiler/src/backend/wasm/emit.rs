@@ -117,6 +117,7 @@ impl<'k> Emitter<'k> {
             Op::If => return self.if_else(inst),
             Op::While => return self.while_loop(inst),
             Op::Store(m, narrow) => return self.store(inst, *m, *narrow),
+            Op::Tile(_) => return Err("tiles: WebAssembly has none".into()),
             // WebAssembly has no prefetch instruction, and a hint may be ignored.
             Op::Prefetch(..) => return Ok(()),
             _ => {}
@@ -190,7 +191,7 @@ impl<'k> Emitter<'k> {
                 self.c.i32(I::I32Add, &[base, offset])
             }
             Op::Scratch { bytes, .. } => self.scratch(*bytes)?,
-            op @ (Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..)) => return Err(format!("{op:?}")),
+            op @ (Op::For { .. } | Op::If | Op::While | Op::Store(..) | Op::Prefetch(..) | Op::Tile(_)) => return Err(format!("{op:?}")),
         })
     }
 

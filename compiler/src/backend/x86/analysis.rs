@@ -227,7 +227,7 @@ impl<'k> Analysis<'k> {
                 }
                 _ => self.use_all(&inst.args, Some(inst), sites),
             }
-            if matches!(inst.op, Op::Store(..)) || !inst.blocks.is_empty() {
+            if matches!(&inst.op, Op::Store(..)) || matches!(&inst.op, Op::Tile(t) if t.writes_memory()) || !inst.blocks.is_empty() {
                 sites.epoch += 1;
             }
             inst.results.iter().for_each(|r| sites.def[r.index()] = sites.here());

@@ -214,6 +214,9 @@ pub(super) fn emit(line: &Line, out: &Output, frame: &Frame, evex: bool) -> Resu
                             }
                         }
                         Term::Ret(_) => {
+                            if func.tiles {
+                                e.raw(Code::VEX_Tilerelease, &[]);
+                            }
                             if widest > Width::X {
                                 e.raw(Code::VEX_Vzeroupper, &[]);
                             }
@@ -324,6 +327,7 @@ impl Emitter {
                     RawOp::Mem(RawMem { base, index, scale, disp: m.disp, bcast: m.bcast, constant: id })
                 }
                 Opnd::Imm(kind, v) => RawOp::Imm(kind, v),
+                Opnd::Tile(n) => RawOp::Reg(Register::TMM0 + u32::from(n)),
                 Opnd::Same(_) => RawOp::Reg(i.op0_register()),
                 Opnd::Mask(_, zero) => {
                     i.set_op_mask(reg(View::K));

@@ -18,6 +18,7 @@ mod narrow;
 mod scalar;
 mod shuffle;
 mod tables;
+mod tiles;
 mod values;
 
 use super::analysis::Analysis;
@@ -37,6 +38,8 @@ pub(super) struct Isa {
     pub(super) vnni: bool,
     /// AVX-512 VBMI.
     pub(super) vbmi: bool,
+    /// AMX, with products of bytes and of bfloat16.
+    pub(super) tiles: bool,
 }
 
 impl Isa {
@@ -81,9 +84,10 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if let Some(ty) = kernel.types.iter().find(|&&ty| !legal(ty, vector_bytes)) {
         return Err(format!("type {ty} is not legal with vectors of {vector_bytes} bytes"));
     }
-    let (mut matrices, mut halves) = (false, false);
+    let (mut matrices, mut halves, mut tiles) = (false, false, false);
     kernel.for_each_inst(&mut |i| {
         matrices |= matches!(i.op, Op::Mmla(_));
+        tiles |= matches!(i.op, Op::Tile(_));
         halves |= matches!(i.op, Op::FmaF16 | Op::PackF16 | Op::WidenF16Lo | Op::WidenF16Hi);
     });
     if matrices {
@@ -92,8 +96,11 @@ pub(super) fn lower(kernel: &Kernel, isa: Isa, abi: super::Abi) -> Result<Machin
     if halves {
         return Err("fma_f16: no level of x86 has arithmetic on halves".into());
     }
+    if tiles && !isa.tiles {
+        return Err("tiles: only x86-64-v4+amx has them".into());
+    }
     let n = kernel.types.len();
-    let mut f = MachineFunction::with_capacity(n);
+    let mut f = MachineFunction { tiles, ..MachineFunction::with_capacity(n) };
     let args = f.vreg(GPR);
     let cur = f.block(false);
     f.order.push(cur);
@@ -183,6 +190,9 @@ impl<'k> Lower<'k> {
         if let Op::Prefetch(addr, locality) = inst.op {
             return self.prefetch(addr, locality, a);
         }
+        if let Op::Tile(op) = &inst.op {
+            return self.tile(op, a);
+        }
         let result = inst.results[0];
         let ty = self.ty(result);
         let reg = match &inst.op {
@@ -213,7 +223,9 @@ impl<'k> Lower<'k> {
             Op::LoadSplat(m) => self.load_splat(*m, ty, a),
             Op::Gather(m) => self.gather(*m, ty, a),
             Op::PtrAdd => self.ptr_add(a[0], a[1]),
-            Op::Store(..) | Op::Prefetch(..) | Op::For { .. } | Op::If | Op::While => self.fail("control flow inside an expression"),
+            Op::Store(..) | Op::Prefetch(..) | Op::Tile(_) | Op::For { .. } | Op::If | Op::While => {
+                self.fail("control flow inside an expression")
+            }
         };
         self.vals[result.index()] = Some(reg);
     }

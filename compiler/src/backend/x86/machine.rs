@@ -142,6 +142,8 @@ pub(super) enum Opnd {
     Mem(Mem),
     /// An immediate.
     Imm(OpKind, i64),
+    /// A tile.
+    Tile(u8),
     /// The write mask; the other lanes become zero if the flag is set, else stay.
     Mask(VReg, bool),
     /// The write mask of a gather, which clears it.
@@ -269,6 +271,8 @@ pub(super) struct MachineFunction {
     pub(super) scratch_align: u32,
     /// Widest vector register that an instruction names; `None` where none does.
     pub(super) widest: Option<Width>,
+    /// Whether it uses tiles, which are given back at the end.
+    pub(super) tiles: bool,
 }
 
 impl MachineFunction {

@@ -1,4 +1,4 @@
-//! x86-64 with wide vectors: AVX2, AVX-512, VNNI.
+//! x86-64 with wide vectors: AVX2, AVX-512, VNNI, AMX.
 //!
 //! A verified kernel goes through [`lower`] (machine instructions with virtual registers), [`regalloc`] (registers), [`emit`] (bytes with a
 //! constant pool behind them). The result is position-independent, has no relocations and follows the calling convention of
@@ -22,7 +22,7 @@ mod tests;
 pub use abi::Abi;
 pub use disassemble::disassemble;
 pub use driver::driver;
-pub use features::{feature_bit, features_function};
+pub use features::{AMX_LEAF7_EDX, AMX_XCR0, PERMISSION, feature_bit, features_function};
 
 use super::{BackendError, Code};
 use crate::target::X86Level;
@@ -63,7 +63,8 @@ impl Compiler {
     }
 
     fn run(&mut self, kernel: &Kernel, level: X86Level) -> Result<(Code, Stats), String> {
-        let isa = lower::Isa { evex: level >= X86Level::V4, vnni: level >= X86Level::V4Vnni, vbmi: level >= X86Level::V4Vnni };
+        let vnni = level >= X86Level::V4Vnni;
+        let isa = lower::Isa { evex: level >= X86Level::V4, vnni, vbmi: vnni, tiles: level >= X86Level::V4Amx };
         if level == X86Level::Baseline {
             return Err("this backend needs AVX2".into());
         }

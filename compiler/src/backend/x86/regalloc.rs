@@ -184,7 +184,7 @@ fn operands(func: &MachineFunction, inst: &MInst, out: &mut Vec<Named>) {
                     out.push(Named::new(i, false, Pin::Any));
                 }
             }
-            Opnd::Imm(..) | Opnd::Same(_) => {}
+            Opnd::Imm(..) | Opnd::Tile(_) | Opnd::Same(_) => {}
             Opnd::UseFixed(v, p) => out.push(Named::new(v, false, Pin::Fixed(p.hw_enc() as u8))),
             Opnd::DefFixed(v, p) => out.push(Named::new(v, true, Pin::Fixed(p.hw_enc() as u8))),
         }

@@ -6,3 +6,4 @@ mod fuzz;
 mod ops;
 mod run;
 mod shape;
+mod tiles;

@@ -4,7 +4,7 @@ use super::*;
 use crate::cpu::gemm::{GemmSpec, build, folded_bias, pack_b, units};
 use crate::cpu::mac::WeightFormat;
 
-const SHAPES: [(usize, usize, usize); 20] = [
+const SHAPES: [(usize, usize, usize); 24] = [
     (1, 1, 1),
     (1, 40, 9),
     (1, 130, 33),
@@ -25,6 +25,11 @@ const SHAPES: [(usize, usize, usize); 20] = [
     (2, 9, 513),
     (5, 20, 1026),
     (3, 33, 2048),
+    // Two tiles of rows, evenly and not; several steps of K; more panels than go through the epilogue at once; floats that end amid a step.
+    (34, 40, 68),
+    (41, 33, 96),
+    (18, 150, 128),
+    (37, 34, 75),
 ];
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) fn targets() -> Vec<(&'static str, Caps)> {
         ("x86-64-v3", Caps::x86_64_v3()),
         ("x86-64-v4", Caps::x86_64_v4()),
         ("x86-64-v4+vnni", Caps::x86_64_v4_vnni()),
+        ("x86-64-v4+amx", Caps::x86_64_v4_amx()),
         ("aarch64", Caps::aarch64()),
         ("rv64gc", Caps::riscv64()),
         ("aarch64+fp16", Caps::aarch64_f16()),

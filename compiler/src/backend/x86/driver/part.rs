@@ -39,7 +39,8 @@ pub(super) fn emit(a: &mut Asm, steps: &[Step], frame: Frame<'_>) {
 
 /// Loops inside one another.
 fn depth(steps: &[Step]) -> i32 {
-    let of = |s: &Step| s.parts().map(depth).into_iter().max().unwrap_or(0) + i32::from(matches!(s, Step::Repeat { .. } | Step::While { .. }));
+    let of =
+        |s: &Step| s.parts().map(depth).into_iter().max().unwrap_or(0) + i32::from(matches!(s, Step::Repeat { .. } | Step::While { .. }));
     steps.iter().map(of).max().unwrap_or(0)
 }
 

@@ -59,3 +59,8 @@ fn random_kernels_v4() {
 fn random_kernels_v4_vnni() {
     sweep(LEVELS[2]);
 }
+
+#[test]
+fn random_kernels_v4_amx() {
+    sweep(LEVELS[3]);
+}

@@ -66,4 +66,4 @@ pub(super) fn full_caps(level: X86Level) -> tflc_kir::Caps {
     tflc_kir::Caps { masks: true, gather: true, dot2: true, dot4: tflc_kir::Dot4::AnySign, ..caps }
 }
 
-pub(super) const LEVELS: [X86Level; 3] = [X86Level::V3, X86Level::V4, X86Level::V4Vnni];
+pub(super) const LEVELS: [X86Level; 4] = [X86Level::V3, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx];
