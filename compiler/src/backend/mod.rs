@@ -104,6 +104,13 @@ fn compile_recipe(index: usize, recipe: &Recipe, target: &Target) -> Result<Func
     Ok(Function::new(format!("{}_{index}", kernel.name), code, vec![]))
 }
 
+/// Makes what the first kernel for a target would wait for. Compilations do it while they prepare the model; it changes no result.
+pub fn warm_up(target: &Target) {
+    if matches!(target.cpu, Cpu::X86(level) if level > X86Level::Baseline) {
+        x86::warm_up();
+    }
+}
+
 /// Kernels that are compiled one by one, by any thread, while others are still asked for.
 #[derive(Debug)]
 pub struct Pending {

@@ -76,6 +76,8 @@ impl Code {
             let reason = format!("this machine cannot run code for {}; it is {}", target.cpu, host_target().cpu);
             return Err(CompileError::Target(reason).into());
         }
+        let compiles_for = target.clone();
+        rayon::spawn(move || backend::warm_up(&compiles_for));
         let entry = entry_graph(source, options.signature.as_deref())?;
         let mut model = source.clone();
         driver::bound(&mut model, &options.bounds)?;

@@ -133,7 +133,9 @@ impl<'a> DotPath<'a> {
                 for (ky, kx) in variant.clone().flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx))) {
                     // By tap in x, rows by groups, channels, rows of the group.
                     let at = ((kx * self.groups() + ky / self.group) * self.block() * self.group + ky % self.group) * element;
-                    let weights = channels.clone().map(|n| centered(ky, kx, n));
+                    // The weights of a tap lie side by side.
+                    let row = &weights[spec.weight_index(ky, kx, channels.start)..][..channels.len()];
+                    let weights = row.iter().map(|w| spec.weights.centered(std::slice::from_ref(w), 0));
                     let places = out[at..].chunks_mut(self.group * element);
                     if element == 1 {
                         places.zip(weights).for_each(|(to, w)| to[0] = w as u8);

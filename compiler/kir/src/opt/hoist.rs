@@ -40,9 +40,9 @@ impl Hoister<'_> {
 
     fn block(&mut self, b: &mut Block, depth: u32) {
         self.define(&b.args, depth);
-        let has_loop = b.insts.iter().any(|i| matches!(i.op, Op::For { .. }));
-        let mut out = Vec::with_capacity(if has_loop { b.insts.len() + 16 } else { 0 });
-        for inst in &mut b.insts {
+        // What loops give up, with their positions.
+        let mut moved: Vec<(usize, Vec<Inst>)> = vec![];
+        for (at, inst) in b.insts.iter_mut().enumerate() {
             let inner = depth + u32::from(matches!(inst.op, Op::For { .. } | Op::While));
             inst.blocks.iter_mut().for_each(|b| self.block(b, inner));
             self.define(&inst.results, depth);
@@ -53,19 +53,29 @@ impl Hoister<'_> {
                 };
             }
             if matches!(inst.op, Op::For { .. }) {
+                let mut out = vec![];
                 self.empty(inst, depth, &mut out);
-            }
-            if has_loop {
-                // The place is refilled with `out` below.
-                out.push(std::mem::replace(inst, Inst { op: Op::If, args: smallvec![], results: smallvec![], blocks: vec![] }));
+                if !out.is_empty() {
+                    moved.push((at, out));
+                }
             }
         }
-        if has_loop {
-            b.insts = out;
+        if moved.is_empty() {
+            return;
+        }
+        let more: usize = moved.iter().map(|(_, out)| out.len()).sum();
+        let insts = std::mem::take(&mut b.insts);
+        b.insts.reserve_exact(insts.len() + more);
+        let mut moved = moved.into_iter().peekable();
+        for (at, inst) in insts.into_iter().enumerate() {
+            if let Some((_, out)) = moved.next_if(|m| m.0 == at) {
+                b.insts.extend(out);
+            }
+            b.insts.push(inst);
         }
     }
 
-    /// Moves what it can from a loop's body to `out`, which ends before the loop.
+    /// Moves what it can from a loop's body to `out`, which goes in front of the loop.
     fn empty(&mut self, inst: &mut Inst, depth: u32, out: &mut Vec<Inst>) {
         let Some(body) = inst.blocks.first_mut() else { return };
         let mut any = false;

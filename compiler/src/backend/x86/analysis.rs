@@ -4,7 +4,10 @@
 //! branch, a negation another form of a multiply-add. It may wait if its only use is in the same block and, where it reads memory, if no store lies
 //! between. A user that cannot fold it has it computed on the spot, which is as good.
 
+mod pressure;
+
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 use tflc_kir::{Active, BinOp, Block, ConvertOp, Elem, Inst, Kernel, Op, Type, UnOp, Value};
 
 /// Where a value comes from.
@@ -25,7 +28,7 @@ pub(super) struct Analysis<'k> {
     def: Vec<Def<'k>>,
     root: Vec<Value>,
     live: Vec<bool>,
-    live_control: HashSet<*const Inst>,
+    live_control: HashSet<*const Inst, BuildHasherDefault<Pointers>>,
     uses: Vec<u32>,
     deferred: Vec<bool>,
     /// The instruction that uses a value last, if that is in the block of the definition.
@@ -41,7 +44,7 @@ impl<'k> Analysis<'k> {
             def: vec![Def::Entry; n],
             root: (0..n as u32).map(Value).collect(),
             live: vec![false; n],
-            live_control: HashSet::new(),
+            live_control: HashSet::default(),
             uses: vec![0; n],
             deferred: vec![false; n],
             last_user: vec![std::ptr::null(); n],
@@ -52,8 +55,7 @@ impl<'k> Analysis<'k> {
         while let Some(v) = work.pop() {
             a.mark(v, &mut work);
         }
-        let blank = vec![Site::default(); n];
-        let mut sites = Sites { def: blank.clone(), last: blank, user: vec![std::ptr::null(); n], block: 0, epoch: 0, blocks: 0 };
+        let mut sites = Sites { def: vec![Site::default(); n], last: vec![Use::default(); n], block: 0, epoch: 0, blocks: 0 };
         a.count(&kernel.body, &mut sites);
         a.use_all(&kernel.body.yields, None, &mut sites);
         a.defer(&sites);
@@ -134,11 +136,11 @@ impl<'k> Analysis<'k> {
                     self.mark_control(outer, work);
                 }
             }
-            around.push(inst);
-            for b in &inst.blocks {
-                self.roots(b, around, work);
+            if !inst.blocks.is_empty() {
+                around.push(inst);
+                inst.blocks.iter().for_each(|b| self.roots(b, around, work));
+                around.pop();
             }
-            around.pop();
         }
     }
 
@@ -192,8 +194,7 @@ impl<'k> Analysis<'k> {
         for &v in vs {
             let v = self.root(v).index();
             self.uses[v] += 1;
-            sites.last[v] = sites.here();
-            sites.user[v] = user.map_or(std::ptr::null(), std::ptr::from_ref);
+            sites.last[v] = Use { site: sites.here(), user: user.map_or(std::ptr::null(), std::ptr::from_ref) };
         }
     }
 
@@ -209,7 +210,7 @@ impl<'k> Analysis<'k> {
                     carried.iter().for_each(|&k| self.use_all(&inst.args[k + 2..k + 3], None, sites));
                     self.nested(&inst.blocks[0], sites, |k| carried.contains(&k));
                     // The increment at the loop's end uses the counter last.
-                    sites.user[inst.blocks[0].args[0].index()] = std::ptr::null();
+                    sites.last[inst.blocks[0].args[0].index()].user = std::ptr::null();
                 }
                 Op::If => {
                     self.use_all(&inst.args, None, sites);
@@ -251,9 +252,9 @@ impl<'k> Analysis<'k> {
 
     fn defer(&mut self, sites: &Sites) {
         for (i, &def) in self.def.iter().enumerate() {
-            let (made, used) = (sites.def[i], sites.last[i]);
+            let (made, Use { site: used, user }) = (sites.def[i], sites.last[i]);
             if made.block == used.block && !matches!(def, Def::Entry) {
-                self.last_user[i] = sites.user[i];
+                self.last_user[i] = user;
             }
             let Def::Result(inst, 0) = def else { continue };
             if self.uses[i] != 1 || made.block != used.block || self.root[i].index() != i {
@@ -271,21 +272,6 @@ impl<'k> Analysis<'k> {
                 _ => false,
             };
         }
-    }
-
-    /// Upper estimate of the vector registers that the body of an innermost loop needs, without constants and splatted parameters.
-    pub(super) fn vector_pressure(&self, inst: &Inst) -> usize {
-        let n = self.def.len();
-        let mut p = Pressure { analysis: self, last: vec![0; n], used: vec![], inside: vec![false; n], at: 0, live: 0, max: 0 };
-        for b in &inst.blocks {
-            p.last_uses(b);
-        }
-        p.at = 0;
-        for b in &inst.blocks {
-            p.walk(b);
-        }
-        let outside = p.used.iter().filter(|v| !p.inside[v.index()] && self.in_vector(**v));
-        p.max + outside.count()
     }
 
     /// Vector registers that an instruction needs besides its operands and its result, with the latter counted where its code is long.
@@ -322,11 +308,41 @@ struct Site {
     epoch: u32,
 }
 
+/// The last use of a value.
+#[derive(Clone, Copy)]
+struct Use {
+    site: Site,
+    /// The plain instruction that uses it.
+    user: *const Inst,
+}
+
+impl Default for Use {
+    fn default() -> Use {
+        Use { site: Site::default(), user: std::ptr::null() }
+    }
+}
+
+/// A hasher for addresses: they differ in the middle, and are no attacker's.
+#[derive(Default)]
+struct Pointers(u64);
+
+impl Hasher for Pointers {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_usize(usize::from(b)));
+    }
+
+    fn write_usize(&mut self, v: usize) {
+        self.0 = (self.0 ^ v as u64).wrapping_mul(0x517c_c1b7_2722_0a95).rotate_left(26);
+    }
+}
+
 struct Sites {
     def: Vec<Site>,
-    last: Vec<Site>,
-    /// The plain instruction that uses a value last.
-    user: Vec<*const Inst>,
+    last: Vec<Use>,
     block: u32,
     epoch: u32,
     blocks: u32,
@@ -335,65 +351,5 @@ struct Sites {
 impl Sites {
     fn here(&self) -> Site {
         Site { block: self.block, epoch: self.epoch }
-    }
-}
-
-/// Simulates which values live at each instruction of a loop body.
-struct Pressure<'a, 'k> {
-    analysis: &'a Analysis<'k>,
-    /// Position of the last use, from 1.
-    last: Vec<u32>,
-    /// Values with a use.
-    used: Vec<Value>,
-    inside: Vec<bool>,
-    at: u32,
-    live: usize,
-    max: usize,
-}
-
-impl Pressure<'_, '_> {
-    fn last_uses(&mut self, b: &Block) {
-        b.args.iter().for_each(|v| self.inside[v.index()] = true);
-        for inst in b.insts.iter().filter(|i| self.analysis.needed(i)) {
-            self.at += 1;
-            inst.args.iter().for_each(|&v| self.use_here(v));
-            inst.blocks.iter().for_each(|b| self.last_uses(b));
-            inst.results.iter().for_each(|v| self.inside[v.index()] = true);
-        }
-        self.at += 1;
-        b.yields.iter().for_each(|&v| self.use_here(v));
-    }
-
-    fn use_here(&mut self, v: Value) {
-        let v = self.analysis.root(v);
-        if std::mem::replace(&mut self.last[v.index()], self.at) == 0 {
-            self.used.push(v);
-        }
-    }
-
-    fn born(&mut self, v: Value) {
-        if self.analysis.root(v) == v && self.analysis.live(v) && self.analysis.in_vector(v) {
-            self.live += 1;
-            self.max = self.max.max(self.live);
-        }
-    }
-
-    fn walk(&mut self, b: &Block) {
-        b.args.iter().for_each(|&v| self.born(v));
-        for inst in b.insts.iter().filter(|i| self.analysis.needed(i)) {
-            self.at += 1;
-            let at = self.at;
-            inst.blocks.iter().for_each(|b| self.walk(b));
-            for (i, &v) in inst.args.iter().enumerate() {
-                let v = self.analysis.root(v);
-                let dies = self.last[v.index()] == at && !inst.args[..i].contains(&v);
-                if dies && self.inside[v.index()] && self.analysis.in_vector(v) {
-                    self.live = self.live.saturating_sub(1);
-                }
-            }
-            self.max = self.max.max(self.live + self.analysis.temporaries(inst));
-            inst.results.iter().for_each(|&v| self.born(v));
-        }
-        self.at += 1;
     }
 }

@@ -83,6 +83,11 @@ thread_local! {
     static COMPILER: RefCell<Compiler> = RefCell::new(Compiler::new(Abi::SystemV));
 }
 
+/// Has the encoder make its tables, which takes as long as compiling a small kernel.
+pub(super) fn warm_up() {
+    let _ = iced_x86::Encoder::new(64);
+}
+
 /// Compiles a verified kernel for the System V calling convention.
 ///
 /// # Errors
