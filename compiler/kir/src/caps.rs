@@ -34,6 +34,8 @@ pub struct Caps {
     pub mmla: bool,
     /// Tiles and their products, of bytes and of bfloat16.
     pub tiles: bool,
+    /// Stores that saturate are cheaper than two clamps of a float.
+    pub saturates: bool,
     /// Products of floats with weights of binary16 are accumulated in binary16: arithmetic on halves is there and wanted.
     pub f16: bool,
     /// Two-element 16-bit dot product as one or two instructions; without it, it takes both operands apart.
@@ -63,6 +65,7 @@ impl Caps {
             dot4: Dot4::None,
             mmla: false,
             tiles: false,
+            saturates: true,
             f16: false,
             dot2: true,
             gather: false,
@@ -102,6 +105,7 @@ impl Caps {
             dot4: Dot4::None,
             mmla: false,
             tiles: false,
+            saturates: true,
             f16: false,
             dot2: true,
             gather: false,
@@ -112,7 +116,7 @@ impl Caps {
 
     /// RISC-V with the vector extension: registers of at least 128 bits, of which 128 are used.
     pub fn riscv64_vectors() -> Caps {
-        Caps { dot2: false, l2_bytes: 256 << 10, ..Caps::aarch64() }
+        Caps { dot2: false, saturates: false, l2_bytes: 256 << 10, ..Caps::aarch64() }
     }
 
     /// RISC-V with scalars only, 32 registers for floats.

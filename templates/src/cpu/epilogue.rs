@@ -103,7 +103,7 @@ impl<'a> Output<'a> {
         let c = b.ptr_param("c");
         let mut expr = epilogue.expr.clone();
         let bias = take_bias(&mut expr, &epilogue.operands);
-        if caps.scalars {
+        if !caps.saturates {
             clamp_floats(&mut expr);
         }
         let narrow = take_saturation(&mut expr);
@@ -295,7 +295,7 @@ fn take_saturation(expr: &mut Expr) -> Narrow {
     }
 }
 
-/// Clamps a rounded float plus a zero point before it is rounded instead of after the addition: a scalar float is bounded by one instruction.
+/// Clamps a rounded float plus a zero point before it is rounded instead of after the addition, for targets where a store that saturates costs more.
 fn clamp_floats(expr: &mut Expr) {
     let Some((sum, (lo, hi))) = clamp(expr) else { return };
     let Node::Binary(Binary::Add, rounded, zero) = expr.nodes[sum.0 as usize] else { return };
