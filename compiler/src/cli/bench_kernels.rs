@@ -26,7 +26,10 @@ pub fn run(cpu: CpuChoice, filter: &str, seconds: f64, as_json: bool) -> Result<
     }
     let mut report = vec![];
     if !as_json {
-        say!("{} (share of the multiply-add or dot-product peak of one core's vectors, which tiles exceed; medians of interleaved runs)", target.cpu);
+        say!(
+            "{} (share of the multiply-add or dot-product peak of one core's vectors, which tiles exceed; medians of interleaved runs)",
+            target.cpu
+        );
         say!("{:34} {:>24} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "row", "kernel", "us", "GMAC/s", "peak %", "GB/s", "bytes", "compile us");
     }
     for row in rows {
