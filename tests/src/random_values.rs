@@ -78,7 +78,7 @@ pub fn random_value(rng: &mut Rng, ty: &TensorType) -> Value {
             DType::Float64 => data.extend(f64::from(float(rng)).to_le_bytes()),
             DType::Bool => data.push(rng.below(2) as u8),
             DType::Int8 | DType::UInt8 | DType::Int16 | DType::UInt16 => data.extend(&rng.bits().to_le_bytes()[..ty.dtype.bits() / 8]),
-            DType::Int32 | DType::Int64 => data.extend(&rng.between(-1000, 1000).to_le_bytes()[..ty.dtype.bits() / 8]),
+            DType::Int32 | DType::Int64 | DType::Resource => data.extend(&rng.between(-1000, 1000).to_le_bytes()[..ty.dtype.bits() / 8]),
             DType::UInt32 | DType::UInt64 => data.extend(&rng.between(0, 1000).to_le_bytes()[..ty.dtype.bits() / 8]),
             other => panic!("no random values of {other}"),
         }
