@@ -1,9 +1,9 @@
 //! The generated `invoke`: calls in order, with and without a pool, control flow, statuses, many parts.
 
 use std::sync::Arc;
-use tflc::backend::cranelift::{Compiler, ENTRY};
 use tflc::backend::driver;
 use tflc::backend::image::{Function, Image};
+use tflc::backend::{ENTRY, cranelift::Compiler};
 use tflc::ir::{DType, Location, TensorType};
 use tflc::lower::program::{Call, Place, Port, Program, Recipe, Region, Step};
 use tflc::target::{ArmLevel, Cpu, Target, X86Level};

@@ -8,8 +8,8 @@ mod steps;
 pub mod wasm;
 pub mod x86;
 
-pub use cranelift::{ENTRY, entry_name};
 pub use image::Image;
+pub use steps::{ENTRY, entry_name};
 
 use crate::lower::program::{Program, Recipe};
 use crate::target::{Cpu, Os, Target, X86Level};

@@ -11,31 +11,14 @@ use super::emit::{Val, mem_flags};
 use super::function::{Conventions, dispatch_signature, enter, import, import_external, kernel_signature};
 use crate::backend::BackendError;
 use crate::backend::image::Function;
-use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
+use crate::backend::steps::{self, Emit, Frame, STATUS_INVALID_ARGUMENT, is_split, task};
 use crate::lower::program::{Call, External, Place, Program, Region, STATUS_ITERATION_LIMIT, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{Block, BlockArg, FuncRef, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind};
 use cranelift_frontend::FunctionBuilder;
 use std::collections::HashMap;
-
-/// Name of the entry point in the image.
-pub const ENTRY: &str = "invoke";
-
-/// Name of a further entry point in the image.
-pub fn entry_name(key: &str) -> String {
-    format!("{ENTRY}:{key}")
-}
-
-/// Layout of what `task` reads: slots, status, grain, units, kernel.
-mod task {
-    pub(super) const SLOTS: i32 = 0;
-    pub(super) const STATUS: i32 = 8;
-    pub(super) const GRAIN: i32 = 16;
-    pub(super) const UNITS: i32 = 24;
-    pub(super) const KERNEL: i32 = 32;
-    pub(super) const BYTES: u32 = 40;
-}
+use std::ops::Range;
 
 impl Compiler {
     /// The functions that run a program, to be placed behind its kernels.
@@ -43,36 +26,29 @@ impl Compiler {
     /// # Errors
     /// Where Cranelift refuses the code: a bug.
     pub fn driver(&mut self, program: &Program) -> Result<Vec<Function>, BackendError> {
-        let kernels = program.kernels.len();
-        let parts = parts(&program.steps);
-        // Positions in the image: kernels, `invoke`, parts, `dispatch`, `task`.
-        let first_part = kernels + 1;
-        let dispatch = first_part + parts.len();
-        let arguments = program.calls().into_iter().map(|c| c.args.len()).chain(program.externals().into_iter().map(|e| e.args.len()));
-        let slots = arguments.max().unwrap_or(0);
+        steps::driver(program, self)
+    }
+}
 
-        let symbols = program.symbols();
-        let frame = Frame { slots, dispatch, symbols: &symbols };
+impl Emit for Compiler {
+    fn entry(&mut self, name: String, program: &Program, ports: [usize; 2], parts: Range<usize>) -> Result<Function, BackendError> {
         let c = self.conventions;
-        let ports = [program.inputs.len(), program.outputs.len()];
-        let mut functions = vec![self.define(ENTRY.into(), |b| emit_entry(b, c, program, ports, first_part..dispatch))?];
-        for (i, steps) in parts.into_iter().enumerate() {
-            functions.push(self.define(format!("{ENTRY}_part{i}"), |b| Part::emit(b, c, steps, frame))?);
-        }
-        if program.calls().into_iter().any(is_split) {
-            functions.push(self.define("dispatch".into(), |b| emit_dispatch(b, c, dispatch + 1))?);
-            functions.push(self.define("task".into(), |b| emit_task(b, c))?);
-        }
-        for other in &program.others {
-            let parts = self::parts(&other.steps);
-            let first = kernels + functions.len() + 1;
-            let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
-            functions.push(self.define(name.clone(), |b| emit_entry(b, c, program, ports, first..first + parts.len()))?);
-            for (i, steps) in parts.into_iter().enumerate() {
-                functions.push(self.define(format!("{name}_part{i}"), |b| Part::emit(b, c, steps, frame))?);
-            }
-        }
-        Ok(functions)
+        self.define(name, |b| emit_entry(b, c, program, ports, parts))
+    }
+
+    fn part(&mut self, name: String, steps: &[Step], frame: Frame<'_>) -> Result<Function, BackendError> {
+        let c = self.conventions;
+        self.define(name, |b| Part::emit(b, c, steps, frame))
+    }
+
+    fn dispatch(&mut self, name: String, task: usize) -> Result<Function, BackendError> {
+        let c = self.conventions;
+        self.define(name, |b| emit_dispatch(b, c, task))
+    }
+
+    fn task(&mut self, name: String) -> Result<Function, BackendError> {
+        let c = self.conventions;
+        self.define(name, |b| emit_task(b, c))
     }
 }
 
@@ -87,7 +63,7 @@ fn leave_unless_zero(b: &mut FunctionBuilder<'_>, status: Val) {
 }
 
 /// Checks the arguments, then runs the parts.
-fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, ports: [usize; 2], parts: std::ops::Range<usize>) {
+fn emit_entry(b: &mut FunctionBuilder<'_>, c: Conventions, program: &Program, ports: [usize; 2], parts: Range<usize>) {
     let args = enter(b, c.invoke());
     // The lists themselves, before anything is read from them.
     for (&list, count) in args[3..].iter().zip(ports) {
@@ -190,17 +166,6 @@ fn emit_task(b: &mut FunctionBuilder<'_>, c: Conventions) {
     b.ins().jump(done, &[]);
     b.switch_to_block(done);
     b.ins().return_(&[]);
-}
-
-/// What all parts know.
-#[derive(Clone, Copy)]
-struct Frame<'a> {
-    /// The most arguments of a call.
-    slots: usize,
-    /// Position of `dispatch`.
-    dispatch: usize,
-    /// Symbols of custom operators' functions.
-    symbols: &'a [String],
 }
 
 /// Emits a run of steps.

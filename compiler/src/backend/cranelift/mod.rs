@@ -29,7 +29,6 @@ mod shuffle;
 mod stand_in;
 mod store;
 
-pub use driver::{ENTRY, entry_name};
 pub use entry::{Choice, WeightsAt};
 
 use super::{BackendError, Code};

@@ -9,65 +9,50 @@ mod part;
 
 use super::abi::gpr;
 use super::emit::gpr64;
-use crate::backend::cranelift::{ENTRY, entry_name};
 use crate::backend::image::Function;
-use crate::backend::steps::{STATUS_INVALID_ARGUMENT, is_split, parts};
+use crate::backend::steps::{self, Emit, Frame, STATUS_INVALID_ARGUMENT, task};
 use crate::backend::{BackendError, Code};
-use crate::lower::program::{ARENA_ALIGN, Program};
+use crate::lower::program::{ARENA_ALIGN, Program, Step};
 use asm::{Asm, Register};
 use iced_x86::Code as Op;
-use part::Frame;
 use std::ops::Range;
 
 /// Arguments of `invoke` and of its parts: weights, arena, state, inputs, outputs, parallel.
 const ARGS: [Register; 6] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
+/// The frame of a function that calls, of a task's size: with its return address it is a multiple of 16.
+const TASK_BYTES: i32 = task::BYTES as i32;
+
 /// Where they are kept: the registers that a function preserves, in the order in which they are saved.
 const KEPT: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
-
-/// Layout of what `task` reads: slots, status, grain, units, kernel.
-mod task {
-    pub(super) const SLOTS: i32 = 0;
-    pub(super) const STATUS: i32 = 8;
-    pub(super) const GRAIN: i32 = 16;
-    pub(super) const UNITS: i32 = 24;
-    pub(super) const KERNEL: i32 = 32;
-    /// The frame of a function that calls: with its return address it is a multiple of 16.
-    pub(super) const BYTES: i32 = 40;
-}
 
 /// The functions that run a program, to be placed behind its kernels.
 ///
 /// # Errors
 /// Where the encoder refuses an instruction: a bug.
 pub fn driver(program: &Program) -> Result<Vec<Function>, BackendError> {
-    let kernels = program.kernels.len();
-    let main = parts(&program.steps);
-    // Positions in the image: kernels, `invoke`, parts, `dispatch`, `task`.
-    let dispatch = kernels + 1 + main.len();
-    let arguments = program.calls().into_iter().map(|c| c.args.len()).chain(program.externals().into_iter().map(|e| e.args.len()));
-    let symbols = program.symbols();
-    let frame = Frame { slots: arguments.max().unwrap_or(0), dispatch, symbols: &symbols };
+    steps::driver(program, &mut Direct)
+}
 
-    let ports = [program.inputs.len(), program.outputs.len()];
-    let mut functions = vec![function(ENTRY.into(), |a| entry(a, program, ports, kernels + 1..dispatch))?];
-    for (i, steps) in main.into_iter().enumerate() {
-        functions.push(function(format!("{ENTRY}_part{i}"), |a| part::emit(a, steps, frame))?);
+/// Writes functions directly.
+struct Direct;
+
+impl Emit for Direct {
+    fn entry(&mut self, name: String, program: &Program, ports: [usize; 2], parts: Range<usize>) -> Result<Function, BackendError> {
+        function(name, |a| entry(a, program, ports, parts))
     }
-    if program.calls().into_iter().any(is_split) {
-        functions.push(function("dispatch".into(), |a| emit_dispatch(a, dispatch + 1))?);
-        functions.push(function("task".into(), emit_task)?);
+
+    fn part(&mut self, name: String, steps: &[Step], frame: Frame<'_>) -> Result<Function, BackendError> {
+        function(name, |a| part::emit(a, steps, frame))
     }
-    for other in &program.others {
-        let parts = parts(&other.steps);
-        let first = kernels + functions.len() + 1;
-        let (name, ports) = (entry_name(&other.key), [other.inputs.len(), other.outputs.len()]);
-        functions.push(function(name.clone(), |a| entry(a, program, ports, first..first + parts.len()))?);
-        for (i, steps) in parts.into_iter().enumerate() {
-            functions.push(function(format!("{name}_part{i}"), |a| part::emit(a, steps, frame))?);
-        }
+
+    fn dispatch(&mut self, name: String, task: usize) -> Result<Function, BackendError> {
+        function(name, |a| emit_dispatch(a, task))
     }
-    Ok(functions)
+
+    fn task(&mut self, name: String) -> Result<Function, BackendError> {
+        function(name, emit_task)
+    }
 }
 
 fn function(name: String, emit: impl FnOnce(&mut Asm)) -> Result<Function, BackendError> {
@@ -149,7 +134,7 @@ fn emit_dispatch(a: &mut Asm, task: usize) {
     a.jump_to(Register::RAX);
 
     a.bind(pooled);
-    a.add_imm(Register::RSP, -task::BYTES);
+    a.add_imm(Register::RSP, -TASK_BYTES);
     a.imm(Register::RAX, 0);
     let context = [(slots, task::SLOTS), (Register::RAX, task::STATUS), (grain, task::GRAIN), (units, task::UNITS), (kernel, task::KERNEL)];
     context.into_iter().for_each(|(r, at)| a.store(Register::RSP, at, r));
@@ -162,7 +147,7 @@ fn emit_dispatch(a: &mut Asm, task: usize) {
     a.mov(ARGS[0], parallel);
     a.call_at(parallel, 0);
     a.load_status(Register::RSP, task::STATUS);
-    a.add_imm(Register::RSP, task::BYTES);
+    a.add_imm(Register::RSP, TASK_BYTES);
     a.ret();
 }
 

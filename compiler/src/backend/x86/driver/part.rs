@@ -3,7 +3,7 @@
 use super::asm::{Asm, Label, Register};
 use super::{ARGS, KEPT, epilogue, prologue};
 use crate::backend::image::External as Outside;
-use crate::backend::steps::is_split;
+use crate::backend::steps::{Frame, is_split};
 use crate::lower::program::{Call, External, Place, Region, STATUS_ITERATION_LIMIT, Step};
 use iced_x86::Code as Op;
 
@@ -13,17 +13,6 @@ const STATE: Register = KEPT[2];
 const INPUTS: Register = KEPT[3];
 const OUTPUTS: Register = KEPT[4];
 const PARALLEL: Register = KEPT[5];
-
-/// What all parts know.
-#[derive(Clone, Copy)]
-pub(super) struct Frame<'a> {
-    /// The most arguments of a call.
-    pub(super) slots: usize,
-    /// Position of `dispatch`.
-    pub(super) dispatch: usize,
-    /// Symbols of custom operators' functions.
-    pub(super) symbols: &'a [String],
-}
 
 /// Emits the steps; the status is that of the first call which fails.
 pub(super) fn emit(a: &mut Asm, steps: &[Step], frame: Frame<'_>) {
