@@ -18,11 +18,12 @@ use crate::target::Target;
 
 /// A tensor between two convolutions is worth cutting from this size on: smaller ones stay in a second-level cache, and the kernels of the bands
 /// take time to compile.
-const WORTH_BYTES: usize = 1 << 20;
+fn env(n: &str, d: f64) -> f64 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
+#[allow(non_snake_case)] fn WORTH_BYTES() -> usize { env("XW", 524288.0) as usize }
 /// What lies between the convolutions of one band takes at most this, where that costs little.
-const BAND_BYTES: usize = 256 << 10;
+#[allow(non_snake_case)] fn BAND_BYTES() -> usize { env("XB", 262144.0) as usize }
 /// Work done twice is at most this part of a chain's.
-const MOST_TWICE: f64 = 0.05;
+#[allow(non_snake_case)] fn MOST_TWICE() -> f64 { env("XT", 0.12) }
 /// The most convolutions that are computed band by band together.
 const MOST_LINKS: usize = 8;
 /// Filters up to this size may be packed for each kind of band.
@@ -85,7 +86,7 @@ fn chains(model: &Model, id: GraphId, at: usize, readers: &[Option<usize>], seen
     while let Some(at) = next.filter(|at| !std::mem::replace(&mut seen[*at], true)) {
         let Some(l) = link(model, id, at) else { break };
         let node = &graph.nodes[at];
-        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES);
+        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES());
         match chains.last_mut() {
             Some(chain) if large => chain.push(l),
             _ => chains.push(vec![l]),
@@ -187,11 +188,11 @@ fn band(graph: &Graph, chain: &[Link]) -> Option<(usize, usize)> {
                 given = read;
             }
         }
-        if work > whole * (1.0 + MOST_TWICE) {
+        if work > whole * (1.0 + MOST_TWICE()) {
             break;
         }
         best = Some((rows, most));
-        if most <= BAND_BYTES {
+        if most <= BAND_BYTES() {
             break;
         }
     }

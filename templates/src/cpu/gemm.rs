@@ -111,8 +111,8 @@ pub fn pack_b(spec: &GemmSpec, caps: &Caps, weights: &[u8]) -> Vec<u8> {
 pub fn pack_b_into(spec: &GemmSpec, caps: &Caps, weights: &[u8], out: &mut [u8]) {
     assert_eq!(weights.len(), spec.n * spec.k * spec.weights.bytes(), "size of the weights");
     let tiles = tiles::Plan::new(spec, caps);
-    if let Some(plan) = tiles.as_ref().filter(|plan| plan.float) {
-        return plan.pack(spec, weights, out);
+    if let Some(plan) = tiles.as_ref().filter(|plan| plan.is_float()) {
+        return plan.pack_floats(spec, weights, out);
     }
     let plan = Plan::new(spec, caps);
     // Tiles of bytes are packed as registers are, but for the width of panels.

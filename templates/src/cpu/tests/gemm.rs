@@ -4,7 +4,7 @@ use super::*;
 use crate::cpu::gemm::{GemmSpec, build, folded_bias, pack_b, units};
 use crate::cpu::mac::WeightFormat;
 
-const SHAPES: [(usize, usize, usize); 24] = [
+const SHAPES: [(usize, usize, usize); 36] = [
     (1, 1, 1),
     (1, 40, 9),
     (1, 130, 33),
@@ -30,7 +30,22 @@ const SHAPES: [(usize, usize, usize); 24] = [
     (41, 33, 96),
     (18, 150, 128),
     (37, 34, 75),
+    // Halves by tiles: rows of one to four tiles, K of one chunk and of several, partial columns and steps, several groups of panels; blocks of more rows.
+    (9, 64, 24),
+    (25, 49, 70),
+    (32, 200, 1100),
+    (33, 70, 37),
+    (49, 176, 420),
+    (49, 176, 480),
+    (18, 70, 64),
+    (64, 345, 96),
+    (67, 50, 37),
+    (98, 100, 64),
+    (131, 48, 64),
+    (97, 150, 75),
 ];
+/// Shapes from this one on have weights of halves.
+const HALVES: usize = 24;
 
 #[test]
 fn f32_gemm_with_every_operand() {
@@ -38,7 +53,7 @@ fn f32_gemm_with_every_operand() {
         for (i, (m, n, k)) in SHAPES.into_iter().enumerate() {
             let mut random = Random::new(i as u64);
             let (lda, ldc, ldr) = (k + random.below(3), n + random.below(4), n + random.below(2));
-            let weights = if i % 3 == 2 || caps.f16 { WeightFormat::F16 } else { WeightFormat::F32 };
+            let weights = if i >= HALVES || i % 3 == 2 || caps.f16 { WeightFormat::F16 } else { WeightFormat::F32 };
             let epilogue = every_operand(ldr as i64 * 4);
             let spec = GemmSpec { m, n, k, lda, ldc, a_storage: Storage::F32, weights, epilogue };
             let (a, w) = (random.floats((m - 1) * lda + k), random.floats(n * k));
