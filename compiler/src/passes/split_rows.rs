@@ -16,14 +16,13 @@ use crate::ops::Call;
 use crate::ops::conv_2d::{Arithmetic, Conv};
 use crate::target::Target;
 
-/// A tensor between two convolutions is worth cutting from this size on: smaller ones stay in a second-level cache, and the kernels of the bands
-/// take time to compile.
-fn env(n: &str, d: f64) -> f64 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
-#[allow(non_snake_case)] fn WORTH_BYTES() -> usize { env("XW", 524288.0) as usize }
+/// A tensor between two convolutions is worth cutting from this size on: smaller ones are no large part of an arena, and the kernels of the bands take time
+/// to compile.
+const WORTH_BYTES: usize = 512 << 10;
 /// What lies between the convolutions of one band takes at most this, where that costs little.
-#[allow(non_snake_case)] fn BAND_BYTES() -> usize { env("XB", 262144.0) as usize }
-/// Work done twice is at most this part of a chain's.
-#[allow(non_snake_case)] fn MOST_TWICE() -> f64 { env("XT", 0.12) }
+const BAND_BYTES: usize = 256 << 10;
+/// Work done twice is at most this part of a chain's: a page that a first run need not touch is worth some hundred thousand multiplications.
+const MOST_TWICE: f64 = 0.12;
 /// The most convolutions that are computed band by band together.
 const MOST_LINKS: usize = 8;
 /// Filters up to this size may be packed for each kind of band.
@@ -86,7 +85,7 @@ fn chains(model: &Model, id: GraphId, at: usize, readers: &[Option<usize>], seen
     while let Some(at) = next.filter(|at| !std::mem::replace(&mut seen[*at], true)) {
         let Some(l) = link(model, id, at) else { break };
         let node = &graph.nodes[at];
-        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES());
+        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES);
         match chains.last_mut() {
             Some(chain) if large => chain.push(l),
             _ => chains.push(vec![l]),
@@ -188,11 +187,11 @@ fn band(graph: &Graph, chain: &[Link]) -> Option<(usize, usize)> {
                 given = read;
             }
         }
-        if work > whole * (1.0 + MOST_TWICE()) {
+        if work > whole * (1.0 + MOST_TWICE) {
             break;
         }
         best = Some((rows, most));
-        if most <= BAND_BYTES() {
+        if most <= BAND_BYTES {
             break;
         }
     }

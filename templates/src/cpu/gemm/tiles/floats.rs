@@ -123,8 +123,8 @@ impl Floats {
                     for n in 0..columns.min(spec.n - first) {
                         let at = n / SIDE * 2 * SIDE + n % SIDE;
                         let column = &weights[(first + n) * spec.k..][k.clone()];
-                        for (i, weight) in column.iter().enumerate() {
-                            block[at + i % half * 2 * columns + i / half * SIDE] = *weight;
+                        for (part, from) in column.chunks(half).zip([at, at + SIDE]) {
+                            block[from..].iter_mut().step_by(2 * columns).zip(part).for_each(|(to, weight)| *to = *weight);
                         }
                     }
                 }
