@@ -1,10 +1,14 @@
-//! Tiles of every shape, with every product, against the interpreter to the bit.
+//! Tiles of every shape, with every product, and matrix products made of them, against the interpreter to the bit.
 
 use super::run::{Guarded, call, runs};
 use crate::backend::x86::compile;
-use crate::target::X86Level;
+use crate::target::{Cpu, X86Level};
 use tflc_kir::interp::{Arg, Memory, run};
 use tflc_kir::{Addr, Builder, Kernel, Mem, Narrow, TileOp, TileProduct, TileShape, Type};
+use tflc_templates::cpu::epilogue::{Epilogue, OperandAccess};
+use tflc_templates::cpu::gemm::{self, GemmSpec};
+use tflc_templates::cpu::mac::WeightFormat;
+use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// `c = Σ a · b` over two runs of a loop, with tiles of `rows` × 4 `groups` and `groups` × `columns`; rows of A, B and C lie at `strides`.
 fn product(product: TileProduct, rows: u8, columns: u8, groups: u8, strides: [i64; 3]) -> Kernel {
@@ -98,5 +102,42 @@ fn products_of_tiles_are_those_of_the_interpreter() {
         let (got, want) = (plain(&guarded[0].bytes()), plain(memory.bytes(0)));
         let differs = got.iter().zip(&want).position(|(g, w)| g != w);
         assert!(differs.is_none(), "case {case} {kind:?} {rows}x{columns}x{groups}: byte {differs:?}\n{kernel}");
+    }
+}
+
+#[test]
+fn products_of_floats_are_those_of_the_interpreter() {
+    let caps = crate::target::Target::new(Cpu::X86(X86Level::V4Amx)).caps();
+    // Rows of one to four tiles, with rows behind them and without, in one block and in several, even and not; K of one chunk and of several, with a partial
+    // step; partial panels, and several groups of them.
+    let shapes =
+        [(9, 64, 24), (18, 70, 64), (25, 49, 70), (32, 200, 330), (41, 48, 70), (49, 176, 480), (64, 345, 96), (71, 50, 37), (98, 200, 64)];
+    let mut next = numbers(2);
+    for (m, n, k) in shapes {
+        let mut e = ExprBuilder::new(vec![Storage::F32; 2]);
+        let (sum, bias) = (e.input(0), e.input(1));
+        let y = e.add(sum, bias);
+        let epilogue = Epilogue { expr: e.finish(y, Storage::F32), operands: vec![OperandAccess::PerColumn] };
+        let spec = GemmSpec { m, n, k, lda: k + 1, ldc: n + 2, a_storage: Storage::F32, weights: WeightFormat::F16, epilogue };
+        assert!(gemm::is_tiled(&spec, &caps));
+        let kernel = gemm::build(&spec, &caps);
+        let code = compile(&kernel, X86Level::V4Amx).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+        if !runs(X86Level::V4Amx) {
+            continue;
+        }
+        let mut real = || (next() % 2001) as f32 / 777.0 - 1.25;
+        let mut floats = |n: usize| -> Vec<u8> { (0..n).flat_map(|_| real().to_le_bytes()).collect() };
+        let (a, bias) = (floats((m - 1) * spec.lda + k), floats(n));
+        let weights: Vec<u8> =
+            floats(n * k).as_chunks().0.iter().flat_map(|w| half::f16::from_f32(f32::from_le_bytes(*w)).to_le_bytes()).collect();
+        let buffers = [a, gemm::pack_b(&spec, &caps, &weights), vec![0xee; ((m - 1) * spec.ldc + n) * 4], bias];
+        let units = gemm::units(&spec, &caps) as i64;
+        let mut memory = Memory::new();
+        let args: Vec<Arg> = buffers.iter().map(|b| Arg::Ptr(memory.add(b.clone()))).collect();
+        run(&kernel, &args, &mut memory, 0, units).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+        let guarded: Vec<Guarded> = buffers.iter().map(|b| Guarded::new(b)).collect();
+        let slots: Vec<u64> = guarded.iter().map(Guarded::address).collect();
+        call(&code, &slots, 0, units);
+        assert!(guarded[2].bytes() == memory.bytes(2), "{} {m}x{n}x{k}", kernel.name);
     }
 }

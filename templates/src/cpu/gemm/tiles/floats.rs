@@ -56,7 +56,8 @@ pub(super) fn plan(spec: &GemmSpec) -> Option<Plan> {
     }
     let step = spec.k.div_ceil(spec.k.div_ceil(ROW / 2)).next_multiple_of(2);
     let steps = spec.k.div_ceil(step);
-    let rest = |mr: usize| if spec.m.is_multiple_of(mr) && mr > SIDE && mr % SIDE <= MOST_REST && step * steps == spec.k { mr % SIDE } else { 0 };
+    let rest =
+        |mr: usize| if spec.m.is_multiple_of(mr) && mr > SIDE && mr % SIDE <= MOST_REST && step * steps == spec.k { mr % SIDE } else { 0 };
     let tiles = |mr: usize| (mr - rest(mr)).div_ceil(SIDE);
     // Loads and products of a step, for two tiles of columns.
     let cost = |tiles: usize| if tiles > 2 { 4 * (4 * tiles + 1) } else { 15 * tiles + 4 };
