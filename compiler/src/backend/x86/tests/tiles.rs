@@ -111,7 +111,7 @@ fn products_of_floats_are_those_of_the_interpreter() {
     // Rows of one to four tiles, with rows behind them and without, in one block and in several, even and not; K of one chunk and of several, with a partial
     // step; partial panels, and several groups of them.
     let shapes =
-        [(9, 64, 24), (18, 70, 64), (25, 49, 70), (32, 200, 330), (41, 48, 70), (49, 176, 480), (64, 345, 96), (71, 50, 37), (98, 200, 64)];
+        [(9, 64, 50), (18, 70, 64), (25, 49, 70), (32, 200, 330), (41, 48, 70), (49, 176, 480), (64, 345, 96), (71, 50, 57), (98, 200, 64)];
     let mut next = numbers(2);
     for (m, n, k) in shapes {
         let mut e = ExprBuilder::new(vec![Storage::F32; 2]);

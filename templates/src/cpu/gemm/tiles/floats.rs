@@ -31,7 +31,7 @@ const STAGED_COLUMNS: usize = 160;
 /// Products of fewer columns spend their time on that.
 const LEAST_COLUMNS: usize = 48;
 /// Shorter sums are epilogues above all, which registers serve better.
-const LEAST_K: usize = 24;
+const LEAST_K: usize = 48;
 /// Steps by which weights are fetched ahead.
 const AHEAD: usize = 6;
 
