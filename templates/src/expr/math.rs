@@ -149,16 +149,21 @@ impl Math<'_> {
         self.b.mul(y, f)
     }
 
+    /// e^x where that is a normal number, within 1 ulp.
+    fn exp_normal(&mut self, x: Value) -> Value {
+        let (n, p) = self.exp_parts(x);
+        let one = self.c(x, 1.0);
+        let p = self.b.add(p, one);
+        let f = self.exp2_int(n);
+        self.b.mul(p, f)
+    }
+
     /// e^x for x <= 0, within 1 ulp; 0 below the normal numbers.
     fn exp_not_positive(&mut self, x: Value) -> Value {
         let least = self.c(x, LEAST_NORMAL_LN);
         let vanishes = self.b.cmp(CmpOp::Lt, x, least);
         let x = self.b.max(least, x);
-        let (n, p) = self.exp_parts(x);
-        let one = self.c(x, 1.0);
-        let p = self.b.add(p, one);
-        let f = self.exp2_int(n);
-        let y = self.b.mul(p, f);
+        let y = self.exp_normal(x);
         let zero = self.c(x, 0.0);
         self.b.select(vanishes, zero, y)
     }
@@ -324,7 +329,8 @@ impl Math<'_> {
         }
         let minus = self.b.un(UnOp::Neg, t);
         let r = self.mul_add(r, t, minus);
-        let e = self.exp(r);
+        // At least e^-18.
+        let e = self.exp_normal(r);
         let one = self.c(x, 1.0);
         let far = self.b.sub(one, e);
         let edge = self.c(x, 0.921_875);

@@ -36,6 +36,7 @@ const FETCHING_BLOCKS: usize = 16;
 const GROUP: usize = 4;
 /// Work units that a product is cut into, where rows alone do not give them.
 const UNITS: usize = 8;
+
 /// Everything that follows from a spec whose product is made by tiles.
 pub(super) struct Plan {
     rows: RowSplit,
