@@ -129,7 +129,7 @@ pub fn optimize_entries(model: &mut Model, entries: &[GraphId], target: &Target,
     Ok(())
 }
 
-/// From an imported model to a lowered program for each target, the least demanding first.
+/// From an imported model to a lowered program for each target, the least demanding first, ahead of time.
 ///
 /// # Errors
 /// As [`optimize`] and [`crate::lower::lower`].
@@ -156,7 +156,7 @@ pub fn levels_entries(model: &Model, entry: GraphId, others: &[(String, GraphId)
     let level = |target: Target| {
         target.check()?;
         let mut model = model.clone();
-        optimize_entries(&mut model, &entries, &target, &mut |_, _| {})?;
+        optimize_entries(&mut model, &entries, &target.clone().thorough(), &mut |_, _| {})?;
         let program = lower_entries(&model, entry, &further, &target)?;
         Ok(Level { target, program, signatures: signatures.clone() })
     };

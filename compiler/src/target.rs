@@ -106,6 +106,16 @@ impl fmt::Display for Precision {
     }
 }
 
+/// How long compiling may take.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Effort {
+    /// Somebody waits for the first result.
+    #[default]
+    Quick,
+    /// Compiled once and run often: a smaller arena is worth more kernels.
+    Thorough,
+}
+
 /// Target of a compilation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -115,6 +125,8 @@ pub struct Target {
     pub os: Os,
     /// Arithmetic of floats; [`Target::check`] says whether the processor has it.
     pub precision: Precision,
+    /// How long compiling may take. Results are the same.
+    pub effort: Effort,
 }
 
 impl Target {
@@ -142,12 +154,12 @@ impl Target {
     /// A target with these CPU features, on Linux where there is a choice.
     pub const fn new(cpu: Cpu) -> Target {
         let os = if matches!(cpu, Cpu::Wasm32 { .. }) { Os::Web } else { Os::Linux };
-        Target { cpu, os, precision: Precision::F32 }
+        Target { cpu, os, precision: Precision::F32, effort: Effort::Quick }
     }
 
     /// A target with these CPU features and operating system.
     pub const fn on(cpu: Cpu, os: Os) -> Target {
-        Target { cpu, os, precision: Precision::F32 }
+        Target { cpu, os, precision: Precision::F32, effort: Effort::Quick }
     }
 
     /// The same with another arithmetic of floats.
@@ -158,6 +170,11 @@ impl Target {
         let target = Target { precision, ..self };
         target.check()?;
         Ok(target)
+    }
+
+    /// The same, compiled ahead of time.
+    pub const fn thorough(self) -> Target {
+        Target { effort: Effort::Thorough, ..self }
     }
 
     /// Whether the processor has the arithmetic that is asked for, and the system its registers.

@@ -179,7 +179,7 @@ fn explain(args: &CompileArgs, texts: &[Emit], model: &Model, entry: GraphId, ta
         say!("; after import\n{}", print::print(model));
     }
     let mut model = model.clone();
-    driver::optimize(&mut model, entry, target, &mut |name, model| {
+    driver::optimize(&mut model, entry, &target.clone().thorough(), &mut |name, model| {
         if wanted(name) {
             say!("; after {name}\n{}", print::print(model));
         }

@@ -14,13 +14,27 @@ use crate::error::CompileError;
 use crate::ir::{AttrValue, Graph, GraphId, Model, Node, NodeId, OpKind, Patch, TensorId, TensorType};
 use crate::ops::Call;
 use crate::ops::conv_2d::{Arithmetic, Conv};
-use crate::target::Target;
+use crate::target::{Effort, Target};
+use std::collections::HashSet;
 
-/// A tensor between two convolutions is worth cutting from this size on: smaller ones are no large part of an arena, and the kernels of the bands take time
-/// to compile.
-const WORTH_BYTES: usize = 512 << 10;
-/// What lies between the convolutions of one band takes at most this, where that costs little.
-const BAND_BYTES: usize = 256 << 10;
+/// What is worth cutting.
+struct Limits {
+    /// A tensor between two convolutions is worth cutting from this size on: smaller ones are no large part of an arena, and the kernels of bands take
+    /// time to compile.
+    worth: usize,
+    /// What lies between the convolutions of one band takes at most this, where that costs little.
+    band: usize,
+}
+
+impl Limits {
+    const fn new(effort: Effort) -> Limits {
+        match effort {
+            Effort::Quick => Limits { worth: 1 << 20, band: 256 << 10 },
+            Effort::Thorough => Limits { worth: 256 << 10, band: 128 << 10 },
+        }
+    }
+}
+
 /// Work done twice is at most this part of a chain's: a page that a first run need not touch is worth some hundred thousand multiplications.
 const MOST_TWICE: f64 = 0.12;
 /// The most convolutions that are computed band by band together.
@@ -57,16 +71,25 @@ impl Link {
 ///
 /// # Errors
 /// None.
-pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
+pub fn run(model: &mut Model, id: GraphId, target: &Target) -> Result<usize, CompileError> {
+    let limits = Limits::new(target.effort);
     let readers = sole_readers(&model.graphs[id.index()]);
     let nodes = model.graphs[id.index()].nodes.len();
     let mut seen = vec![false; nodes];
-    let mut cuts = vec![];
+    let mut segments = vec![];
     for at in 0..nodes {
-        for chain in chains(model, id, at, &readers, &mut seen) {
-            cuts.extend(segments(&model.graphs[id.index()], chain));
+        for chain in chains(model, id, at, &limits, &readers, &mut seen) {
+            segments.extend(segments_of(&model.graphs[id.index()], &limits, chain));
         }
     }
+    // Where another place needs as much anyway, nothing is gained.
+    let graph = &model.graphs[id.index()];
+    let cut_nodes: HashSet<usize> = segments.iter().filter(|s| s.rows.is_some()).flat_map(|s| s.chain.iter().map(|l| l.at)).collect();
+    let elsewhere = (0..nodes).filter(|at| !cut_nodes.contains(at)).map(|at| node_bytes(graph, &graph.nodes[at])).max().unwrap_or(0);
+    let needed = segments.iter().filter(|s| s.rows.is_some()).map(|s| s.most).max().unwrap_or(0).max(elsewhere);
+    let whole = |chain: &[Link]| chain.iter().map(|l| node_bytes(graph, &graph.nodes[l.at])).max().unwrap_or(0);
+    let cuts: Vec<(Vec<Link>, usize)> =
+        segments.into_iter().filter(|s| whole(&s.chain) > needed).filter_map(|s| Some((s.chain, s.rows?))).collect();
     if cuts.is_empty() {
         return Ok(0);
     }
@@ -78,14 +101,14 @@ pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileE
 }
 
 /// The chains that begin at node `at` and what follows it: cut where what lies in between is small.
-fn chains(model: &Model, id: GraphId, at: usize, readers: &[Option<usize>], seen: &mut [bool]) -> Vec<Vec<Link>> {
+fn chains(model: &Model, id: GraphId, at: usize, limits: &Limits, readers: &[Option<usize>], seen: &mut [bool]) -> Vec<Vec<Link>> {
     let graph = &model.graphs[id.index()];
     let mut chains: Vec<Vec<Link>> = vec![];
     let mut next = Some(at);
     while let Some(at) = next.filter(|at| !std::mem::replace(&mut seen[*at], true)) {
         let Some(l) = link(model, id, at) else { break };
         let node = &graph.nodes[at];
-        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= WORTH_BYTES);
+        let large = node.inputs[0].is_some_and(|x| graph.ty(x).bytes() >= limits.worth);
         match chains.last_mut() {
             Some(chain) if large => chain.push(l),
             _ => chains.push(vec![l]),
@@ -133,22 +156,41 @@ fn is_image(ty: &TensorType, out: &TensorType) -> bool {
     ty.shape.len() == 4 && ty.shape[..3] == out.shape[..3] && ty.dtype.bits() >= 8
 }
 
-/// The parts of a chain that are computed in bands, each with the rows of its result in a band: those that leave the least memory at the place where
-/// most is needed, and as few as will do.
-fn segments(graph: &Graph, mut chain: Vec<Link>) -> Vec<(Vec<Link>, usize)> {
-    // What the caller owns is not in the arena.
-    let size = |t: TensorId| if graph.inputs.contains(&t) || graph.outputs.contains(&t) { 0 } else { graph.ty(t).bytes() };
-    let input = |i: usize| graph.nodes[chain[i].at].inputs[0].map_or(0, size);
-    let output = |i: usize| size(graph.nodes[chain[i].at].outputs[0]);
-    // For the first i links: the most memory, where the last part begins, and its rows.
-    let mut best: Vec<(usize, usize, Option<usize>)> = vec![(0, 0, None)];
+/// A part of a chain.
+struct Segment {
+    chain: Vec<Link>,
+    /// Rows of its result in a band; `None` where it is computed whole.
+    rows: Option<usize>,
+    /// Bytes that it needs at most.
+    most: usize,
+}
+
+/// Bytes that a tensor takes in the arena: what the caller owns is not there, nor are constants.
+fn arena_bytes(graph: &Graph, t: TensorId) -> usize {
+    let elsewhere = graph.inputs.contains(&t) || graph.outputs.contains(&t) || graph.tensor(t).data.is_some();
+    if elsewhere { 0 } else { graph.ty(t).bytes() }
+}
+
+/// Bytes of what a node reads and writes.
+fn node_bytes(graph: &Graph, node: &Node) -> usize {
+    node.reads().chain(node.outputs.iter().copied()).map(|t| arena_bytes(graph, t)).sum()
+}
+
+/// The parts of a chain, so that the place where most memory is needed needs the least; bands are as few as will do.
+fn segments_of(graph: &Graph, limits: &Limits, mut chain: Vec<Link>) -> Vec<Segment> {
+    let input = |i: usize| graph.nodes[chain[i].at].inputs[0].map_or(0, |t| arena_bytes(graph, t));
+    let output = |i: usize| arena_bytes(graph, graph.nodes[chain[i].at].outputs[0]);
+    // For the first i links: the most memory, and of the last part where it begins, its rows, and what it needs.
+    let mut best: Vec<(usize, usize, Option<usize>, usize)> = vec![(0, 0, None, 0)];
     for i in 1..=chain.len() {
-        let mut choice = (best[i - 1].0.max(input(i - 1) + output(i - 1)), i - 1, None);
+        let own = input(i - 1) + output(i - 1);
+        let mut choice = (best[i - 1].0.max(own), i - 1, None, own);
         for j in (i.saturating_sub(MOST_LINKS)..i - 1).rev() {
-            if let Some((rows, between)) = band(graph, &chain[j..i]) {
-                let most = best[j].0.max(input(j) + output(i - 1) + between);
+            if let Some((rows, between)) = band(graph, limits, &chain[j..i]) {
+                let own = input(j) + output(i - 1) + between;
+                let most = best[j].0.max(own);
                 if most < choice.0 {
-                    choice = (most, j, Some(rows));
+                    choice = (most, j, Some(rows), own);
                 }
             }
         }
@@ -156,16 +198,15 @@ fn segments(graph: &Graph, mut chain: Vec<Link>) -> Vec<(Vec<Link>, usize)> {
     }
     let mut parts = vec![];
     while !chain.is_empty() {
-        let (_, from, rows) = best[chain.len()];
-        let part = chain.split_off(from);
-        parts.extend(rows.map(|rows| (part, rows)));
+        let (_, from, rows, most) = best[chain.len()];
+        parts.push(Segment { chain: chain.split_off(from), rows, most });
     }
     parts
 }
 
 /// Rows of the result in a band, and the most memory between the convolutions of one: as many rows as keep that small, as far as little is computed
 /// twice. `None` where no number will do.
-fn band(graph: &Graph, chain: &[Link]) -> Option<(usize, usize)> {
+fn band(graph: &Graph, limits: &Limits, chain: &[Link]) -> Option<(usize, usize)> {
     let height = chain.last()?.conv.window.output[0];
     let whole: f64 = chain.iter().map(|l| l.row_work() * l.conv.window.output[0] as f64).sum();
     let mut best = None;
@@ -191,7 +232,7 @@ fn band(graph: &Graph, chain: &[Link]) -> Option<(usize, usize)> {
             break;
         }
         best = Some((rows, most));
-        if most <= BAND_BYTES {
+        if most <= limits.band {
             break;
         }
     }
