@@ -1,15 +1,17 @@
 //! Depthwise int8 convolution by dot products over the taps of a column.
 //!
 //! The bytes (or widened 16-bit elements) of `group` = 4 (or 2) rows of one input column are interleaved once, so that each 32-bit lane holds what one
-//! channel reads there, and serve every output pixel that has the column in its window. Rows outside the image: their weights are zero (there
+//! channel reads there, and serve every output pixel that has the column in its window. Where rows are taken by two, an odd last one is interleaved with
+//! itself a column further on. Rows outside the image: their weights are zero (there
 //! is a copy of the weights for each set of rows inside), the pointer stays inside the image, and accumulators start from what the taps count as.
-//! Columns outside the image hold the zero point. One block is `group` vectors of accumulators; a permutation of dwords in front of the
-//! interleaving makes the channels of each come out in order.
+//! Columns outside the image hold the zero point. One block is `group` vectors of accumulators. Interleaving works by 128-bit blocks: a permutation of
+//! dwords in front of it puts the channels of bytes in order; 16-bit elements leave theirs to the accumulators, of which there are fewer.
 
 use crate::cpu::depthwise::{Class, DepthwiseSpec, Line, classes};
 use crate::cpu::epilogue::{Output, Place};
 use crate::cpu::tiling::RowSplit;
 use crate::expr::Storage;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use tflc_kir::{Addr, BinOp, Builder, Caps, DotSigns, Elem, Mem, Type, Value};
 
@@ -49,8 +51,8 @@ impl<'a> DotPath<'a> {
         };
         let registers = caps.vector_registers as usize;
         let interleaved = group * spec.kernel[0].div_ceil(group);
-        // Rows before and while they are interleaved, and the permutation.
-        let working = interleaved + 2 * group + 2;
+        // Rows before and while they are interleaved, and the permutation. Pairs are used as soon as they are interleaved.
+        let working = if group == 2 { 6 } else { interleaved + 2 * group + 2 };
         let dots = group * spec.kernel[1] * spec.kernel[0].div_ceil(group);
         let most = (registers.saturating_sub(working) / group).min(MAX_DOTS / dots).clamp(1, 6);
         let split = RowSplit::new(spec.output[1], most);
@@ -98,6 +100,26 @@ impl<'a> DotPath<'a> {
         self.spec.kernel[0].div_ceil(self.group)
     }
 
+    /// Rows of taps that are interleaved with others, by groups; an odd last one by itself where they are taken by two.
+    fn whole_groups(&self) -> usize {
+        if self.group == 2 { self.spec.kernel[0] / 2 } else { self.groups() }
+    }
+
+    /// Which tap in x, group and tap of the group hold the weight of a tap.
+    fn weight_place(&self, ky: usize, kx: usize) -> (usize, usize, usize) {
+        if ky / self.group < self.whole_groups() { (kx, ky / self.group, ky % self.group) } else { (kx / 2 * 2, ky / self.group, kx % 2) }
+    }
+
+    /// Whether the lanes of accumulators are in the order in which 128-bit blocks are interleaved.
+    fn by_blocks(&self) -> bool {
+        self.group == 2 && self.vector_bytes > 16
+    }
+
+    /// The lane of channel `c` of a block among all of its accumulators.
+    fn lane_of(&self, c: usize) -> usize {
+        if self.by_blocks() { c % 8 / 4 * usize::from(self.lanes) + c / 8 * 4 + c % 4 } else { c }
+    }
+
     /// Bytes of the weights of one block: `[kx][group][vector][lane][tap]`.
     fn weight_bytes(&self) -> usize {
         self.spec.kernel[1] * self.groups() * self.group * self.vector_bytes
@@ -132,23 +154,27 @@ impl<'a> DotPath<'a> {
                 let channels = block * self.block()..spec.channels().min((block + 1) * self.block());
                 for (ky, kx) in variant.clone().flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx))) {
                     // By tap in x, rows by groups, channels, rows of the group.
-                    let at = ((kx * self.groups() + ky / self.group) * self.block() * self.group + ky % self.group) * element;
+                    let (kx_at, group, tap) = self.weight_place(ky, kx);
+                    let at = ((kx_at * self.groups() + group) * self.block() * self.group + tap) * element;
                     // The weights of a tap lie side by side.
                     let row = &weights[spec.weight_index(ky, kx, channels.start)..][..channels.len()];
                     let weights = row.iter().map(|w| spec.weights.centered(std::slice::from_ref(w), 0));
-                    let places = out[at..].chunks_mut(self.group * element);
-                    if element == 1 {
-                        places.zip(weights).for_each(|(to, w)| to[0] = w as u8);
-                    } else {
-                        places.zip(weights).for_each(|(to, w)| to[..2].copy_from_slice(&(w as i16).to_le_bytes()));
+                    let step = self.group * element;
+                    for (c, w) in weights.enumerate() {
+                        let to = &mut out[at + self.lane_of(c) * step..];
+                        if element == 1 {
+                            to[0] = w as u8;
+                        } else {
+                            to[..2].copy_from_slice(&(w as i16).to_le_bytes());
+                        }
                     }
                 }
                 if self.has_start() {
                     let sums = out[self.weight_bytes()..].as_chunks_mut::<4>().0;
-                    for (n, out) in channels.zip(sums) {
+                    for (c, n) in channels.enumerate() {
                         let skipped = (0..spec.kernel[0]).filter(|ky| !variant.contains(ky));
                         let sum: i32 = skipped.flat_map(|ky| (0..spec.kernel[1]).map(move |kx| centered(ky, kx, n))).sum();
-                        *out = sum.wrapping_mul(self.zero()).to_le_bytes();
+                        sums[self.lane_of(c)] = sum.wrapping_mul(self.zero()).to_le_bytes();
                     }
                 }
             }
@@ -230,35 +256,67 @@ impl<'a> DotPath<'a> {
         let lanes = usize::from(self.lanes);
         let vectors: Vec<u16> = (0..active.div_ceil(lanes)).map(|v| (active - v * lanes).min(lanes) as u16).collect();
         let nv = vectors.len();
+        let held = if self.by_blocks() { self.group } else { nv };
         // Each accumulator loads what it starts from itself: a shared value costs a copy.
-        let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| self.start(b, weights, col, &vectors, output)).collect();
-        for ((column, users), &inside) in x.readers(class.mr).into_iter().zip(&class.key) {
-            for group in 0..self.groups() {
-                let d = if inside { self.interleave(b, rows, at, column, group, active) } else { self.outside(b) };
-                for &(r, kx) in &users {
-                    for v in 0..nv {
+        let mut acc: Vec<Value> = (0..class.mr).flat_map(|_| self.start(b, weights, col, &vectors, held, output)).collect();
+        let readers = x.readers(class.mr);
+        let inside: BTreeMap<usize, bool> = readers.keys().copied().zip(class.key.iter().copied()).collect();
+        let mut last_row = BTreeMap::new();
+        for (&column, users) in &readers {
+            let mut multiply = |b: &mut Builder, d: &[Value], group: usize, users: &[(usize, usize)]| {
+                for &(r, kx) in users {
+                    for v in 0..held {
                         let w = self.weight(b, weights, (kx * self.groups() + group) * self.group + v);
-                        let slot = &mut acc[r * nv + v];
+                        let slot = &mut acc[r * held + v];
                         *slot = if self.group == 4 { b.dot4(self.signs, *slot, d[v], w) } else { b.dot2(*slot, d[v], w) };
                     }
                 }
+            };
+            for group in 0..self.whole_groups() {
+                let d = if inside[&column] { self.interleave(b, rows, at, column, group, active) } else { self.outside(b) };
+                multiply(b, &d, group, users);
             }
+            let group = self.whole_groups();
+            let users: Vec<(usize, usize)> = users.iter().copied().filter(|(_, kx)| kx % 2 == 0).collect();
+            if group < self.groups() && !users.is_empty() {
+                let next = column + self.spec.dilation[1];
+                let pair = [column, if users.iter().any(|(_, kx)| kx + 1 < self.spec.kernel[1]) { next } else { column }];
+                let pair = pair.map(|c| *last_row.entry(c).or_insert_with(|| self.row_at(b, rows[2 * group], at, c, inside[&c], active)));
+                let d = [b.unpack_lo(pair[0], pair[1]), b.unpack_hi(pair[0], pair[1])];
+                multiply(b, &d, group, &users);
+            }
+        }
+        if self.by_blocks() {
+            let bias = output.start(b, col, &vectors);
+            acc = acc.chunks(held).flat_map(|held| self.in_order(b, held, bias.as_deref(), nv)).collect();
         }
         output.store(b, &Place { row: pixel, row_step: 1, col, rows: class.mr, vectors: &vectors }, &acc);
     }
 
-    /// What accumulators start from, for each vector.
-    fn start(&self, b: &mut Builder, weights: Value, col: Value, vectors: &[u16], output: &Output<'_>) -> Vec<Value> {
+    /// Accumulators of a pixel whose lanes are ordered by blocks, in the order of channels, plus what they should have started from.
+    fn in_order(&self, b: &mut Builder, held: &[Value], bias: Option<&[Value]>, nv: usize) -> Vec<Value> {
+        let lanes = usize::from(self.lanes);
+        let ordered = |(v, b): (usize, &mut Builder)| b.shuffle(held[0], held[1], (v * lanes..(v + 1) * lanes).map(|c| self.lane_of(c) as u16).collect());
+        (0..nv)
+            .map(|v| {
+                let sum = ordered((v, b));
+                bias.map_or(sum, |bias| b.add(sum, bias[v]))
+            })
+            .collect()
+    }
+
+    /// What the `held` accumulators of a pixel start from.
+    fn start(&self, b: &mut Builder, weights: Value, col: Value, vectors: &[u16], held: usize, output: &Output<'_>) -> Vec<Value> {
         let ty = Type::vector(Elem::I32, self.lanes);
-        let bias = output.start(b, col, vectors);
+        let bias = if self.by_blocks() { None } else { output.start(b, col, vectors) };
         let skipped = self.has_start().then(|| {
             let at = Addr::new(weights).offset(self.weight_bytes() as i64);
-            (0..vectors.len()).map(|v| b.load(ty, Mem::S32, at.offset((v * self.vector_bytes) as i64))).collect::<Vec<_>>()
+            (0..held).map(|v| b.load(ty, Mem::S32, at.offset((v * self.vector_bytes) as i64))).collect::<Vec<_>>()
         });
         match (bias, skipped) {
             (Some(x), Some(y)) => x.into_iter().zip(y).map(|(x, y)| b.add(x, y)).collect(),
             (Some(x), None) | (None, Some(x)) => x,
-            (None, None) => vectors.iter().map(|_| b.int(ty, 0)).collect(),
+            (None, None) => (0..held).map(|_| b.int(ty, 0)).collect(),
         }
     }
 
@@ -278,16 +336,20 @@ impl<'a> DotPath<'a> {
         (0..self.group).map(|_| b.int(self.element_ty(), i64::from(self.zero()))).collect()
     }
 
-    /// The interleaved taps of rows `group * self.group ..` of a column: `self.group` vectors, channels in order.
+    /// One row of a column, the zero point where it lies outside the image.
+    fn row_at(&self, b: &mut Builder, row: Value, at: Value, column: usize, inside: bool, active: usize) -> Value {
+        if !inside {
+            return b.int(self.element_ty(), i64::from(self.zero()));
+        }
+        let addr = Addr::new(row).index(at, 1).offset((column * self.spec.in_pixel) as i64);
+        self.load_row(b, addr, active)
+    }
+
+    /// The interleaved taps of rows `group * self.group ..` of a column inside the image: `self.group` vectors.
     fn interleave(&self, b: &mut Builder, rows: &[Value], at: Value, column: usize, group: usize, active: usize) -> Vec<Value> {
         let first = group * self.group;
         let count = (rows.len() - first).min(self.group);
-        let mut t: Vec<Value> = (first..first + count)
-            .map(|ky| {
-                let addr = Addr::new(rows[ky]).index(at, 1).offset((column * self.spec.in_pixel) as i64);
-                self.load_row(b, addr, active)
-            })
-            .collect();
+        let mut t: Vec<Value> = (first..first + count).map(|ky| self.row_at(b, rows[ky], at, column, true, active)).collect();
         // Rows that do not exist have zero weights: any value will do.
         t.resize(self.group, t[count - 1]);
         if self.group == 2 {
@@ -300,7 +362,7 @@ impl<'a> DotPath<'a> {
         d.into_iter().map(|v| b.bitcast(self.element_ty(), v)).collect()
     }
 
-    /// The block's channels of one pixel, permuted so that interleaving gives them in order.
+    /// The block's channels of one pixel; bytes are permuted so that interleaving gives them in order.
     fn load_row(&self, b: &mut Builder, addr: Addr, active: usize) -> Value {
         let ty = self.element_ty();
         let mem = if self.spec.a_storage == Storage::U8 { Mem::U8 } else { Mem::S8 };
@@ -312,14 +374,12 @@ impl<'a> DotPath<'a> {
             v
         };
         let parts = self.vector_bytes / 16;
-        if parts == 1 {
+        if parts == 1 || self.by_blocks() {
             return v;
         }
-        // Four channels are a dword of bytes or a qword of 16-bit elements; piece p of a 128-bit block b must be piece `p * parts + b`.
-        let unit = if self.group == 4 { Elem::I32 } else { Elem::I64 };
-        let pieces = 16 / (unit.bits() as usize / 8);
-        let v = b.bitcast(Type::vector(unit, (parts * pieces) as u16), v);
-        let map = (0..parts * pieces).map(|i| (i % pieces * parts + i / pieces) as u16).collect();
+        // Four channels are a dword; piece p of a 128-bit block b must be piece `p * parts + b`.
+        let v = b.bitcast(Type::vector(Elem::I32, (parts * 4) as u16), v);
+        let map = (0..parts * 4).map(|i| (i % 4 * parts + i / 4) as u16).collect();
         let v = b.shuffle(v, v, map);
         b.bitcast(ty, v)
     }

@@ -4,8 +4,10 @@
 //! family with accumulators takes one, adds one pointer parameter for each operand and each table after its own, and calls
 //! [`Output::store`] on each register tile.
 
+mod together;
+
 use crate::expr::{Binary, Cast, Const, Expr, Id, Node, Storage, Ty, emit};
-use tflc_kir::{Addr, BinOp, Builder, Caps, Elem, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Elem, Narrow, Value};
 
 /// Where the element of an operand that belongs to an output element lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,8 +66,8 @@ pub(crate) struct Output<'a> {
     /// The operand that accumulators start from.
     bias: Option<usize>,
     narrow: Narrow,
-    /// The expression up to the addition of a zero point that ends it, where four results are narrowed at once.
-    quads: Option<(Expr, i32)>,
+    /// The expression up to the addition of a zero point that ends it, where several results are narrowed at once.
+    together: Option<(Expr, i32)>,
     caps: &'a Caps,
     c: Value,
     operands: Vec<Value>,
@@ -109,8 +111,8 @@ impl<'a> Output<'a> {
         let narrow = take_saturation(&mut expr);
         let operands = (0..epilogue.operands.len()).map(|i| b.ptr_param(format!("operand{i}"))).collect();
         let tables = (0..epilogue.tables().len()).map(|i| b.ptr_param(format!("table{i}"))).collect();
-        let quads = (narrow == Narrow::Saturate && caps.vector_bytes == 64).then(|| without_zero_point(&expr)).flatten();
-        Output { epilogue, expr, bias, narrow, quads, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
+        let together = (narrow == Narrow::Saturate && caps.vector_bytes >= 32).then(|| together::without_zero_point(&expr)).flatten();
+        Output { epilogue, expr, bias, narrow, together, caps, c, operands, tables, row_bytes: ldc as i64 * epilogue.out_bytes() }
     }
 
     /// Address of C at a row and column.
@@ -171,81 +173,62 @@ impl<'a> Output<'a> {
             self.epilogue.operands.iter().zip(&bases).zip(inputs).map(load).collect()
         };
         let scalars = uniform(b, OperandAccess::Scalar);
-        for (v, &active) in place.vectors.iter().enumerate() {
-            let at = i64::from(lanes) * v as i64;
-            let columns: Vec<Option<Value>> = (0..bases.len())
-                .map(|i| {
-                    let s = inputs[i];
-                    let addr = bases[i].offset(at * s.bytes() as i64);
-                    let here = self.epilogue.operands[i] == OperandAccess::PerColumn;
-                    here.then(|| emit::load_storage(b, s, lanes, addr, active))
-                })
-                .collect();
-            let quads = self.quads.as_ref().filter(|_| active == lanes);
-            let together = if quads.is_some() { place.rows / 4 * 4 } else { 0 };
-            let mut quad = vec![];
-            for r in 0..place.rows {
-                let row = r as i64;
-                let mut values = vec![acc[r * nv + v]];
-                for (i, s) in inputs.iter().enumerate() {
-                    let bytes = s.bytes() as i64;
-                    values.push(match self.epilogue.operands[i] {
-                        OperandAccess::PerColumn => columns[i].expect("loaded above"),
-                        OperandAccess::Scalar => scalars[i].expect("loaded above"),
-                        OperandAccess::PerRow => emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes)),
-                        OperandAccess::Matrix { row_stride_bytes } => {
-                            let at = row * place.row_step * row_stride_bytes + at * bytes;
-                            emit::load_storage(b, *s, lanes, bases[i].offset(at), active)
-                        }
-                    });
-                }
-                values.extend_from_slice(&self.tables);
-                if let Some((expr, zero_point)) = quads.filter(|_| r < together) {
-                    quad.push(emit::emit(b, self.caps, expr, lanes, &values));
-                    if let Ok(four) = <[Value; 4]>::try_from(quad.as_slice()) {
-                        quad.clear();
-                        for (i, bytes) in narrowed(b, out, four, *zero_point).into_iter().enumerate() {
-                            let row = row - 3 + i as i64;
-                            b.store(Mem::S32, Narrow::Wrap, c.offset(row * out_row + at * out.bytes() as i64), bytes);
-                        }
+        // What belongs to a column is loaded when the first row needs it.
+        let mut columns: Vec<Vec<Option<Value>>> = vec![vec![]; nv];
+        let mut result = |b: &mut Builder, expr: &Expr, (r, v): (usize, usize)| {
+            let (row, at, active) = (r as i64, i64::from(lanes) * v as i64, place.vectors[v]);
+            if columns[v].is_empty() {
+                let per_column = |i: usize| self.epilogue.operands[i] == OperandAccess::PerColumn;
+                let at = |i: usize| bases[i].offset(at * inputs[i].bytes() as i64);
+                columns[v] =
+                    (0..bases.len()).map(|i| per_column(i).then(|| emit::load_storage(b, inputs[i], lanes, at(i), active))).collect();
+            }
+            let mut values = vec![acc[r * nv + v]];
+            for (i, s) in inputs.iter().enumerate() {
+                let bytes = s.bytes() as i64;
+                values.push(match self.epilogue.operands[i] {
+                    OperandAccess::PerColumn => columns[v][i].expect("loaded above"),
+                    OperandAccess::Scalar => scalars[i].expect("loaded above"),
+                    OperandAccess::PerRow => emit::load_storage_splat(b, *s, lanes, bases[i].offset(row * place.row_step * bytes)),
+                    OperandAccess::Matrix { row_stride_bytes } => {
+                        let at = row * place.row_step * row_stride_bytes + at * bytes;
+                        emit::load_storage(b, *s, lanes, bases[i].offset(at), active)
                     }
-                    continue;
+                });
+            }
+            values.extend_from_slice(&self.tables);
+            emit::emit(b, self.caps, expr, lanes, &values)
+        };
+        let address = |(r, v): (usize, usize)| c.offset(r as i64 * out_row + i64::from(lanes) * v as i64 * out.bytes() as i64);
+        for vectors in self.groups(place, lanes) {
+            match (&self.together, &vectors[..]) {
+                (Some((expr, zero_point)), [_, _, ..]) => {
+                    let values: Vec<Value> = vectors.iter().map(|&at| result(b, expr, at)).collect();
+                    let bytes = together::narrowed(b, out, &values, *zero_point);
+                    together::store(b, bytes, lanes, &vectors, address);
                 }
-                let y = emit::emit(b, self.caps, &self.expr, lanes, &values);
-                emit::store_storage(b, out, self.narrow, c.offset(row * out_row + at * out.bytes() as i64), y, active);
+                _ => {
+                    for &at in &vectors {
+                        let y = result(b, &self.expr, at);
+                        emit::store_storage(b, out, self.narrow, address(at), y, place.vectors[at.1]);
+                    }
+                }
             }
         }
     }
-}
 
-/// An expression of bytes without the addition of a zero point that ends it; and the zero point, 0 where there is none.
-fn without_zero_point(expr: &Expr) -> Option<(Expr, i32)> {
-    if !matches!(expr.output, Storage::I8 | Storage::U8) {
-        return None;
-    }
-    let sum = match expr.nodes[expr.result.0 as usize] {
-        Node::Binary(Binary::Add, x, y) => constant(expr, y).map(|c| (x, c)).or_else(|| constant(expr, x).map(|c| (y, c))),
-        _ => None,
-    };
-    let (result, zero_point) = sum.filter(|s| (-128..=255).contains(&s.1)).unwrap_or((expr.result, 0));
-    Some((Expr { result, ..expr.clone() }, zero_point))
-}
-
-/// Four vectors of sixteen I32 plus a zero point, saturated to bytes; each in four dwords. Sums saturate at 16 bits on the way, which the range of a byte does not see.
-fn narrowed(b: &mut Builder, out: Storage, values: [Value; 4], zero_point: i32) -> [Value; 4] {
-    let [low, high] = [0, 2].map(|i| {
-        let words = b.pack_s(values[i], values[i + 1]);
-        if zero_point == 0 {
-            return words;
+    /// The vectors of a tile, as rows and positions in them, in the order in which they are stored: those that are narrowed together, and single ones.
+    fn groups(&self, place: &Place<'_>, lanes: u16) -> Vec<Vec<(usize, usize)>> {
+        let column = |v: usize| (0..place.rows).map(move |r| vec![(r, v)]);
+        let columns = 0..place.vectors.len();
+        if self.together.is_none() || lanes != self.caps.lanes(Elem::F32) {
+            return columns.flat_map(column).collect();
         }
-        let zero_point = b.int(b.ty(words), i64::from(zero_point));
-        b.bin(BinOp::AddSatS, words, zero_point)
-    });
-    let bytes = if out == Storage::U8 { b.pack_u(low, high) } else { b.pack_s(low, high) };
-    // A block of 128 bits has four bytes of each.
-    let dwords = b.bitcast(Type::vector(Elem::I32, 16), bytes);
-    let rows = b.shuffle(dwords, dwords, (0..16).map(|i| i % 4 * 4 + i / 4).collect());
-    [0, 1, 2, 3].map(|i| b.extract_part(rows, i, 4))
+        let (whole, partial): (Vec<usize>, Vec<usize>) = columns.partition(|&v| place.vectors[v] == lanes);
+        let mut groups = together::groups(place.rows, &whole, lanes);
+        groups.extend(partial.into_iter().flat_map(column));
+        groups
+    }
 }
 
 /// Takes the first addition of a per-column operand to the accumulator out of `expr`, where that is the accumulator's only use: the

@@ -42,6 +42,9 @@ impl GemmSpec {
 /// Rows of a block: its part of A stays in the second-level cache while all panels pass over it.
 const BLOCK_ROWS: usize = 112;
 
+/// Weights of panels that share widened rows, in bytes: with the rows they stay in the second-level cache.
+const TOGETHER_BYTES: usize = 48 << 10;
+
 /// Everything that follows from a spec and a target.
 struct Plan {
     scheme: Scheme,
@@ -51,6 +54,8 @@ struct Plan {
     /// Row tiles in a block, and the number of blocks.
     block_tiles: usize,
     blocks: usize,
+    /// Panels of a work unit, which share the rows that are widened for them: more than one only where they are.
+    together: usize,
 }
 
 impl Plan {
@@ -62,7 +67,17 @@ impl Plan {
         let tiles = rows.tiles();
         let blocks = tiles.div_ceil((BLOCK_ROWS / tile.mr).max(1));
         let block_tiles = tiles.div_ceil(blocks);
-        Plan { scheme, tile, rows, panels, block_tiles, blocks: tiles.div_ceil(block_tiles) }
+        let mut together = 1;
+        if scheme.stages_rows(tile.mr, spec.k) {
+            let most = (TOGETHER_BYTES / scheme.run_bytes(spec.k, panels.nr)).max(1);
+            together = panels.count.div_ceil(panels.count.div_ceil(most));
+        }
+        Plan { scheme, tile, rows, panels, block_tiles, blocks: tiles.div_ceil(block_tiles), together }
+    }
+
+    /// Work units of a block of rows.
+    fn units_of_block(&self) -> usize {
+        self.panels.count.div_ceil(self.together)
     }
 
     fn panel_bytes(&self, k: usize) -> usize {
@@ -81,7 +96,7 @@ pub fn units(spec: &GemmSpec, caps: &Caps) -> usize {
         return plan.units();
     }
     let plan = Plan::new(spec, caps);
-    plan.blocks * plan.panels.count
+    plan.blocks * plan.units_of_block()
 }
 
 /// Number of units worth handing to a thread at once: about 100,000 multiply-adds of a vector lane's width.
@@ -90,7 +105,7 @@ pub fn grain(spec: &GemmSpec, caps: &Caps) -> usize {
         return (4_000_000 / plan.unit_products()).max(1);
     }
     let plan = Plan::new(spec, caps);
-    let unit = plan.block_tiles * plan.tile.mr * plan.panels.nr * spec.k;
+    let unit = plan.block_tiles * plan.tile.mr * plan.panels.nr * plan.together * spec.k;
     (1_000_000 / unit.max(1)).max(1)
 }
 
@@ -215,11 +230,20 @@ pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
     let mut b = Builder::new(format!("{}_gemm_{}x{}{kr}", plan.scheme.dtype(spec.a_storage), plan.tile.mr, plan.panels.nr));
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
-    let scratch = plan.scheme.scratch(&mut b, plan.tile.mr, spec.k);
+    let staged = plan.together > 1;
+    let scratch = if staged {
+        Some(plan.scheme.rows_scratch(&mut b, plan.tile.mr, spec.k))
+    } else {
+        plan.scheme.scratch(&mut b, plan.tile.mr, spec.k)
+    };
     let gemm = Gemm { spec, plan: &plan, output: &output, a, scratch };
     let (begin, end) = (b.begin(), b.end());
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
-        let (block, panel) = split_unit(b, unit, plan.blocks, plan.panels.count);
+        let (block, panel) = split_unit(b, unit, plan.blocks, plan.units_of_block());
+        if staged {
+            gemm.staged_block(b, block, panel, packed);
+            return vec![];
+        }
         let offset = b.mul_const(panel, plan.panel_bytes(spec.k) as i64);
         let weights = b.ptr_add(packed, offset);
         let col = b.mul_const(panel, plan.panels.nr as i64);
@@ -278,38 +302,78 @@ struct Gemm<'a> {
 impl Gemm<'_> {
     /// All row tiles of a block against one panel.
     fn block(&self, b: &mut Builder, block: Value, col: Value, weights: Value, vectors: &[u16]) {
+        self.row_tiles(b, block, |b, t, row, mr| self.tile(b, t, row, mr, col, weights, vectors));
+    }
+
+    /// All row tiles of a block, each widened once, against the panels of a unit.
+    fn staged_block(&self, b: &mut Builder, block: Value, unit: Value, packed: Value) {
+        let (panels, together) = (&self.plan.panels, self.plan.together as i64);
+        let first = b.mul_const(unit, together);
+        let stop = b.add_const(first, together);
+        let count = b.i64(panels.count as i64);
+        let stop = b.min(stop, count);
+        let scratch = self.scratch.expect("reserved for widened rows");
+        self.row_tiles(b, block, |b, _, row, mr| {
+            let row_bytes = self.spec.lda as i64 * self.plan.scheme.a_bytes();
+            let offset = b.mul_const(row, row_bytes);
+            let a = b.ptr_add(self.a, offset);
+            let row_offsets: Vec<i64> = (0..mr as i64).map(|r| r * row_bytes).collect();
+            self.plan.scheme.stage_rows(b, a, &row_offsets, scratch, self.spec.k);
+            b.for_loop(first, stop, 1, &[], |b, panel, _| {
+                let offset = b.mul_const(panel, self.plan.panel_bytes(self.spec.k) as i64);
+                let weights = b.ptr_add(packed, offset);
+                let col = b.mul_const(panel, panels.nr as i64);
+                for_panel(b, panels, panel, |b, vectors| self.staged_tile(b, scratch, row, mr, col, weights, vectors));
+                vec![]
+            });
+        });
+    }
+
+    /// Rows that are widened against one panel.
+    #[allow(clippy::too_many_arguments)]
+    fn staged_tile(&self, b: &mut Builder, scratch: Value, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
+        let scheme = &self.plan.scheme;
+        let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, None);
+        if let Some(bias) = self.output.start(b, col, vectors) {
+            acc.fill(b, &bias);
+        }
+        scheme.run_rows(b, &mut acc, scratch, mr, weights, self.spec.k);
+        let acc = scheme.end(b, acc);
+        self.output.store(b, &Place { row, row_step: 1, col, rows: mr, vectors }, &acc);
+    }
+
+    /// Calls `body` with the number of each row tile of a block, its first row, and its rows.
+    fn row_tiles(&self, b: &mut Builder, block: Value, body: impl Fn(&mut Builder, Value, Value, usize)) {
         let (rows, tiles) = (self.plan.rows, self.plan.rows.tiles() as i64);
         let first = b.mul_const(block, self.plan.block_tiles as i64);
         let stop = b.add_const(first, self.plan.block_tiles as i64);
         let tiles = b.i64(tiles);
         let stop = b.min(stop, tiles);
         let large = b.i64(rows.large as i64);
+        // Tile t of `mr` rows begins at row `t * mr + shift`.
+        let tile = |b: &mut Builder, t: Value, mr: usize, shift: usize| {
+            let row = b.mul_const(t, mr as i64);
+            let row = b.add_const(row, shift as i64);
+            body(b, t, row, mr);
+        };
+        let each = |b: &mut Builder, range: (Value, Value), mr: usize, shift: usize| {
+            if self.plan.rows.tiles() == 1 {
+                let zero = b.i64(0);
+                return tile(b, zero, mr, shift);
+            }
+            b.for_loop(range.0, range.1, 1, &[], |b, t, _| {
+                tile(b, t, mr, shift);
+                vec![]
+            });
+        };
         if rows.large > 0 {
             let end = if rows.small > 0 { b.min(stop, large) } else { stop };
-            self.tiles(b, (first, end), rows.mr, 0, col, weights, vectors);
+            each(b, (first, end), rows.mr, 0);
         }
         if rows.small > 0 {
             let start = if rows.large > 0 { b.max(first, large) } else { first };
-            self.tiles(b, (start, stop), rows.mr - 1, rows.large, col, weights, vectors);
+            each(b, (start, stop), rows.mr - 1, rows.large);
         }
-    }
-
-    /// Row tiles of `mr` rows; tile t begins at row `t * mr + shift`.
-    #[allow(clippy::too_many_arguments)]
-    fn tiles(&self, b: &mut Builder, range: (Value, Value), mr: usize, shift: usize, col: Value, weights: Value, vectors: &[u16]) {
-        let body = |b: &mut Builder, t: Value| {
-            let row = b.mul_const(t, mr as i64);
-            let row = b.add_const(row, shift as i64);
-            self.tile(b, t, row, mr, col, weights, vectors);
-        };
-        if self.plan.rows.tiles() == 1 {
-            let zero = b.i64(0);
-            return body(b, zero);
-        }
-        b.for_loop(range.0, range.1, 1, &[], |b, t, _| {
-            body(b, t);
-            vec![]
-        });
     }
 
     #[allow(clippy::too_many_arguments)]

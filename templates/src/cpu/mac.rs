@@ -115,6 +115,9 @@ const BODY: usize = 56;
 /// Bytes of a row in the scratch buffer where a run is widened, or its signs are flipped, before it is used.
 const STAGE_BYTES: usize = 1024;
 
+/// Bytes of all rows of a tile in the scratch buffer, where whole rows are widened.
+const STAGED_ROWS_BYTES: usize = 16 << 10;
+
 /// Runs of fewer elements flip signs as they broadcast: filling a scratch buffer would not pay.
 const LEAST_STAGED_FLIP: usize = 64;
 
@@ -368,6 +371,16 @@ impl Scheme {
     pub(crate) fn scratch(&self, b: &mut Builder, mr: usize, k: usize) -> Option<Value> {
         // One stage may take a partial step more than the others.
         self.staged(k).then(|| b.scratch((mr * self.staged_row_bytes(k.min(self.stage_k() + self.kr()))) as u32, 64))
+    }
+
+    /// Whether whole rows of `k` elements, `mr` of them, are worth widening once for all panels that read them: where they are widened at all, and fit.
+    pub(crate) fn stages_rows(&self, mr: usize, k: usize) -> bool {
+        matches!(self.kind, Kind::Dot2 { .. }) && mr * self.staged_row_bytes(k) <= STAGED_ROWS_BYTES
+    }
+
+    /// Reserves what [`Scheme::stage_rows`] fills, once, outside of all loops.
+    pub(crate) fn rows_scratch(&self, b: &mut Builder, mr: usize, k: usize) -> Value {
+        b.scratch((mr * self.staged_row_bytes(k)) as u32, 64)
     }
 
     /// Whether runs of `k` elements go through a scratch buffer.

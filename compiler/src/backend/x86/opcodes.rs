@@ -252,6 +252,7 @@ families! {
     Permt2q: INVALID INVALID EVEX_Vpermt2q_xmm_k1z_xmm_xmmm128b64 EVEX_Vpermt2q_ymm_k1z_ymm_ymmm256b64 EVEX_Vpermt2q_zmm_k1z_zmm_zmmm512b64;
     Permi2b: INVALID INVALID EVEX_Vpermi2b_xmm_k1z_xmm_xmmm128 EVEX_Vpermi2b_ymm_k1z_ymm_ymmm256 EVEX_Vpermi2b_zmm_k1z_zmm_zmmm512;
     Shufi32x4: INVALID INVALID INVALID EVEX_Vshufi32x4_ymm_k1z_ymm_ymmm256b32_imm8 EVEX_Vshufi32x4_zmm_k1z_zmm_zmmm512b32_imm8;
+    Perm2i128: INVALID VEX_Vperm2i128_ymm_ymm_ymmm256_imm8 INVALID INVALID INVALID;
     Extract128: INVALID VEX_Vextracti128_xmmm128_ymm_imm8 INVALID EVEX_Vextracti32x4_xmmm128_k1z_ymm_imm8 EVEX_Vextracti32x4_xmmm128_k1z_zmm_imm8;
     Extract256: INVALID INVALID INVALID INVALID EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8;
     Insert128: INVALID VEX_Vinserti128_ymm_ymm_xmmm128_imm8 INVALID EVEX_Vinserti32x4_ymm_k1z_ymm_xmmm128_imm8 EVEX_Vinserti32x4_zmm_k1z_zmm_xmmm128_imm8;

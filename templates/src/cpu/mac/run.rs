@@ -205,6 +205,18 @@ impl Scheme {
         }
     }
 
+    /// Widens whole rows of `k` elements at `a` into `scratch`, for [`Scheme::run_rows`].
+    pub(crate) fn stage_rows(&self, b: &mut Builder, a: Value, row_offsets: &[i64], scratch: Value, k: usize) {
+        self.stage(b, &(0..row_offsets.len()), row_offsets, a, scratch, k);
+    }
+
+    /// Accumulates `rows` rows of `k` elements that [`Scheme::stage_rows`] has widened.
+    pub(crate) fn run_rows(&self, b: &mut Builder, acc: &mut Acc, scratch: Value, rows: usize, weights: Value, k: usize) {
+        let row_bytes = self.staged_row_bytes(k) as i64;
+        let row_offsets: Vec<i64> = (0..rows as i64).map(|r| r * row_bytes).collect();
+        self.broadcast_run(b, acc, &Run { a: scratch, rows: 0..rows, row_offsets: &row_offsets, b: weights, k, prefetch: vec![] }, false);
+    }
+
     /// int8 through a scratch buffer that holds the rows with their signs flipped or their elements widened, so many of them at a time.
     fn staged_run(&self, b: &mut Builder, acc: &mut Acc, run: &Run<'_>) {
         let (stage_k, b_step) = (self.stage_k(), self.step_bytes(self.nr(acc)) as i64);
@@ -218,7 +230,7 @@ impl Scheme {
         let chunk = |b: &mut Builder, acc: &mut Acc, a: Value, weights: Value, k: usize| {
             let scratch = acc.scratch.expect("reserved by `scratch`");
             let row_bytes = self.staged_row_bytes(k) as i64;
-            self.stage(b, run, a, scratch, k);
+            self.stage(b, &run.rows, run.row_offsets, a, scratch, k);
             let offsets: Vec<i64> = (0..run.row_offsets.len() as i64).map(|r| (r - run.rows.start as i64) * row_bytes).collect();
             let (rows, prefetch) = (run.rows.clone(), prefetch.to_vec());
             self.broadcast_run(b, acc, &Run { a: scratch, row_offsets: &offsets, b: weights, k, rows, prefetch }, false);
@@ -241,8 +253,8 @@ impl Scheme {
         }
     }
 
-    /// Writes `k` elements of each row to `scratch` as [`Scheme::staged_run`] says, up to a whole vector.
-    fn stage(&self, b: &mut Builder, run: &Run<'_>, a: Value, scratch: Value, k: usize) {
+    /// Writes `k` elements of each of `rows` to `scratch` as [`Scheme::staged_run`] says, up to a whole vector.
+    fn stage(&self, b: &mut Builder, rows: &Range<usize>, row_offsets: &[i64], a: Value, scratch: Value, k: usize) {
         let lanes = self.staged_lanes();
         let (ty, from_mem, to_mem) = match self.kind {
             Kind::Dot2 { a } => (Type::vector(Elem::I16, lanes as u16), a, Mem::S16),
@@ -251,8 +263,8 @@ impl Scheme {
         let row_bytes = self.staged_row_bytes(k) as i64;
         let whole = (k / lanes * lanes) as i64;
         let copy = |b: &mut Builder, from: Addr, to: Addr, n: usize| {
-            for (i, r) in run.rows.clone().enumerate() {
-                let v = b.load_first(ty, from_mem, from.offset(run.row_offsets[r]), n as u16);
+            for (i, r) in rows.clone().enumerate() {
+                let v = b.load_first(ty, from_mem, from.offset(row_offsets[r]), n as u16);
                 let v = if ty.elem == Elem::I8 { flip_signs(b, v) } else { v };
                 b.store(to_mem, Narrow::Wrap, to.offset(i as i64 * row_bytes), v);
             }

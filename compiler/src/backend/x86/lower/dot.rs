@@ -82,6 +82,11 @@ impl Lower<'_> {
             let y = self.rm(b, w, Fold::Elem(4));
             return self.op_acc(Vop::Pdpwssd, w, acc, x, y);
         }
+        if let Some(Lanes::Splat32(0)) = self.lanes(args[0]) {
+            let x = self.reg(a);
+            let y = self.rm(b, w, Fold::Whole);
+            return self.op3(Vop::Pmaddwd, w, x, y);
+        }
         let acc = self.reg(args[0]);
         let x = self.reg(a);
         let y = self.rm(b, w, Fold::Whole);

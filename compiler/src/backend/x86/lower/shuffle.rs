@@ -33,6 +33,9 @@ impl Lower<'_> {
             // The overwritten operand is the first source.
             return self.op_acc(op, w, x, index, y);
         }
+        if let (Width::Y, Width::Y, Some([low, high])) = (w, source, block_pattern(&map, ty.elem.bits())) {
+            return self.op3i(Vop::Perm2i128, w, x, y, low | high << 4);
+        }
         self.shuffle_bytes(&map, ty, source, n, [x, y])
     }
 
@@ -129,6 +132,17 @@ impl Lower<'_> {
             (Width::Z, _) => self.op3i(Vop::Shufi32x4, Width::Z, x, x, i * 0b0101_0101),
         }
     }
+}
+
+/// The two 128-bit blocks that a map of 256 bits copies, counted through both sources.
+fn block_pattern(map: &[u16], bits: u32) -> Option<[u8; 2]> {
+    let per_block = (128 / bits) as u16;
+    let block = |map: &[u16]| {
+        let whole = map[0].is_multiple_of(per_block) && map.iter().enumerate().all(|(i, &m)| usize::from(m) == usize::from(map[0]) + i);
+        whole.then(|| (map[0] / per_block) as u8)
+    };
+    let (low, high) = map.split_at_checked(usize::from(per_block)).filter(|(_, high)| high.len() == usize::from(per_block))?;
+    Some([block(low)?, block(high)?])
 }
 
 /// The immediate of `vpshufd` for a map that does the same within every 128-bit block.
