@@ -1,7 +1,8 @@
 //! Depthwise convolution NHWC of any kernel size, stride, dilation, padding and depth multiplier, in f32 and int8.
 //!
 //! Vectors run over channels. A tile is several neighbouring output pixels of one row, which share input loads, × one block of output channels; taps outside
-//! the image are skipped as in `implicit`: in y by loop bounds, in x by classes of tiles. Two ways to multiply: one tap at a time (f32; int8 with a
+//! the image are skipped as in `implicit`: in y by loop bounds, in x by classes of tiles. Where the rows under the taps exceed the first-level cache, a tile is
+//! computed for all rows of a range before the next one, so that each row is read from the second level once instead of once for each tap. Two ways to multiply: one tap at a time (f32; int8 with a
 //! multiplier or without dot products, in i32 lanes), in `depthwise_tap`, or several taps by dot products, in `depthwise_dot`. Parameters: `a`, `b` (from
 //! [`pack_b`]), `c`, then the epilogue's operands and tables. A work unit is an output row.
 
@@ -141,10 +142,17 @@ pub fn build(spec: &DepthwiseSpec, caps: &Caps) -> Kernel {
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
     let (begin, end) = (b.begin(), b.end());
-    b.for_loop(begin, end, 1, &[], |b, unit, _| {
+    let line = |b: &mut Builder, unit: Value| {
         let (image, y) = split_unit(b, unit, spec.batch, spec.output[0]);
         let pixel = b.mul_const(unit, spec.output[1] as i64);
-        let line = Line { a, packed, image, y, pixel };
+        Line { a, packed, image, y, pixel }
+    };
+    if let (None, Some(blocks)) = (&dot, tap.strip_blocks(caps)) {
+        tap.strips(&mut b, (begin, end), blocks, packed, &line, &output);
+        return b.finish();
+    }
+    b.for_loop(begin, end, 1, &[], |b, unit, _| {
+        let line = line(b, unit);
         match &dot {
             Some(dot) => dot.line(b, &line, &output),
             None => tap.line(b, &line, &output),

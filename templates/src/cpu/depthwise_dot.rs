@@ -4,8 +4,8 @@
 //! channel reads there, and serve every output pixel that has the column in its window. Where rows are taken by two, an odd last one is interleaved with
 //! itself a column further on. Rows outside the image: their weights are zero (there
 //! is a copy of the weights for each set of rows inside), the pointer stays inside the image, and accumulators start from what the taps count as.
-//! Columns outside the image hold the zero point. One block is `group` vectors of accumulators. Interleaving works by 128-bit blocks: a permutation of
-//! dwords in front of it puts the channels of bytes in order; 16-bit elements leave theirs to the accumulators, of which there are fewer.
+//! Columns outside the image hold the zero point. One block is `group` vectors of accumulators. Interleaving works by 128-bit blocks: a permutation in front
+//! of it puts channels in order, or where two accumulators of two blocks each are a block, one behind them: those are fewer.
 
 use crate::cpu::depthwise::{Class, DepthwiseSpec, Line, classes};
 use crate::cpu::epilogue::{Output, Place};
@@ -110,9 +110,10 @@ impl<'a> DotPath<'a> {
         if ky / self.group < self.whole_groups() { (kx, ky / self.group, ky % self.group) } else { (kx / 2 * 2, ky / self.group, kx % 2) }
     }
 
-    /// Whether the lanes of accumulators are in the order in which 128-bit blocks are interleaved.
+    /// Whether the lanes of accumulators are in the order in which 128-bit blocks are interleaved. Of four blocks, putting two accumulators in order takes
+    /// copies of both.
     fn by_blocks(&self) -> bool {
-        self.group == 2 && self.vector_bytes > 16
+        self.group == 2 && self.vector_bytes == 32
     }
 
     /// The lane of channel `c` of a block among all of its accumulators.
@@ -296,7 +297,9 @@ impl<'a> DotPath<'a> {
     /// Accumulators of a pixel whose lanes are ordered by blocks, in the order of channels, plus what they should have started from.
     fn in_order(&self, b: &mut Builder, held: &[Value], bias: Option<&[Value]>, nv: usize) -> Vec<Value> {
         let lanes = usize::from(self.lanes);
-        let ordered = |(v, b): (usize, &mut Builder)| b.shuffle(held[0], held[1], (v * lanes..(v + 1) * lanes).map(|c| self.lane_of(c) as u16).collect());
+        let ordered = |(v, b): (usize, &mut Builder)| {
+            b.shuffle(held[0], held[1], (v * lanes..(v + 1) * lanes).map(|c| self.lane_of(c) as u16).collect())
+        };
         (0..nv)
             .map(|v| {
                 let sum = ordered((v, b));
@@ -362,7 +365,7 @@ impl<'a> DotPath<'a> {
         d.into_iter().map(|v| b.bitcast(self.element_ty(), v)).collect()
     }
 
-    /// The block's channels of one pixel; bytes are permuted so that interleaving gives them in order.
+    /// The block's channels of one pixel, permuted so that interleaving gives them in order, unless accumulators are put in order.
     fn load_row(&self, b: &mut Builder, addr: Addr, active: usize) -> Value {
         let ty = self.element_ty();
         let mem = if self.spec.a_storage == Storage::U8 { Mem::U8 } else { Mem::S8 };
@@ -377,9 +380,11 @@ impl<'a> DotPath<'a> {
         if parts == 1 || self.by_blocks() {
             return v;
         }
-        // Four channels are a dword; piece p of a 128-bit block b must be piece `p * parts + b`.
-        let v = b.bitcast(Type::vector(Elem::I32, (parts * 4) as u16), v);
-        let map = (0..parts * 4).map(|i| (i % 4 * parts + i / 4) as u16).collect();
+        // Four channels are a dword of bytes or a qword of 16-bit elements; piece p of a 128-bit block b must be piece `p * parts + b`.
+        let unit = if self.group == 4 { Elem::I32 } else { Elem::I64 };
+        let pieces = 16 / (unit.bits() as usize / 8);
+        let v = b.bitcast(Type::vector(unit, (parts * pieces) as u16), v);
+        let map = (0..parts * pieces).map(|i| (i % pieces * parts + i / pieces) as u16).collect();
         let v = b.shuffle(v, v, map);
         b.bitcast(ty, v)
     }

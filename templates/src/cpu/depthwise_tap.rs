@@ -44,6 +44,13 @@ struct Block {
     active: usize,
 }
 
+/// An output row while its tiles are built: the input row of its first tap, the taps inside the image, and its first output pixel.
+struct Row {
+    a: Value,
+    ky: (Value, Value),
+    pixel: Value,
+}
+
 impl<'a> TapPath<'a> {
     pub(crate) fn new(spec: &'a DepthwiseSpec, caps: &Caps) -> TapPath<'a> {
         let lanes = caps.lanes(Elem::F32);
@@ -135,71 +142,148 @@ impl<'a> TapPath<'a> {
     }
 
     pub(crate) fn line(&self, b: &mut Builder, line: &Line, output: &Output<'_>) {
+        let row = self.row(b, line);
+        for class in &self.classes {
+            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
+                let at = self.tile_at(b, class, t, &row);
+                self.for_blocks(b, line.packed, &|b, block| self.tile(b, class, at, row.ky, &block, output));
+                vec![]
+            });
+        }
+    }
+
+    /// Blocks of channels that [`TapPath::strips`] takes at a time: what the taps of a tile read of them stays in the first-level cache from one output
+    /// row to the next. None where all rows under the taps do, or none would.
+    pub(crate) fn strip_blocks(&self, caps: &Caps) -> Option<usize> {
+        let (spec, half) = (self.spec, caps.l1_bytes as usize / 2);
+        let bytes = spec.a_storage.bytes();
+        let shared = spec.kernel[0] > spec.stride[0] && spec.output[0] > 1;
+        if self.channels != Channels::Same || !shared || spec.kernel[0] * spec.input[1] * spec.in_pixel * bytes <= half {
+            return None;
+        }
+        let block = spec.kernel[0] * spec.axis(1).readers(self.mr).len() * self.block * bytes;
+        let of_line = 64usize.div_ceil(self.block * bytes);
+        Some(half / block / of_line * of_line).filter(|&blocks| blocks > 0)
+    }
+
+    /// Output rows `range`, tile by tile: all rows of a tile and `blocks` blocks of channels before the next ones.
+    pub(crate) fn strips(
+        &self,
+        b: &mut Builder,
+        range: (Value, Value),
+        blocks: usize,
+        packed: Value,
+        line: &dyn Fn(&mut Builder, Value) -> Line,
+        output: &Output<'_>,
+    ) {
+        let (full, rest) = self.blocks();
+        let rows =
+            |b: &mut Builder, class: &Class<Vec<Range<usize>>>, t: Value, body: &dyn Fn(&mut Builder, (Value, Value), (Value, Value))| {
+                b.for_loop(range.0, range.1, 1, &[], |b, unit, _| {
+                    let line = line(b, unit);
+                    let row = self.row(b, &line);
+                    let at = self.tile_at(b, class, t, &row);
+                    body(b, at, row.ky);
+                    vec![]
+                });
+            };
+        let zero = b.i64(0);
+        for class in &self.classes {
+            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
+                b.for_const(0, full as i64, blocks as i64, &[], |b, first, _| {
+                    let (stop, all) = (b.add_const(first, blocks as i64), b.i64(full as i64));
+                    let stop = b.min(stop, all);
+                    rows(b, class, t, &|b, at, ky| {
+                        b.for_loop(first, stop, 1, &[], |b, i, _| {
+                            let block = self.block_at(b, packed, zero, i, self.block);
+                            self.tile(b, class, at, ky, &block, output);
+                            vec![]
+                        });
+                    });
+                    vec![]
+                });
+                if rest > 0 {
+                    rows(b, class, t, &|b, at, ky| {
+                        let i = b.i64(full as i64);
+                        let block = self.block_at(b, packed, zero, i, rest);
+                        self.tile(b, class, at, ky, &block, output);
+                    });
+                }
+                vec![]
+            });
+        }
+    }
+
+    fn row(&self, b: &mut Builder, line: &Line) -> Row {
         let spec = self.spec;
-        let bytes = spec.a_storage.bytes() as i64;
-        let pixel_bytes = spec.in_pixel as i64 * bytes;
+        let pixel_bytes = self.pixel_bytes();
         let top = b.mul_const(line.image, spec.input[0] as i64);
         let y = b.mul_const(line.y, spec.stride[0] as i64);
         let top = b.add(top, y);
         let top = b.add_const(top, -(spec.pad[0] as i64));
         let offset = b.mul_const(top, spec.input[1] as i64 * pixel_bytes);
         let a = b.ptr_add(line.a, offset);
-        let ky = spec.axis(0).taps(b, line.y);
-        for class in &self.classes {
-            b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
-                let x = b.mul_const(t, class.mr as i64);
-                let x = b.add_const(x, class.x as i64);
-                let pixel = b.add(line.pixel, x);
-                let at = b.mul_const(x, spec.stride[1] as i64 * pixel_bytes);
-                let at = b.add_const(at, -(spec.pad[1] as i64) * pixel_bytes);
-                let a = b.ptr_add(a, at);
-                self.for_blocks(b, line.packed, &|b, block| self.tile(b, class, a, ky, pixel, &block, output));
-                vec![]
-            });
-        }
+        Row { a, ky: spec.axis(0).taps(b, line.y), pixel: line.pixel }
+    }
+
+    /// The input and the first output pixel of tile `t` of a class.
+    fn tile_at(&self, b: &mut Builder, class: &Class<Vec<Range<usize>>>, t: Value, row: &Row) -> (Value, Value) {
+        let pixel_bytes = self.pixel_bytes();
+        let x = b.mul_const(t, class.mr as i64);
+        let x = b.add_const(x, class.x as i64);
+        let pixel = b.add(row.pixel, x);
+        let at = b.mul_const(x, self.spec.stride[1] as i64 * pixel_bytes);
+        let at = b.add_const(at, -(self.spec.pad[1] as i64) * pixel_bytes);
+        (b.ptr_add(row.a, at), pixel)
+    }
+
+    fn pixel_bytes(&self) -> i64 {
+        (self.spec.in_pixel * self.spec.a_storage.bytes()) as i64
     }
 
     /// Emits `body` for every block of output channels.
     fn for_blocks(&self, b: &mut Builder, packed: Value, body: &dyn Fn(&mut Builder, Block)) {
         let (full, rest) = self.blocks();
-        let count = (full + usize::from(rest > 0)) as i64;
         let stretches = if self.channels == Channels::Splat { self.spec.input[2] } else { 1 };
         b.for_const(0, stretches as i64, 1, &[], |b, stretch, _| {
-            let one = |b: &mut Builder, i: Value, active: usize| {
-                let first = b.mul_const(stretch, count);
-                let index = b.add(first, i);
-                let offset = b.mul_const(index, self.block_bytes() as i64);
-                let weights = b.ptr_add(packed, offset);
-                let base = b.mul_const(stretch, self.spec.multiplier as i64);
-                let output = b.mul_const(i, self.block as i64);
-                let output = b.add(base, output);
-                let input = match self.channels {
-                    Channels::Same => output,
-                    Channels::Spread => b.mul_const(i, (self.block / self.spec.multiplier) as i64),
-                    Channels::Splat => stretch,
-                };
-                body(b, Block { input, output, weights, active });
-            };
             b.for_const(0, full as i64, 1, &[], |b, i, _| {
-                one(b, i, self.block);
+                let block = self.block_at(b, packed, stretch, i, self.block);
+                body(b, block);
                 vec![]
             });
             if rest > 0 {
                 let i = b.i64(full as i64);
-                one(b, i, rest);
+                let block = self.block_at(b, packed, stretch, i, rest);
+                body(b, block);
             }
             vec![]
         });
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Block `i` of a stretch.
+    fn block_at(&self, b: &mut Builder, packed: Value, stretch: Value, i: Value, active: usize) -> Block {
+        let (full, rest) = self.blocks();
+        let first = b.mul_const(stretch, (full + usize::from(rest > 0)) as i64);
+        let index = b.add(first, i);
+        let offset = b.mul_const(index, self.block_bytes() as i64);
+        let weights = b.ptr_add(packed, offset);
+        let base = b.mul_const(stretch, self.spec.multiplier as i64);
+        let output = b.mul_const(i, self.block as i64);
+        let output = b.add(base, output);
+        let input = match self.channels {
+            Channels::Same => output,
+            Channels::Spread => b.mul_const(i, (self.block / self.spec.multiplier) as i64),
+            Channels::Splat => stretch,
+        };
+        Block { input, output, weights, active }
+    }
+
     fn tile(
         &self,
         b: &mut Builder,
         class: &Class<Vec<Range<usize>>>,
-        a: Value,
+        (a, pixel): (Value, Value),
         ky: (Value, Value),
-        pixel: Value,
         block: &Block,
         output: &Output<'_>,
     ) {

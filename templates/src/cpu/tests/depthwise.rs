@@ -7,7 +7,7 @@ use crate::cpu::mac::WeightFormat;
 /// Shape of a case: input h w c, multiplier, kernel, stride, dilation, whether padded as TFLite's SAME.
 type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], bool);
 
-const SHAPES: [Shape; 19] = [
+const SHAPES: [Shape; 22] = [
     ([1, 1, 1], 1, [1, 1], [1, 1], [1, 1], false),
     ([5, 6, 7], 1, [3, 3], [1, 1], [1, 1], true),
     ([4, 30, 16], 1, [3, 3], [1, 1], [1, 1], true),
@@ -27,6 +27,10 @@ const SHAPES: [Shape; 19] = [
     ([2, 3, 20], 1, [4, 4], [1, 2], [1, 1], true),
     ([3, 3, 96], 1, [3, 3], [1, 1], [1, 1], true),
     ([3, 4, 9], 1, [3, 3], [1, 1], [40, 5000], true),
+    // Rows of floats that exceed the first-level cache: all channels at a time, or some of them.
+    ([3, 30, 72], 1, [3, 3], [1, 1], [1, 1], true),
+    ([3, 9, 301], 1, [3, 3], [1, 1], [1, 1], true),
+    ([5, 20, 140], 1, [3, 3], [2, 2], [1, 1], true),
 ];
 
 fn case(i: usize, shape: &Shape, a_storage: Storage, weights: WeightFormat, random: &mut Random) -> DepthwiseSpec {
