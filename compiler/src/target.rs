@@ -23,19 +23,41 @@ pub enum Arch {
     Wasm32,
 }
 
-/// Vector level of an x86-64 processor.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// Vector level of an x86-64 processor. Levels are not nested: a processor with AVX-512 may lack AVX-VNNI.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum X86Level {
     /// SSE2 only, through Cranelift.
     Baseline,
     /// AVX2, FMA, F16C, BMI, LZCNT (x86-64-v3).
     V3,
+    /// x86-64-v3 with AVX-VNNI: dot products of bytes on 256 bits, without AVX-512.
+    V3Vnni,
     /// AVX-512 F, BW, CD, DQ, VL (x86-64-v4).
     V4,
     /// x86-64-v4 with VNNI and VBMI.
     V4Vnni,
     /// The same with AMX: tiles, and their products of bytes and of bfloat16. On Linux only, where a process asks for the registers.
     V4Amx,
+}
+
+impl X86Level {
+    /// Every level, each before those that are better where a processor has both.
+    pub const ALL: [X86Level; 6] = [X86Level::Baseline, X86Level::V3, X86Level::V3Vnni, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx];
+
+    /// Whether it has AVX-512: vectors of 512 bits, 32 vector registers, mask registers.
+    pub const fn has_avx512(self) -> bool {
+        matches!(self, X86Level::V4 | X86Level::V4Vnni | X86Level::V4Amx)
+    }
+
+    /// Whether it has dot products of four bytes (`vpdpbusd`), at the width of its vectors.
+    pub const fn has_vnni(self) -> bool {
+        matches!(self, X86Level::V3Vnni | X86Level::V4Vnni | X86Level::V4Amx)
+    }
+
+    /// Whether it permutes single bytes (AVX-512 VBMI).
+    pub const fn has_vbmi(self) -> bool {
+        matches!(self, X86Level::V4Vnni | X86Level::V4Amx)
+    }
 }
 
 /// Vector level of an AArch64 processor.
@@ -130,10 +152,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Names that [`Target::parse_cpu`] accepts, with what they mean.
+    /// Names that [`Target::parse_cpu`] accepts, with what they mean; of a family, each before those that are better where a processor has both.
     pub const CPU_NAMES: &[(&str, Cpu, &str)] = &[
         ("x86-64", Cpu::X86(X86Level::Baseline), "SSE2, any 64-bit x86"),
         ("x86-64-v3", Cpu::X86(X86Level::V3), "AVX2, FMA, F16C"),
+        ("x86-64-v3+vnni", Cpu::X86(X86Level::V3Vnni), "x86-64-v3 with AVX-VNNI, for processors without AVX-512"),
         ("x86-64-v4", Cpu::X86(X86Level::V4), "AVX-512 F, BW, DQ, VL"),
         ("x86-64-v4+vnni", Cpu::X86(X86Level::V4Vnni), "x86-64-v4 with VNNI and VBMI"),
         ("x86-64-v4+amx", Cpu::X86(X86Level::V4Amx), "x86-64-v4+vnni with AMX for bytes and bfloat16 (Linux)"),
@@ -213,7 +236,7 @@ impl Target {
 
     /// Whether a load can turn halves into floats in one instruction.
     pub fn widens_halves(&self) -> bool {
-        matches!(self.cpu, Cpu::X86(X86Level::V3 | X86Level::V4 | X86Level::V4Vnni | X86Level::V4Amx))
+        matches!(self.cpu, Cpu::X86(level) if level != X86Level::Baseline)
     }
 
     /// What templates may use on this target.
@@ -222,6 +245,7 @@ impl Target {
         let caps = match self.cpu {
             Cpu::X86(X86Level::Baseline) => Caps::x86_64_baseline(),
             Cpu::X86(X86Level::V3) => Caps::x86_64_v3(),
+            Cpu::X86(X86Level::V3Vnni) => Caps::x86_64_v3_vnni(),
             Cpu::X86(X86Level::V4) => Caps::x86_64_v4(),
             Cpu::X86(X86Level::V4Vnni) => Caps::x86_64_v4_vnni(),
             Cpu::X86(X86Level::V4Amx) => Caps::x86_64_v4_amx(),

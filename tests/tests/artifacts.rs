@@ -218,9 +218,18 @@ const SMALL_BYTES: usize = 40 << 10;
 
 #[test]
 fn a_small_model_has_small_code() {
-    for name in
-        ["x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4+vnni", "x86-64-v4+amx", "aarch64", "aarch64+dotprod", "aarch64+i8mm", "rv64gc"]
-    {
+    for name in [
+        "x86-64",
+        "x86-64-v3",
+        "x86-64-v3+vnni",
+        "x86-64-v4",
+        "x86-64-v4+vnni",
+        "x86-64-v4+amx",
+        "aarch64",
+        "aarch64+dotprod",
+        "aarch64+i8mm",
+        "rv64gc",
+    ] {
         let target = Target::new(Target::parse_cpu(name).expect("known"));
         let library = library(&digits(), &[target], Weights::Embedded).expect("compiles");
         let bytes = library.image.bytes.len();

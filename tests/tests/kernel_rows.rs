@@ -7,7 +7,7 @@ use tflc_templates::cpu::table::ROWS;
 #[test]
 fn innermost_loops_hold_no_allocator_edits() {
     let mut bad = vec![];
-    for level in [X86Level::V3, X86Level::V4, X86Level::V4Vnni] {
+    for level in [X86Level::V3, X86Level::V3Vnni, X86Level::V4, X86Level::V4Vnni] {
         let caps = Target::new(Cpu::X86(level)).caps();
         for row in ROWS {
             let mut kernel = row.kernel(&caps);

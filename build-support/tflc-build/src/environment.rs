@@ -42,10 +42,11 @@ impl Environment {
             Arch::X86_64 => {
                 let v3 = has(&["avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt"]);
                 let v4 = v3 && has(&["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]);
-                Cpu::X86(match (v3, v4, v4 && has(&["avx512vnni", "avx512vbmi"])) {
-                    (_, _, true) => X86Level::V4Vnni,
-                    (_, true, _) => X86Level::V4,
-                    (true, ..) => X86Level::V3,
+                Cpu::X86(match (v3, v4) {
+                    (_, true) if has(&["avx512vnni", "avx512vbmi"]) => X86Level::V4Vnni,
+                    (_, true) => X86Level::V4,
+                    (true, _) if has(&["avxvnni"]) => X86Level::V3Vnni,
+                    (true, _) => X86Level::V3,
                     _ => X86Level::Baseline,
                 })
             }
@@ -74,6 +75,11 @@ mod tests {
         };
         assert_eq!(with("x86_64-unknown-linux-gnu", "fxsr,sse,sse2"), "x86-64");
         assert_eq!(with("x86_64-pc-windows-msvc", "avx,avx2,bmi1,bmi2,f16c,fma,lzcnt,sse2"), "x86-64-v3");
+        let v3 = "avx,avx2,bmi1,bmi2,f16c,fma,lzcnt,sse2";
+        let v4 = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl";
+        assert_eq!(with("x86_64-unknown-linux-gnu", &format!("{v3},avxvnni")), "x86-64-v3+vnni");
+        assert_eq!(with("x86_64-unknown-linux-gnu", &format!("{v3},avxvnni,{v4}")), "x86-64-v4");
+        assert_eq!(with("x86_64-unknown-linux-gnu", &format!("{v3},avxvnni,{v4},avx512vnni,avx512vbmi")), "x86-64-v4+vnni");
         assert_eq!(with("aarch64-apple-darwin", "neon,dotprod"), "aarch64+dotprod");
         assert_eq!(with("aarch64-linux-android", "neon,dotprod,i8mm"), "aarch64+i8mm");
         assert_eq!(with("aarch64-linux-android", "neon,i8mm"), "aarch64");

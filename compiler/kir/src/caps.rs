@@ -79,6 +79,12 @@ impl Caps {
         Caps { vector_bytes: 32, fma: true, gather: true, ..Caps::x86_64_baseline() }
     }
 
+    /// x86-64-v3 with AVX-VNNI. The processors that have it have larger second-level caches than the first ones with AVX2: at least 2 MiB for
+    /// four small cores.
+    pub fn x86_64_v3_vnni() -> Caps {
+        Caps { dot4: Dot4::UnsignedSigned, l2_bytes: 512 << 10, ..Caps::x86_64_v3() }
+    }
+
     /// x86-64-v4: AVX-512 F, BW, DQ, VL.
     pub fn x86_64_v4() -> Caps {
         Caps { vector_bytes: 64, vector_registers: 32, masks: true, l1_bytes: 32 << 10, l2_bytes: 1 << 20, ..Caps::x86_64_v3() }

@@ -85,7 +85,7 @@ pub fn compile_functions(program: &Program, target: &Target) -> Result<Vec<Funct
 /// Where a backend refuses the code: a bug.
 pub fn driver(program: &Program, target: &Target) -> Result<Vec<Function>, BackendError> {
     match target.cpu {
-        Cpu::X86(level) if level > X86Level::Baseline && target.os != Os::Windows => x86::driver(program),
+        Cpu::X86(level) if level != X86Level::Baseline && target.os != Os::Windows => x86::driver(program),
         _ => cranelift::Compiler::new(target)?.driver(program),
     }
 }
@@ -97,7 +97,7 @@ fn compile_recipe(index: usize, recipe: &Recipe, target: &Target) -> Result<Func
     }
     match target.cpu {
         // This backend finds out itself what is needed.
-        Cpu::X86(level) if level > X86Level::Baseline => tflc_kir::optimize_unswept(&mut kernel),
+        Cpu::X86(level) if level != X86Level::Baseline => tflc_kir::optimize_unswept(&mut kernel),
         _ => tflc_kir::optimize(&mut kernel),
     }
     let code = compile_kernel(&kernel, target)?;
@@ -106,7 +106,7 @@ fn compile_recipe(index: usize, recipe: &Recipe, target: &Target) -> Result<Func
 
 /// Makes what the first kernel for a target would wait for. Compilations do it while they prepare the model; it changes no result.
 pub fn warm_up(target: &Target) {
-    if matches!(target.cpu, Cpu::X86(level) if level > X86Level::Baseline) {
+    if matches!(target.cpu, Cpu::X86(level) if level != X86Level::Baseline) {
         x86::warm_up();
     }
 }

@@ -22,32 +22,16 @@ pub use options::Options;
 
 #[cfg(target_arch = "riscv64")]
 use crate::target::RiscvLevel;
-use crate::target::{Cpu, Os, Target, X86Level};
+#[cfg(target_arch = "x86_64")]
+use crate::target::X86Level;
+use crate::target::{Cpu, Os, Target};
 
 /// The target that describes the processor this runs on.
 pub fn host_target() -> Target {
     #[cfg(target_arch = "x86_64")]
     {
-        let v3 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("lzcnt");
-        let v4 = v3
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512cd")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        let vnni = v4 && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vbmi");
-        let level = match (v3, v4, vnni) {
-            (_, _, true) if tiles() => X86Level::V4Amx,
-            (_, _, true) => X86Level::V4Vnni,
-            (_, true, _) => X86Level::V4,
-            (true, ..) => X86Level::V3,
-            _ => X86Level::Baseline,
-        };
-        Target::on(Cpu::X86(level), HOST_OS)
+        let level = X86Level::ALL.into_iter().rev().find(|level| has(*level));
+        Target::on(Cpu::X86(level.unwrap_or(X86Level::Baseline)), HOST_OS)
     }
     #[cfg(target_arch = "aarch64")]
     {
@@ -64,6 +48,32 @@ pub fn host_target() -> Target {
     {
         let level = if std::arch::is_riscv_feature_detected!("v") { RiscvLevel::Vectors } else { RiscvLevel::Baseline };
         Target::on(Cpu::Riscv64(level), HOST_OS)
+    }
+}
+
+/// Whether the processor has everything of a level, and the system saves its registers.
+#[cfg(target_arch = "x86_64")]
+fn has(level: X86Level) -> bool {
+    match level {
+        X86Level::Baseline => true,
+        X86Level::V3 => {
+            is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt")
+        }
+        X86Level::V3Vnni => has(X86Level::V3) && is_x86_feature_detected!("avxvnni"),
+        X86Level::V4 => {
+            has(X86Level::V3)
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512cd")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+        }
+        X86Level::V4Vnni => has(X86Level::V4) && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vbmi"),
+        X86Level::V4Amx => has(X86Level::V4Vnni) && tiles(),
     }
 }
 
@@ -109,8 +119,11 @@ pub fn runs_here(target: &Target) -> bool {
     if target.os != HOST_OS {
         return false;
     }
+    #[cfg(target_arch = "x86_64")]
+    if let Cpu::X86(wanted) = target.cpu {
+        return has(wanted);
+    }
     match (host_target().cpu, target.cpu) {
-        (Cpu::X86(host), Cpu::X86(wanted)) => wanted <= host,
         (Cpu::Aarch64(host), Cpu::Aarch64(wanted)) => wanted <= host,
         (Cpu::Riscv64(host), Cpu::Riscv64(wanted)) => wanted <= host,
         _ => false,

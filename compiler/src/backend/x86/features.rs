@@ -1,7 +1,7 @@
 //! The function that asks an x86-64 processor what it has, in machine code.
 //!
 //! `features() -> bits`: bit 0 for [`X86Level::V3`], bit 1 for [`X86Level::V4`], bit 2 for [`X86Level::V4Vnni`], bit 3 for [`X86Level::V4Amx`]
-//! where that is asked for. It follows System V and Windows alike: it takes nothing, and of the registers that a function preserves it touches
+//! where that is asked for, bit 4 for [`X86Level::V3Vnni`]. It follows System V and Windows alike: it takes nothing, and of the registers that a function preserves it touches
 //! `rbx` only, which it restores. A level counts where the processor has all its instructions and the system saves its registers. Linux saves
 //! tiles for processes that have asked for them, which this function does; other systems are not asked.
 //! Source of the leaves and bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2A, CPUID and XGETBV; of the permission:
@@ -23,6 +23,8 @@ const LEAF7_EDX: Register = Register::ESI;
 const V3_LEAF1_ECX: u32 = 1 << 12 | 1 << 22 | 1 << 27 | 1 << 28 | 1 << 29;
 /// Leaf 0x8000_0001, ECX: LZCNT; kept as bit 31 of the copy of XCR0, which has no use for it.
 const LZCNT: u32 = 1 << 31;
+/// Leaf 7, subleaf 1, EAX: AVX-VNNI, of which processors without that subleaf say zero; kept as bit 30 of the copy of XCR0.
+const AVX_VNNI: u32 = 1 << 30;
 /// SSE and AVX state.
 const V3_XCR0: u32 = 0b110 | LZCNT;
 /// BMI1, AVX2, BMI2.
@@ -49,11 +51,14 @@ pub const fn feature_bit(level: X86Level) -> u64 {
         X86Level::V4 => 1 << 1,
         X86Level::V4Vnni => 1 << 2,
         X86Level::V4Amx => 1 << 3,
+        X86Level::V3Vnni => 1 << 4,
     }
 }
 
 /// Position of the end, which jumps to it need before it is known; the encoder replaces addresses of instructions by theirs.
 const END: u64 = 0x10_000;
+/// Position of what follows a level that others do not build on.
+const NEXT: u64 = 0x10_001;
 
 fn program(tiles: bool) -> Result<Vec<Instruction>, IcedError> {
     use Register::{EAX, EBX, ECX, EDI, EDX, ESI, RAX, RBX};
@@ -97,19 +102,36 @@ fn program(tiles: bool) -> Result<Vec<Instruction>, IcedError> {
     code.push(Instruction::with2(Op::Shl_rm32_imm8, ECX, 31u32 - 5)?);
     code.push(Instruction::with2(Op::And_rm32_imm32, ECX, LZCNT)?);
     code.push(Instruction::with2(Op::Or_r32_rm32, XCR0, ECX)?);
+    code.push(Instruction::with2(Op::Mov_r32_imm32, EAX, 7)?);
+    code.push(Instruction::with2(Op::Mov_r32_imm32, ECX, 1)?);
+    code.push(Instruction::with(Op::Cpuid));
+    code.push(Instruction::with2(Op::Shl_rm32_imm8, EAX, 30u32 - 4)?);
+    code.push(Instruction::with2(Op::And_rm32_imm32, EAX, AVX_VNNI)?);
+    code.push(Instruction::with2(Op::Or_r32_rm32, XCR0, EAX)?);
     code.push(Instruction::with2(Op::Xor_r32_rm32, EAX, EAX)?);
-    // Each level adds its bit to the result, or ends the search: the levels are nested.
+    // Each level adds its bit to the result, or ends the search: all but one are nested.
     let v3 = [(LEAF1_ECX, V3_LEAF1_ECX), (XCR0, V3_XCR0), (LEAF7_EBX, V3_LEAF7_EBX)];
+    let v3_vnni = [(XCR0, AVX_VNNI)];
     let v4 = [(XCR0, V4_XCR0), (LEAF7_EBX, V4_LEAF7_EBX)];
     let vnni = [(LEAF7_ECX, VNNI_LEAF7_ECX)];
     let amx = [(XCR0, AMX_XCR0), (LEAF7_EDX, AMX_LEAF7_EDX)];
-    let levels = [(X86Level::V3, &v3[..]), (X86Level::V4, &v4[..]), (X86Level::V4Vnni, &vnni[..]), (X86Level::V4Amx, &amx[..])];
-    for (level, tests) in levels.into_iter().take(if tiles { 4 } else { 3 }) {
+    let levels = [
+        (X86Level::V3, &v3[..]),
+        (X86Level::V3Vnni, &v3_vnni[..]),
+        (X86Level::V4, &v4[..]),
+        (X86Level::V4Vnni, &vnni[..]),
+        (X86Level::V4Amx, &amx[..]),
+    ];
+    for (level, tests) in levels.into_iter().take(if tiles { 5 } else { 4 }) {
+        let (first, without) = (code.len(), if level == X86Level::V3Vnni { NEXT } else { END });
         for &(register, mask) in tests {
             code.push(Instruction::with2(Op::Mov_r32_rm32, EDX, register)?);
             code.push(Instruction::with2(Op::And_rm32_imm32, EDX, mask)?);
             code.push(Instruction::with2(Op::Cmp_rm32_imm32, EDX, mask)?);
-            code.push(Instruction::with_branch(Op::Jne_rel32_64, END)?);
+            code.push(Instruction::with_branch(Op::Jne_rel32_64, without)?);
+        }
+        if level == X86Level::V4 {
+            code[first].set_ip(NEXT);
         }
         if level == X86Level::V4Amx {
             // The call leaves all registers but these: rax, rcx and r11.
@@ -141,7 +163,7 @@ fn program(tiles: bool) -> Result<Vec<Instruction>, IcedError> {
 pub fn features_function(tiles: bool) -> Result<Code, String> {
     let mut code = program(tiles).map_err(|e| e.to_string())?;
     // Jumps find their target by address: every other instruction has one that nobody names.
-    for (i, instruction) in code.iter_mut().enumerate().filter(|(_, i)| i.ip() != END) {
+    for (i, instruction) in code.iter_mut().enumerate().filter(|(_, i)| ![NEXT, END].contains(&i.ip())) {
         instruction.set_ip(i as u64 + 1);
     }
     let block = InstructionBlock::new(&code, 0);

@@ -34,7 +34,7 @@ use values::{Key, Scope};
 pub(super) struct Isa {
     /// AVX-512: EVEX encodings, 32 vector registers, mask registers.
     pub(super) evex: bool,
-    /// AVX-512 VNNI.
+    /// Dot products of bytes and of 16-bit lanes: AVX-VNNI, or AVX-512 VNNI with `evex`.
     pub(super) vnni: bool,
     /// AVX-512 VBMI.
     pub(super) vbmi: bool,

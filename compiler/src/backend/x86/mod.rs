@@ -1,4 +1,4 @@
-//! x86-64 with wide vectors: AVX2, AVX-512, VNNI, AMX.
+//! x86-64 with wide vectors: AVX2, AVX-VNNI, AVX-512, VNNI, AMX.
 //!
 //! A verified kernel goes through [`lower`] (machine instructions with virtual registers), [`regalloc`] (registers), [`emit`] (bytes with a
 //! constant pool behind them). The result is position-independent, has no relocations and follows the calling convention of
@@ -63,8 +63,7 @@ impl Compiler {
     }
 
     fn run(&mut self, kernel: &Kernel, level: X86Level) -> Result<(Code, Stats), String> {
-        let vnni = level >= X86Level::V4Vnni;
-        let isa = lower::Isa { evex: level >= X86Level::V4, vnni, vbmi: vnni, tiles: level >= X86Level::V4Amx };
+        let isa = lower::Isa { evex: level.has_avx512(), vnni: level.has_vnni(), vbmi: level.has_vbmi(), tiles: level == X86Level::V4Amx };
         if level == X86Level::Baseline {
             return Err("this backend needs AVX2".into());
         }

@@ -20,6 +20,7 @@ pub(super) fn targets() -> Vec<(&'static str, Caps)> {
     vec![
         ("x86-64", Caps::x86_64_baseline()),
         ("x86-64-v3", Caps::x86_64_v3()),
+        ("x86-64-v3+vnni", Caps::x86_64_v3_vnni()),
         ("x86-64-v4", Caps::x86_64_v4()),
         ("x86-64-v4+vnni", Caps::x86_64_v4_vnni()),
         ("x86-64-v4+amx", Caps::x86_64_v4_amx()),

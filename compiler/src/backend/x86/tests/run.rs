@@ -1,8 +1,8 @@
 //! Runs compiled kernels on buffers that end at inaccessible pages.
 
 use crate::backend::Code;
-use crate::jit::{host_target, memory::CodeMemory};
-use crate::target::{Cpu, X86Level};
+use crate::jit::{host_target, memory::CodeMemory, runs_here};
+use crate::target::{Cpu, Target, X86Level};
 use memmap2::MmapMut;
 use std::ffi::{c_int, c_void};
 
@@ -47,7 +47,15 @@ impl Guarded {
 
 /// Whether this processor runs code of a level.
 pub(super) fn runs(level: X86Level) -> bool {
-    matches!(host_target().cpu, Cpu::X86(host) if host >= level)
+    runs_here(&Target::on(Cpu::X86(level), host_target().os))
+}
+
+/// The code as this processor runs it: as it is, or for AVX-VNNI taken apart into AVX2; none where the level is out of reach.
+pub(super) fn runnable(code: &Code, level: X86Level) -> Option<Code> {
+    if runs(level) {
+        return Some(code.clone());
+    }
+    (level == X86Level::V3Vnni && runs(X86Level::V3)).then(|| super::vnni::without_vnni(code))
 }
 
 /// Calls compiled code.
@@ -62,8 +70,9 @@ pub(super) fn call(code: &Code, args: &[u64], begin: i64, end: i64) -> i32 {
 
 /// The level's capabilities, with everything that the backend can also do by other means.
 pub(super) fn full_caps(level: X86Level) -> tflc_kir::Caps {
-    let caps = crate::target::Target::new(Cpu::X86(level)).caps();
+    let caps = Target::new(Cpu::X86(level)).caps();
     tflc_kir::Caps { masks: true, gather: true, dot2: true, dot4: tflc_kir::Dot4::AnySign, ..caps }
 }
 
-pub(super) const LEVELS: [X86Level; 4] = [X86Level::V3, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx];
+/// The levels that have this backend.
+pub(super) const LEVELS: [X86Level; 5] = [X86Level::V3, X86Level::V3Vnni, X86Level::V4, X86Level::V4Vnni, X86Level::V4Amx];

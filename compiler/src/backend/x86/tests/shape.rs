@@ -1,6 +1,6 @@
 //! Shape of the code: what the allocator left in loops, frames, calling conventions, disassembly.
 
-use super::run::{Guarded, LEVELS, call, full_caps, runs};
+use super::run::{Guarded, LEVELS, call, full_caps, runnable, runs};
 use crate::backend::Code;
 use crate::backend::x86::{Abi, Compiler, Stats, compile_with_stats, disassemble};
 use crate::jit::memory::CodeMemory;
@@ -101,9 +101,7 @@ fn large_frames_are_aligned_and_probed() {
         let kernel = b.finish_status(low);
         verify(&kernel).expect("verifies");
         let (code, _) = compile_with_stats(&kernel, level).expect("compiles");
-        if !runs(level) {
-            continue;
-        }
+        let Some(code) = runnable(&code, level) else { continue };
         let n = 50 << 10;
         let x: Vec<u8> = (0..n).flat_map(|i| (i as f32).to_le_bytes()).collect();
         let doubled: Vec<u8> = (0..n).flat_map(|i| (2.0 * i as f32).to_le_bytes()).collect();
@@ -119,9 +117,7 @@ fn windows_calling_convention() {
         for seed in 0..40 {
             let case = generate(seed, &full_caps(level), &Options { size: 80, ..Options::default() });
             let (code, _) = Compiler::new(Abi::Windows).compile(&case.kernel, level).expect("compiles");
-            if !runs(level) {
-                continue;
-            }
+            let Some(code) = runnable(&code, level) else { continue };
             let expected = case.interpret().expect("runs");
             let buffers: Vec<Guarded> = case.buffers.iter().map(|b| Guarded::new(&b.bytes)).collect();
             let slots = case.slots(|i| buffers[i].address());
