@@ -84,20 +84,18 @@ pub fn run(model: &mut Model, id: GraphId, target: &Target) -> Result<usize, Com
     }
     // Where another place needs as much anyway, nothing is gained.
     let graph = &model.graphs[id.index()];
-    let cut_nodes: HashSet<usize> = segments.iter().filter(|s| s.rows.is_some()).flat_map(|s| s.chain.iter().map(|l| l.at)).collect();
+    let cut_nodes: HashSet<usize> = segments.iter().flat_map(|s| s.chain.iter().map(|l| l.at)).collect();
     let elsewhere = (0..nodes).filter(|at| !cut_nodes.contains(at)).map(|at| node_bytes(graph, &graph.nodes[at])).max().unwrap_or(0);
-    let needed = segments.iter().filter(|s| s.rows.is_some()).map(|s| s.most).max().unwrap_or(0).max(elsewhere);
-    let whole = |chain: &[Link]| chain.iter().map(|l| node_bytes(graph, &graph.nodes[l.at])).max().unwrap_or(0);
-    let cuts: Vec<(Vec<Link>, usize)> =
-        segments.into_iter().filter(|s| whole(&s.chain) > needed).filter_map(|s| Some((s.chain, s.rows?))).collect();
-    if cuts.is_empty() {
+    let needed = segments.iter().map(|s| s.most).fold(elsewhere, usize::max);
+    segments.retain(|s| s.chain.iter().any(|l| node_bytes(graph, &graph.nodes[l.at]) > needed));
+    if segments.is_empty() {
         return Ok(0);
     }
     let mut patch = Patch::new(&mut model.graphs[id.index()]);
-    for (chain, rows) in &cuts {
-        cut(&mut patch, chain, *rows);
+    for segment in &segments {
+        cut(&mut patch, segment);
     }
-    Ok(cuts.len())
+    Ok(segments.len())
 }
 
 /// The chains that begin at node `at` and what follows it: cut where what lies in between is small.
@@ -156,11 +154,11 @@ fn is_image(ty: &TensorType, out: &TensorType) -> bool {
     ty.shape.len() == 4 && ty.shape[..3] == out.shape[..3] && ty.dtype.bits() >= 8
 }
 
-/// A part of a chain.
+/// A part of a chain that is cut into bands.
 struct Segment {
     chain: Vec<Link>,
-    /// Rows of its result in a band; `None` where it is computed whole.
-    rows: Option<usize>,
+    /// Rows of its result in a band.
+    rows: usize,
     /// Bytes that it needs at most.
     most: usize,
 }
@@ -176,21 +174,21 @@ fn node_bytes(graph: &Graph, node: &Node) -> usize {
     node.reads().chain(node.outputs.iter().copied()).map(|t| arena_bytes(graph, t)).sum()
 }
 
-/// The parts of a chain, so that the place where most memory is needed needs the least; bands are as few as will do.
+/// The parts of a chain that are cut, so that the place where most memory is needed needs the least; bands are as few as will do.
 fn segments_of(graph: &Graph, limits: &Limits, mut chain: Vec<Link>) -> Vec<Segment> {
     let input = |i: usize| graph.nodes[chain[i].at].inputs[0].map_or(0, |t| arena_bytes(graph, t));
     let output = |i: usize| arena_bytes(graph, graph.nodes[chain[i].at].outputs[0]);
-    // For the first i links: the most memory, and of the last part where it begins, its rows, and what it needs.
-    let mut best: Vec<(usize, usize, Option<usize>, usize)> = vec![(0, 0, None, 0)];
+    // For the first i links: the most memory, where their last part begins, and, if that is cut, its rows and what it needs.
+    let mut best: Vec<(usize, usize, Option<(usize, usize)>)> = vec![(0, 0, None)];
     for i in 1..=chain.len() {
         let own = input(i - 1) + output(i - 1);
-        let mut choice = (best[i - 1].0.max(own), i - 1, None, own);
+        let mut choice = (best[i - 1].0.max(own), i - 1, None);
         for j in (i.saturating_sub(MOST_LINKS)..i - 1).rev() {
             if let Some((rows, between)) = band(graph, limits, &chain[j..i]) {
                 let own = input(j) + output(i - 1) + between;
                 let most = best[j].0.max(own);
                 if most < choice.0 {
-                    choice = (most, j, Some(rows), own);
+                    choice = (most, j, Some((rows, own)));
                 }
             }
         }
@@ -198,8 +196,9 @@ fn segments_of(graph: &Graph, limits: &Limits, mut chain: Vec<Link>) -> Vec<Segm
     }
     let mut parts = vec![];
     while !chain.is_empty() {
-        let (_, from, rows, most) = best[chain.len()];
-        parts.push(Segment { chain: chain.split_off(from), rows, most });
+        let (_, from, cut) = best[chain.len()];
+        let part = chain.split_off(from);
+        parts.extend(cut.map(|(rows, most)| Segment { chain: part, rows, most }));
     }
     parts
 }
@@ -239,16 +238,16 @@ fn band(graph: &Graph, limits: &Limits, chain: &[Link]) -> Option<(usize, usize)
     best
 }
 
-/// Puts the bands in the place of a chain.
-fn cut(patch: &mut Patch<'_>, chain: &[Link], rows: usize) {
+/// Puts the bands in the place of a segment.
+fn cut(patch: &mut Patch<'_>, Segment { chain, rows, .. }: &Segment) {
     let Some(last) = chain.last() else { return };
     let nodes: Vec<Node> = chain.iter().filter_map(|l| patch.remove(NodeId(l.at as u32))).collect();
     let place = NodeId(last.at as u32);
     let height = last.conv.window.output[0];
     let mut parts = vec![];
-    for first in (0..height).step_by(rows) {
+    for first in (0..height).step_by(*rows) {
         // From the result back to what each convolution has to give.
-        let mut spans = vec![(first, first + rows)];
+        let mut spans = vec![(first, first + *rows)];
         let mut pads = vec![];
         for l in chain.iter().rev() {
             let (needed, pad) = l.needs(spans[spans.len() - 1]);

@@ -146,9 +146,12 @@ pub(super) fn build(spec: &GemmSpec, plan: &Plan, caps: &Caps) -> Kernel {
         Some(floats) => floats.configure(b, plan, mr),
         None => gemm.configure(b, mr),
     };
-    let block = |b: &mut Builder, t: Value, shift: usize, mr: usize, group: Value| match (&plan.floats, &parts) {
-        (Some(floats), Some(parts)) => floats::Block { gemm: &gemm, floats, parts, mr }.emit(b, t, shift, group),
-        _ => gemm.block(b, t, shift, mr, group),
+    let block = |b: &mut Builder, t: Value, shift: usize, mr: usize, group: Value| {
+        let unit = gemm.unit(b, t, shift, mr, group);
+        match (&plan.floats, &parts) {
+            (Some(floats), Some(parts)) => floats::Block { gemm: &gemm, floats, parts, unit: &unit }.emit(b),
+            _ => gemm.products(b, &unit),
+        }
     };
     if !uneven {
         configure(&mut b, rows.mr);
@@ -179,6 +182,24 @@ fn row_tiles(mr: usize) -> Vec<(usize, usize)> {
     [(0, first), (first, mr - first)].into_iter().filter(|t| t.1 > 0).collect()
 }
 
+/// Gives tiles their shapes: those of sums and of A by their rows, those of B by the bytes of a row of A.
+fn shape_tiles(b: &mut Builder, sums: [usize; 4], a: [usize; 2], a_bytes: usize) {
+    let full = |rows: usize| TileShape { rows: rows as u8, row_bytes: ROW as u8 };
+    let a = a.map(|rows| TileShape { rows: rows as u8, row_bytes: a_bytes as u8 });
+    b.tile(TileOp::Config([&sums.map(full)[..], &a, &[full(a_bytes / 4); 2]].concat()), &[]);
+}
+
+/// Starts accumulators, each of a tile of columns: every row from the one at `start`, or from zero.
+fn start_tiles(b: &mut Builder, start: Option<Value>, accumulators: impl Iterator<Item = (u8, usize)>) {
+    let same = b.i64(0);
+    for (tile, column) in accumulators {
+        match start {
+            Some(row) => b.tile(TileOp::Load { tile, disp: (column * ROW) as i32 }, &[row, same]),
+            None => b.tile(TileOp::Zero(tile), &[]),
+        }
+    }
+}
+
 /// Whether accumulators start from the bias as it lies in memory: a partial vector may end at the end of its buffer, and is added later.
 fn whole_vectors(vectors: &[u16]) -> bool {
     vectors.iter().all(|&v| usize::from(v) == SIDE)
@@ -194,19 +215,31 @@ struct Gemm<'a> {
     sums: Value,
 }
 
+/// Where a work unit, or some panels of it, lies.
+#[derive(Clone, Copy)]
+struct Unit {
+    /// Its first row, and how many it has.
+    row: Value,
+    mr: usize,
+    /// A at that row.
+    a: Value,
+    /// The first panel, and the one behind the last.
+    first: Value,
+    stop: Value,
+    /// Number of all panels.
+    all: Value,
+}
+
 impl Gemm<'_> {
     /// Gives tiles the shapes for blocks of `mr` rows.
     fn configure(&self, b: &mut Builder, mr: usize) {
-        let (rows, step_bytes) = (row_tiles(mr), self.plan.step);
-        let rows = |i: usize| rows[i.min(rows.len() - 1)].1 as u8;
-        let sums = (0..4).map(|i| TileShape { rows: rows(i / PANEL), row_bytes: ROW as u8 });
-        let a = (0..2).map(|i| TileShape { rows: rows(i), row_bytes: step_bytes as u8 });
-        let weights = [TileShape { rows: (step_bytes / 4) as u8, row_bytes: ROW as u8 }; PANEL];
-        b.tile(TileOp::Config(sums.chain(a).chain(weights).collect()), &[]);
+        let tiles = row_tiles(mr);
+        let rows = [0, 1].map(|i: usize| tiles[i.min(tiles.len() - 1)].1);
+        shape_tiles(b, [0, 1, 2, 3].map(|i| rows[i / PANEL]), rows, self.plan.step);
     }
 
-    /// A block of rows against a group of panels; block t begins at row `t * mr + shift`.
-    fn block(&self, b: &mut Builder, t: Value, shift: usize, mr: usize, group: Value) {
+    /// The unit of block `t`, which begins at row `t * mr + shift`, and a group of panels.
+    fn unit(&self, b: &mut Builder, t: Value, shift: usize, mr: usize, group: Value) -> Unit {
         let plan = self.plan;
         let row = b.mul_const(t, mr as i64);
         let row = b.add_const(row, shift as i64);
@@ -215,27 +248,38 @@ impl Gemm<'_> {
         let first = b.mul_const(group, plan.group as i64);
         let stop = b.add_const(first, plan.group as i64);
         let all = b.i64(plan.panels.count as i64);
-        let stop = b.min(stop, all);
-        let each = |b: &mut Builder, from: Value, to: Value, one: &dyn Fn(&mut Builder, Value, Value, &[u16])| {
-            b.for_loop(from, to, 1, &[self.sums], |b, panel, at| {
-                for_panel(b, &plan.panels, panel, |b, vectors| one(b, panel, at[0], vectors));
-                vec![b.ptr_add_const(at[0], plan.sums_bytes() as i64)]
+        Unit { row, mr, a, first, stop: b.min(stop, all), all }
+    }
+
+    /// A loop over the panels of a unit, with the place of their sums.
+    fn each_panel(&self, b: &mut Builder, unit: &Unit, one: impl Fn(&mut Builder, Value, Value)) {
+        b.for_loop(unit.first, unit.stop, 1, &[self.sums], |b, panel, at| {
+            one(b, panel, at[0]);
+            vec![b.ptr_add_const(at[0], self.plan.sums_bytes() as i64)]
+        });
+    }
+
+    /// What the sums of a panel that begins at column `col` start from, where it lies in memory.
+    fn start(&self, b: &mut Builder, col: Value, vectors: &[u16]) -> Option<Value> {
+        if whole_vectors(vectors) { self.output.start_at(b, col) } else { None }
+    }
+
+    /// The products of bytes of a unit.
+    fn products(&self, b: &mut Builder, unit: &Unit) {
+        let plan = self.plan;
+        b.for_loop(unit.first, unit.stop, BATCH as i64, &[], |b, first, _| {
+            let stop = b.add_const(first, BATCH as i64);
+            let batch = Unit { first, stop: b.min(stop, unit.stop), ..*unit };
+            self.each_panel(b, &batch, |b, panel, sums| {
+                for_panel(b, &plan.panels, panel, |b, vectors| {
+                    let offset = b.mul_const(panel, plan.panel_bytes(PANEL) as i64);
+                    let weights = b.ptr_add(self.packed, offset);
+                    let col = b.mul_const(panel, plan.panels.nr as i64);
+                    let start = self.start(b, col, vectors);
+                    self.multiply(b, unit.a, weights, start, sums, unit.mr, vectors.len());
+                });
             });
-        };
-        b.for_loop(first, stop, BATCH as i64, &[], |b, from, _| {
-            let to = b.add_const(from, BATCH as i64);
-            let to = b.min(to, stop);
-            each(b, from, to, &|b, panel, sums, vectors| {
-                let offset = b.mul_const(panel, plan.panel_bytes(PANEL) as i64);
-                let weights = b.ptr_add(self.packed, offset);
-                let col = b.mul_const(panel, plan.panels.nr as i64);
-                let start = if whole_vectors(vectors) { self.output.start_at(b, col) } else { None };
-                self.multiply(b, a, weights, start, sums, mr, vectors.len());
-            });
-            each(b, from, to, &|b, panel, sums, vectors| {
-                let col = b.mul_const(panel, plan.panels.nr as i64);
-                self.finish(b, row, col, sums, mr, vectors);
-            });
+            self.finish(b, &batch);
             vec![]
         });
     }
@@ -248,13 +292,7 @@ impl Gemm<'_> {
         let count = tiles.len();
         let pairs = || (0..nv).flat_map(move |c| (0..count).map(move |r| (r, c)));
         let acc = |r: usize, c: usize| (r * PANEL + c) as u8;
-        let same = b.i64(0);
-        for (r, c) in pairs() {
-            match start {
-                Some(row) => b.tile(TileOp::Load { tile: acc(r, c), disp: (c * ROW) as i32 }, &[row, same]),
-                None => b.tile(TileOp::Zero(acc(r, c)), &[]),
-            }
-        }
+        start_tiles(b, start, pairs().map(|(r, c)| (acc(r, c), c)));
         let row_bytes = b.i64((nv * ROW) as i64);
         let b_step = nv * SIDE * plan.step;
         let product = match self.spec.a_storage {
@@ -284,8 +322,18 @@ impl Gemm<'_> {
         }
     }
 
-    /// Applies the epilogue to what is at `sums`.
-    fn finish(&self, b: &mut Builder, row: Value, col: Value, sums: Value, mr: usize, vectors: &[u16]) {
+    /// Applies the epilogue to the sums of a unit.
+    fn finish(&self, b: &mut Builder, unit: &Unit) {
+        self.each_panel(b, unit, |b, panel, sums| {
+            for_panel(b, &self.plan.panels, panel, |b, vectors| {
+                let col = b.mul_const(panel, self.plan.panels.nr as i64);
+                self.finish_panel(b, unit.row, col, sums, unit.mr, vectors);
+            });
+        });
+    }
+
+    /// The same for a panel, whose sums are at `sums`.
+    fn finish_panel(&self, b: &mut Builder, row: Value, col: Value, sums: Value, mr: usize, vectors: &[u16]) {
         let whole = mr / GROUP * GROUP;
         let some = |b: &mut Builder, at: Value, rows: usize| {
             let bytes = b.mul_const(at, (vectors.len() * ROW) as i64);

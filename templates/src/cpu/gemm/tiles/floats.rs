@@ -6,12 +6,12 @@
 //! one stream of halves, half as many bytes as their parts: they are taken apart while the products of the step before are made. K is cut into chunks:
 //! the parts of a chunk of A stay close while all panels of a work unit pass over it, and sums wait in memory between chunks.
 
-use super::{A, B, Gemm, PANEL, Plan, ROW, SIDE, UNITS, whole_vectors};
+use super::{A, B, Gemm, PANEL, Plan, ROW, SIDE, UNITS, Unit, shape_tiles, start_tiles};
 use crate::cpu::gemm::{GemmSpec, for_panel};
 use crate::cpu::mac::WeightFormat;
 use crate::cpu::tiling::{Panels, RowSplit};
 use std::ops::Range;
-use tflc_kir::{Addr, BinOp, Builder, CmpOp, Elem, Locality, Mem, Narrow, Op, TileOp, TileProduct, TileShape, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, CmpOp, Elem, Locality, Mem, Narrow, Op, TileOp, TileProduct, Type, Value};
 
 /// bfloat16 that an activation is taken apart into.
 const A_PARTS: usize = 3;
@@ -141,40 +141,29 @@ impl Floats {
 
     /// Gives tiles the shapes for blocks of `mr` rows.
     pub(super) fn configure(&self, b: &mut Builder, plan: &Plan, mr: usize) {
-        let rows = self.tile_rows(mr) as u8;
-        let sums = [TileShape { rows, row_bytes: ROW as u8 }; 4];
-        let a = [TileShape { rows, row_bytes: 2 * plan.step as u8 }; 2];
-        let weights = [TileShape { rows: (plan.step / 2) as u8, row_bytes: ROW as u8 }; 2];
-        b.tile(TileOp::Config([&sums[..], &a, &weights].concat()), &[]);
+        let rows = self.tile_rows(mr);
+        shape_tiles(b, [rows; 4], [rows; 2], 2 * plan.step);
     }
 }
 
-/// A block of `mr` rows.
+/// A work unit.
 pub(super) struct Block<'a> {
     pub(super) gemm: &'a Gemm<'a>,
     pub(super) floats: &'a Floats,
     pub(super) parts: &'a Parts,
-    pub(super) mr: usize,
+    pub(super) unit: &'a Unit,
 }
 
 impl Block<'_> {
     /// Rows that tiles multiply.
     fn tiled(&self) -> usize {
-        self.mr - self.floats.rest
+        self.unit.mr - self.floats.rest
     }
 
-    /// Block t, which begins at row `t * mr + shift`, against a group of panels.
-    pub(super) fn emit(&self, b: &mut Builder, t: Value, shift: usize, group: Value) {
-        let (gemm, floats, plan, spec) = (self.gemm, self.floats, self.gemm.plan, self.gemm.spec);
-        let row = b.mul_const(t, self.mr as i64);
-        let row = b.add_const(row, shift as i64);
-        let offset = b.mul_const(row, (spec.lda * 4) as i64);
-        let a = b.ptr_add(gemm.a, offset);
-        let first = b.mul_const(group, plan.group as i64);
-        let stop = b.add_const(first, plan.group as i64);
-        let all = b.i64(plan.panels.count as i64);
-        let stop = b.min(stop, all);
-        let (block_bytes, sums_bytes) = (floats.block_bytes() as i64, plan.sums_bytes() as i64);
+    /// All of it.
+    pub(super) fn emit(&self, b: &mut Builder) {
+        let (gemm, floats, plan, spec, unit) = (self.gemm, self.floats, self.gemm.plan, self.gemm.spec, self.unit);
+        let (a, first, all, block_bytes) = (unit.a, unit.first, unit.all, floats.block_bytes() as i64);
         let (zero, steps) = (b.i64(0), b.i64(plan.steps as i64));
         b.for_loop(zero, steps, floats.chunk as i64, &[], |b, from, _| {
             let to = b.add_const(from, floats.chunk as i64);
@@ -191,7 +180,7 @@ impl Block<'_> {
             let offset = b.mul_const(blocks, block_bytes);
             let weights = b.ptr_add(gemm.packed, offset);
             self.take_weights_apart(b, weights, self.parts.weights, 0..floats.pieces);
-            b.for_loop(first, stop, 1, &[gemm.sums], |b, panel, sums| {
+            gemm.each_panel(b, unit, |b, panel, sums| {
                 let index = b.sub(panel, first);
                 let done = b.mul(index, count);
                 let offset = b.mul_const(done, block_bytes);
@@ -207,25 +196,18 @@ impl Block<'_> {
                 let begun = b.cmp(CmpOp::Lt, zero, from);
                 for_panel(b, &plan.panels, panel, |b, vectors| {
                     let col = b.mul_const(panel, plan.panels.nr as i64);
-                    let start = if whole_vectors(vectors) { gemm.output.start_at(b, col) } else { None };
-                    let others = self.begin_sums(b, begun, start, sums[0], vectors.len());
+                    let start = gemm.start(b, col, vectors);
+                    let others = self.begin_sums(b, begun, start, sums, vectors.len());
                     let others = self.multiply(b, count, [self.parts.stage, weights, these, next, rest], &others, vectors.len());
-                    self.each_sum(b, vectors.len(), |b, tile, disp, stride| b.tile(TileOp::Store { tile, disp }, &[sums[0], stride]));
-                    for (sum, at) in others.into_iter().zip(self.other_sums(sums[0], vectors.len())) {
+                    self.each_sum(b, vectors.len(), |b, tile, disp, stride| b.tile(TileOp::Store { tile, disp }, &[sums, stride]));
+                    for (sum, at) in others.into_iter().zip(self.other_sums(sums, vectors.len())) {
                         b.store(Mem::F32, Narrow::Wrap, at, sum);
                     }
                 });
-                vec![b.ptr_add_const(sums[0], sums_bytes)]
             });
             vec![]
         });
-        b.for_loop(first, stop, 1, &[gemm.sums], |b, panel, sums| {
-            for_panel(b, &plan.panels, panel, |b, vectors| {
-                let col = b.mul_const(panel, plan.panels.nr as i64);
-                gemm.finish(b, row, col, sums[0], self.mr, vectors);
-            });
-            vec![b.ptr_add_const(sums[0], sums_bytes)]
-        });
+        gemm.finish(b, unit);
     }
 
     /// Each accumulator with the place of its rows among sums, and their distance.
@@ -233,7 +215,7 @@ impl Block<'_> {
         let stride = b.i64((nv * ROW) as i64);
         for r in 0..self.floats.tiles {
             for c in 0..nv {
-                let disp = ((self.floats.first_row(r, self.mr) * nv + c) * ROW) as i32;
+                let disp = ((self.floats.first_row(r, self.unit.mr) * nv + c) * ROW) as i32;
                 one(b, self.floats.sum(r, c), disp, stride);
             }
         }
@@ -241,7 +223,7 @@ impl Block<'_> {
 
     /// Where the sums of the rows behind the tiles lie.
     fn other_sums(&self, sums: Value, nv: usize) -> impl Iterator<Item = Addr> + use<> {
-        (self.tiled() * nv..self.mr * nv).map(move |i| Addr::new(sums).offset((i * ROW) as i64))
+        (self.tiled() * nv..self.unit.mr * nv).map(move |i| Addr::new(sums).offset((i * ROW) as i64))
     }
 
     /// Fills accumulators, and gives those that are vectors: with the sums at `sums` where some steps were `begun`, else with the row at `start`, or zero.
@@ -254,13 +236,8 @@ impl Block<'_> {
                 self.other_sums(sums, nv).map(|at| b.load(ty, Mem::F32, at)).collect()
             },
             |b| {
-                let same = b.i64(0);
-                for (r, c) in (0..floats.tiles).flat_map(|r| (0..nv).map(move |c| (r, c))) {
-                    match start {
-                        Some(row) => b.tile(TileOp::Load { tile: floats.sum(r, c), disp: (c * ROW) as i32 }, &[row, same]),
-                        None => b.tile(TileOp::Zero(floats.sum(r, c)), &[]),
-                    }
-                }
+                let pairs = (0..floats.tiles).flat_map(|r| (0..nv).map(move |c| (r, c)));
+                start_tiles(b, start, pairs.map(|(r, c)| (floats.sum(r, c), c)));
                 let columns = (0..floats.rest).flat_map(|_| 0..nv);
                 let others = columns.map(|c| match start {
                     Some(row) => b.load(ty, Mem::F32, Addr::new(row).offset((c * ROW) as i64)),
@@ -299,7 +276,7 @@ impl Block<'_> {
                     }
                 }
                 let tile = A + (r % 2) as u8;
-                b.tile(TileOp::Load { tile, disp: (x * part + floats.first_row(r, self.mr) * ROW) as i32 }, &[a, a_stride]);
+                b.tile(TileOp::Load { tile, disp: (x * part + floats.first_row(r, self.unit.mr) * ROW) as i32 }, &[a, a_stride]);
                 // The last part of A times the last part of B is too small to count.
                 for (which, _) in pass.iter().enumerate().filter(|(_, w)| x + **w < A_PARTS) {
                     for c in 0..nv {
