@@ -118,8 +118,9 @@ const STAGE_BYTES: usize = 1024;
 /// Bytes of all rows of a tile in the scratch buffer, where whole rows are widened.
 const STAGED_ROWS_BYTES: usize = 16 << 10;
 
-/// Runs of fewer elements flip signs as they broadcast: filling a scratch buffer would not pay.
-const LEAST_STAGED_FLIP: usize = 64;
+/// Runs of fewer elements flip signs as they broadcast: filling a scratch buffer would not pay. The second number is for targets where that takes
+/// another instruction for every broadcast.
+const LEAST_STAGED_FLIP: [usize; 2] = [64, 32];
 
 /// A run: rows of the tile that take part, their byte offsets from `a`, where its packed weights begin, and its length.
 #[derive(Clone, Debug)]
@@ -260,13 +261,19 @@ impl Scheme {
         acc + working <= self.registers
     }
 
-    /// Arithmetic and loads of a step of a tile, in instructions.
-    pub(crate) fn step_instructions(&self, mr: usize, nv: usize) -> (f64, f64) {
+    /// Whether broadcasting and flipping signs is one instruction: with 32 registers (AVX-512) operands in memory are broadcast.
+    fn flips_in_one(&self) -> bool {
+        self.registers >= 32
+    }
+
+    /// Arithmetic and loads of a step of a tile, in instructions, in a run of `k` elements.
+    pub(crate) fn step_instructions(&self, mr: usize, nv: usize, k: usize) -> (f64, f64) {
         let loads = (mr + nv) as f64;
         match self.kind {
             Kind::Mmla { .. } => ((mr.div_ceil(2) * (2 * nv + 1)) as f64, (mr + 2 * nv) as f64),
             // Each element of A is copied to all lanes; eight are rounded in three instructions.
             Kind::HalfLanes => (mr as f64 * (nv.div_ceil(2) as f64 + 1.375), mr as f64 / 4.0 + nv.div_ceil(2) as f64),
+            Kind::Dot4 { flip: true, .. } if !self.flips_in_one() && !self.staged(k) => ((mr * (nv + 1)) as f64, loads),
             // The signs of four steps are flipped at once.
             Kind::Dot4Lanes { flip: true } => (mr as f64 * (nv as f64 + 0.25), loads),
             // A vector is four scalars, and what all lanes have in common is one.
@@ -387,7 +394,7 @@ impl Scheme {
     fn staged(&self, k: usize) -> bool {
         match self.kind {
             Kind::Dot2 { .. } => true,
-            Kind::Dot4 { flip, .. } => flip && k >= LEAST_STAGED_FLIP,
+            Kind::Dot4 { flip, .. } => flip && k >= LEAST_STAGED_FLIP[usize::from(!self.flips_in_one())],
             Kind::Float | Kind::FloatLanes | Kind::HalfLanes | Kind::Dot4Lanes { .. } | Kind::Mmla { .. } => false,
         }
     }

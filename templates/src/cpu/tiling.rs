@@ -172,7 +172,7 @@ fn cost(scheme: &Scheme, split: RowSplit, vectors: usize, nv: usize, k: usize, l
 /// Estimated time of a tile in units of one multiply-add instruction: two multiply-adds and two loads start in each cycle.
 fn tile_cost(scheme: &Scheme, mr: usize, nv: usize, k: usize, l1_bytes: u32) -> f64 {
     let steps = scheme.steps(k) as f64;
-    let (arithmetic, loads) = scheme.step_instructions(mr, nv);
+    let (arithmetic, loads) = scheme.step_instructions(mr, nv, k);
     let panel = scheme.run_bytes(k, nv * usize::from(scheme.lanes));
     // A panel that leaves the first-level cache comes from the second at about half a line per cycle, not all of it behind arithmetic.
     let (stream, exposed) = if panel as f64 > 0.7 * f64::from(l1_bytes) { (2.0 * nv as f64, 0.35 * nv as f64) } else { (0.0, 0.0) };

@@ -312,6 +312,8 @@ impl<'k> Lower<'k> {
         let v = self.an.root(v);
         match self.vals[v.index()] {
             Some(_) => 0,
+            // Only AVX-512 broadcasts an operand.
+            None if !self.isa.evex && self.an.inst(v).is_some_and(|inst| matches!(inst.op, Op::LoadSplat(_))) => 0,
             None if self.an.deferred(v) => 2,
             None if !self.homeless(v) => 0,
             None => u8::from(self.in_gpr(v) || !self.room()),
