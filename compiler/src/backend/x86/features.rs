@@ -170,3 +170,155 @@ pub fn features_function(tiles: bool) -> Result<Code, String> {
     let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map_err(|e| e.to_string())?;
     Ok(Code { bytes: encoded.code_buffer, align: 16 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Cpu, Target};
+    use std::collections::HashMap;
+
+    /// A processor: what `cpuid` says of a leaf and subleaf (`eax`, `ebx`, `ecx`, `edx`), and what the system saves.
+    #[derive(Clone)]
+    struct Processor {
+        leaves: HashMap<(u32, u32), [u32; 4]>,
+        xcr0: u32,
+    }
+
+    impl Processor {
+        /// AVX2, with an ordinary system.
+        fn haswell() -> Processor {
+            let leaves = [
+                ((0, 0), [13, 0, 0, 0]),
+                ((1, 0), [0, 0, V3_LEAF1_ECX, 0]),
+                ((7, 0), [0, V3_LEAF7_EBX, 0, 0]),
+                ((0x8000_0000, 0), [0x8000_0008, 0, 0, 0]),
+                ((0x8000_0001, 0), [0, 0, 1 << 5, 0]),
+            ];
+            Processor { leaves: leaves.into_iter().collect(), xcr0: 0b111 }
+        }
+
+        fn with(mut self, leaf: (u32, u32), register: usize, bits: u32) -> Processor {
+            self.leaves.entry(leaf).or_default()[register] |= bits;
+            self
+        }
+
+        fn with_leaves(mut self, most: u32) -> Processor {
+            self.leaves.insert((0, 0), [most, 0, 0, 0]);
+            self
+        }
+
+        fn avx_vnni(self) -> Processor {
+            self.with((7, 0), 0, 1).with((7, 1), 0, 1 << 4)
+        }
+
+        fn avx512(self) -> Processor {
+            Processor { xcr0: 0xe7, ..self.with((7, 0), 1, V4_LEAF7_EBX) }
+        }
+
+        fn vnni(self) -> Processor {
+            self.with((7, 0), 2, VNNI_LEAF7_ECX)
+        }
+
+        fn amx(self) -> Processor {
+            Processor { xcr0: self.xcr0 | AMX_XCR0, ..self.with((7, 0), 3, AMX_LEAF7_EDX) }
+        }
+
+        /// What the function gives there, where the system grants tiles.
+        fn bits(&self, tiles: bool) -> u64 {
+            let code = program(tiles).expect("instructions");
+            let mut registers: HashMap<Register, u32> = HashMap::new();
+            let (mut at, mut equal, mut below) = (0, false, false);
+            loop {
+                let i = &code[at];
+                at += 1;
+                let (to, from) = (i.op0_register(), i.op1_register());
+                let [old, other] = [to, from].map(|r| registers.get(&r).copied().unwrap_or(0xdead_beef));
+                let jumps = match i.code() {
+                    Op::Push_r64 | Op::Pop_r64 => false,
+                    Op::Retnq => return u64::from(registers[&Register::EAX]),
+                    Op::Cpuid => {
+                        let leaf = (registers[&Register::EAX], registers[&Register::ECX]);
+                        let said = self.leaves.get(&leaf).copied().unwrap_or_default();
+                        registers.extend([Register::EAX, Register::EBX, Register::ECX, Register::EDX].into_iter().zip(said));
+                        false
+                    }
+                    Op::Xgetbv => {
+                        registers.extend([(Register::EAX, self.xcr0), (Register::EDX, 0)]);
+                        false
+                    }
+                    Op::Syscall => {
+                        registers.insert(Register::EAX, 0);
+                        false
+                    }
+                    Op::Jb_rel32_64 => below,
+                    Op::Jae_rel32_64 => !below,
+                    Op::Jne_rel32_64 => !equal,
+                    Op::Cmp_rm32_imm32 => {
+                        (equal, below) = (old == i.immediate32(), old < i.immediate32());
+                        false
+                    }
+                    Op::Bt_rm32_imm8 => {
+                        below = old >> i.immediate8() & 1 == 1;
+                        false
+                    }
+                    op => {
+                        let new = match op {
+                            Op::Mov_r32_imm32 => i.immediate32(),
+                            Op::Mov_r32_rm32 => other,
+                            Op::Xor_r32_rm32 => old ^ other,
+                            Op::Or_r32_rm32 => old | other,
+                            Op::And_rm32_imm32 => old & i.immediate32(),
+                            Op::Or_rm32_imm32 => old | i.immediate32(),
+                            Op::Shl_rm32_imm8 => old << i.immediate8(),
+                            op => panic!("{op:?} is not known here"),
+                        };
+                        registers.insert(to, new);
+                        false
+                    }
+                };
+                if jumps {
+                    at = code.iter().position(|to| to.ip() == i.near_branch_target()).expect("a place");
+                }
+            }
+        }
+
+        /// The level that an object with all of them takes.
+        fn level(&self) -> String {
+            let bits = self.bits(true);
+            let fits = |cpu: &Cpu| matches!(cpu, Cpu::X86(level) if bits & feature_bit(*level) == feature_bit(*level));
+            Target::CPU_NAMES.iter().rfind(|row| fits(&row.1)).map(|row| row.0.to_string()).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn every_processor_gets_its_level() {
+        let haswell = Processor::haswell;
+        for (processor, expected) in [
+            (haswell(), "x86-64-v3"),
+            (Processor { xcr0: 0b011, ..haswell() }, "x86-64"),
+            (haswell().with_leaves(6), "x86-64"),
+            // Alder Lake, Sierra Forest; the same where the system saves no wide registers.
+            (haswell().avx_vnni(), "x86-64-v3+vnni"),
+            (Processor { xcr0: 0b011, ..haswell().avx_vnni() }, "x86-64"),
+            // Skylake with AVX-512; one that had AVX-VNNI as well.
+            (haswell().avx512(), "x86-64-v4"),
+            (haswell().avx512().avx_vnni(), "x86-64-v4"),
+            // Ice Lake; Zen 5; where the system saves nothing of AVX-512, AVX-VNNI is left of the latter.
+            (haswell().avx512().vnni(), "x86-64-v4+vnni"),
+            (haswell().avx512().vnni().avx_vnni(), "x86-64-v4+vnni"),
+            (Processor { xcr0: 0b111, ..haswell().avx512().vnni().avx_vnni() }, "x86-64-v3+vnni"),
+            // Sapphire Rapids, and without the registers of tiles.
+            (haswell().avx512().vnni().avx_vnni().amx(), "x86-64-v4+amx"),
+            (Processor { xcr0: 0xe7, ..haswell().avx512().vnni().avx_vnni().amx() }, "x86-64-v4+vnni"),
+        ] {
+            assert_eq!(processor.level(), expected, "{:x?} {:#x}", processor.leaves, processor.xcr0);
+            assert_eq!(processor.bits(false), processor.bits(true) & !feature_bit(X86Level::V4Amx));
+        }
+    }
+
+    #[test]
+    fn names_and_levels_have_one_order() {
+        let names: Vec<Cpu> = Target::CPU_NAMES.iter().map(|row| row.1).filter(|cpu| matches!(cpu, Cpu::X86(_))).collect();
+        assert_eq!(names, X86Level::ALL.map(Cpu::X86));
+    }
+}
