@@ -34,6 +34,20 @@ impl Buffer {
         Ok(Buffer { map, from, bytes })
     }
 
+    /// The same with all pages in place, for one that will be used as a whole: together they take less time than a fault for each.
+    ///
+    /// # Errors
+    /// As [`Buffer::zeroed`].
+    pub fn touched(bytes: usize) -> io::Result<Buffer> {
+        let buffer = Buffer::zeroed(bytes)?;
+        // A hint only: an older system refuses it.
+        #[cfg(target_os = "linux")]
+        if bytes > 0 {
+            let _ = buffer.map.advise_range(memmap2::Advice::PopulateWrite, buffer.from, bytes);
+        }
+        Ok(buffer)
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.from..][..self.bytes]

@@ -1,14 +1,17 @@
 //! Compiled code on disk: the second start of a program maps what the first one made.
 //!
 //! One file an entry, named by a hash of everything that its content depends on: the model's bytes, this program, the CPU level, the options.
+//! The hash of a model's bytes is noted beside the entries, so that a file that has not changed since is not read again.
 //! Files are written under another name and renamed, so readers and writers of several processes do not meet; a file in place is never
 //! changed. What is read is checked against its checksum before use, and ignored where it is damaged. Code is copied into sealed memory;
 //! weights stay in the mapped file, whose pages all processes share.
 //! The folder is the caller's choice and should be the user's own: whoever can write there can change what programs compute.
 
 mod entry;
+mod known;
 
 pub(super) use entry::{Content, Loaded};
+pub(super) use known::Hashed;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,6 +25,8 @@ const ENDING: &str = "tflcjit";
 const UNFINISHED: &str = "tmp";
 /// Age in seconds after which an unfinished file is nobody's.
 const ABANDONED_AFTER_S: u64 = 3600;
+/// Age in seconds after which a note of a model's hash goes; whoever still needs it makes it again.
+const FORGOTTEN_AFTER_S: u64 = 90 * 86_400;
 /// Size of all entries in bytes where the caller names none.
 const DEFAULT_MOST_BYTES: u64 = 1 << 30;
 
@@ -48,15 +53,20 @@ pub struct CacheFile {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// The key of a model's bytes with everything else as text. This program counts by its file's size and time: another compiler makes other
+    /// The key of a model file with everything else as text. This program counts by its file's size and time: another compiler makes other
     /// code.
-    pub(super) fn new(model: &[u8], options: &str) -> Key {
+    pub(super) fn new(model: &Hashed, options: &str) -> Key {
         let program = std::env::current_exe().and_then(fs::metadata).map(|m| (m.len(), m.modified().ok()));
         let about = format!("{} {program:?} {options}", env!("CARGO_PKG_VERSION"));
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&(about.len() as u64).to_le_bytes()).update(about.as_bytes()).update(model);
+        hasher.update(&model.hash).update(about.as_bytes());
         Key(*hasher.finalize().as_bytes())
     }
+}
+
+/// Bytes as they stand in names of files.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 impl Cache {
@@ -78,8 +88,7 @@ impl Cache {
     }
 
     fn path(&self, key: &Key) -> PathBuf {
-        let name: String = key.0.iter().map(|b| format!("{b:02x}")).collect();
-        self.folder.join(name).with_extension(ENDING)
+        self.folder.join(hex(&key.0)).with_extension(ENDING)
     }
 
     /// The entry with a key, if there is one and it is whole.
@@ -87,8 +96,9 @@ impl Cache {
         let path = self.path(key);
         let file = File::open(&path).ok()?;
         let loaded = entry::read(&file, &key.0)?;
-        // For the order in which entries are removed; a folder that cannot be written to has none.
-        let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+        // For the order in which entries are removed; a folder that cannot be written to has none. Windows wants a file that is open for writing.
+        let now = SystemTime::now();
+        let _ = file.set_modified(now).or_else(|_| File::options().append(true).open(&path).and_then(|f| f.set_modified(now)));
         Some(loaded)
     }
 
@@ -97,24 +107,29 @@ impl Cache {
     /// # Errors
     /// Where the folder cannot be written to; nothing of the entry is left then.
     pub(super) fn store(&self, key: &Key, content: &Content<'_>) -> io::Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let Some(parts) = entry::parts(content, &key.0) else { return Ok(()) };
-        fs::create_dir_all(&self.folder)?;
         let path = self.path(key);
+        self.put(&path, &parts)?;
+        self.trim(&path)
+    }
+
+    /// Writes a file of the folder, which is there whole or not at all.
+    fn put(&self, path: &Path, parts: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        fs::create_dir_all(&self.folder)?;
         let unique = format!("{}-{}.{UNFINISHED}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let unfinished = path.with_extension(unique);
         let written = File::create_new(&unfinished).and_then(|mut file| {
-            parts.iter().try_for_each(|part| file.write_all(part))?;
-            fs::rename(&unfinished, &path)
+            parts.iter().try_for_each(|part| file.write_all(part.as_ref()))?;
+            fs::rename(&unfinished, path)
         });
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
-        written?;
-        self.trim(&path)
+        written
     }
 
-    /// Removes the least recently used entries until the others fit, but not `newest`; and files that nobody finished.
+    /// Removes the least recently used entries until the others fit, but not `newest`; files that nobody finished; and old notes.
     fn trim(&self, newest: &Path) -> io::Result<()> {
         let mut entries = self.files()?;
         entries.sort_by_key(|e| e.used);
@@ -127,9 +142,11 @@ impl Cache {
             let _ = fs::remove_file(&e.path);
             total -= e.bytes;
         }
-        for e in self.files_ending(UNFINISHED)? {
-            if e.used.elapsed().is_ok_and(|age| age.as_secs() > ABANDONED_AFTER_S) {
-                let _ = fs::remove_file(&e.path);
+        for (ending, most_s) in [(UNFINISHED, ABANDONED_AFTER_S), (known::ENDING, FORGOTTEN_AFTER_S)] {
+            for e in self.files_ending(ending)? {
+                if e.used.elapsed().is_ok_and(|age| age.as_secs() > most_s) {
+                    let _ = fs::remove_file(&e.path);
+                }
             }
         }
         Ok(())
@@ -157,13 +174,13 @@ impl Cache {
         Ok(paths.filter_map(file).collect())
     }
 
-    /// Removes all entries; gives their number. Programs that have mapped one keep it.
+    /// Removes all entries, and what is noted of models; gives the number of entries. Programs that have mapped one keep it.
     ///
     /// # Errors
     /// Where one cannot be removed.
     pub fn clear(&self) -> io::Result<usize> {
         let files: Vec<CacheFile> = [self.files()?, self.files_ending(UNFINISHED)?].concat();
-        for f in &files {
+        for f in files.iter().chain(&self.files_ending(known::ENDING)?) {
             match fs::remove_file(&f.path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}

@@ -24,7 +24,8 @@ pub struct Model {
 
 impl Model {
     pub(super) fn instantiate(source: Arc<Source>, code: Arc<Code>, pool: Option<Arc<Pool>>, options: Options) -> Result<Model, JitError> {
-        let arena = Buffer::zeroed(code.program.arena_bytes)?;
+        // A plan leaves little of an arena unused.
+        let arena = Buffer::touched(code.program.arena_bytes)?;
         let state = Buffer::zeroed(code.program.state_bytes)?;
         Ok(Model { source, code, options, arena, state, pool, cache_problem: None })
     }

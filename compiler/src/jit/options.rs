@@ -1,11 +1,11 @@
 //! How to compile a model in memory, and the two ways to do it: from a file, perhaps by the cache, or from an imported model.
 
-use super::cache::{self, Cache, Key};
+use super::cache::{self, Cache, Hashed, Key};
 use super::code::Code;
 use super::custom::{CustomOperator, Customs};
 use super::error::JitError;
 use super::model::Model;
-use super::source::{self, Source};
+use super::source::Source;
 use super::{host_target, runs_here};
 use crate::driver;
 use crate::ir;
@@ -136,9 +136,10 @@ impl Options {
             return self.compile(driver::load(path)?);
         };
         // The front end says what is wrong with a file that cannot be read.
-        let Some(key) = source::bytes(path).map(|bytes| Key::new(&bytes, &self.describe())) else {
+        let Some(hashed) = Hashed::file(path, cache) else {
             return self.compile(driver::load(path)?);
         };
+        let key = Key::new(&hashed, &self.describe());
         if runs_here(&self.target())
             && let Some(entry) = cache.load(&key)
         {
@@ -149,7 +150,9 @@ impl Options {
         let code = Code::new(&source, self)?;
         let content =
             cache::Content { program: &code.program, code: code.memory.bytes(), invoke: code.invoke, weights: code.weights.bytes() };
-        let problem = cache.store(&key, &content).err().map(|e| format!("{}: {e}", cache.folder().display()));
+        // A file that was replaced after it was hashed is not the one that this code is of.
+        let stored = if hashed.is_still_at(path) { cache.store(&key, &content) } else { Ok(()) };
+        let problem = stored.err().map(|e| format!("{}: {e}", cache.folder().display()));
         let mut model = Model::instantiate(Arc::new(Source::model(source)), Arc::new(code), self.pool()?, self.clone())?;
         model.cache_problem = problem;
         Ok(model)

@@ -3,8 +3,6 @@
 use crate::driver;
 use crate::error::CompileError;
 use crate::ir;
-use memmap2::Mmap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -34,11 +32,4 @@ impl Source {
         let model = driver::load(&self.path)?;
         Ok(self.model.get_or_init(|| model))
     }
-}
-
-/// The bytes of a file; nothing where it cannot be read.
-pub(super) fn bytes(path: &Path) -> Option<Mmap> {
-    let file = File::open(path).ok()?;
-    // SAFETY: the bytes are hashed; a file that changes meanwhile gives a hash that no entry has.
-    unsafe { Mmap::map(&file) }.ok()
 }

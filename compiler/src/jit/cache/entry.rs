@@ -4,7 +4,7 @@
 
 use crate::ir::{Affine, DType, Quantization, TensorType};
 use crate::lower::program::{OpenOutput, Place, Port, Program, Region};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::ops::Range;
 
@@ -107,8 +107,9 @@ pub(super) fn parts<'a>(content: &Content<'a>, key: &[u8; 32]) -> Option<Vec<std
 
 /// Reads an entry that has this key; nothing where it is damaged or another's.
 pub(super) fn read(file: &File, key: &[u8; 32]) -> Option<Loaded> {
+    // All of it is read for the checksum: mapped at once it takes no page faults.
     // SAFETY: files of a cache are never changed once they have their name, only replaced or removed.
-    let map = unsafe { Mmap::map(file) }.ok()?;
+    let map = unsafe { MmapOptions::new().populate().map(file) }.ok()?;
     let mut head = Reader { bytes: map.get(..HEAD)? };
     let (magic, crc, its_key) = (head.take(8)?, head.number()?, head.take(32)?);
     if magic != MAGIC || its_key != key || crc32fast::hash(&map[CHECKED_FROM..]) as usize != crc {

@@ -77,6 +77,38 @@ fn damaged_entries_are_written_anew() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn notes_of_models_are_believed_only_where_they_are_whole_and_of_that_file() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cache = Cache::new(folder.path());
+    let expected = scores(&mut load(&cache, Options::new()));
+    let notes = || cache.files_ending(known::ENDING).expect("folder");
+    assert_eq!(notes().len(), 1, "the model has been there for a while");
+    let path = notes()[0].path.clone();
+    let whole = fs::read(&path).expect("note");
+    for at in [0, 8, 40, 64, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, damaged).expect("writes");
+        let mut model = load(&cache, Options::new());
+        assert!(model.was_cached(), "byte {at}: the model is hashed again");
+        assert_eq!(scores(&mut model), expected);
+        assert_eq!(fs::read(&path).expect("note"), whole, "byte {at}");
+    }
+    // The same path with another content, which may be as young as the first one: no note is made of such.
+    let model = folder.path().join("model.tflite");
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/ops/unique_i32.tflite");
+    for (source, known) in [(digits(), true), (other.clone(), false), (digits(), true), (other, true)] {
+        fs::write(&model, fs::read(source).expect("reads")).expect("writes");
+        let loaded = Options::new().cache(cache.clone()).load(&model).expect("compiles");
+        assert_eq!(loaded.was_cached(), known);
+    }
+    assert_eq!(notes().len(), 1);
+    assert_eq!(cache.clear().expect("clears"), 2, "notes do not count");
+    assert!(notes().is_empty());
+}
+
 #[test]
 fn entries_are_bounded_and_written_by_many() {
     let folder = tempfile::tempdir().expect("folder");
