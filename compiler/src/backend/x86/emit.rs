@@ -1,64 +1,22 @@
 //! Encoding: allocated instructions to bytes.
 //!
-//! Instructions are encoded once by iced-x86; branches stay symbolic until all lengths are known, then take their short form wherever it
+//! Instructions are encoded once ([`super::encode`]); branches stay symbolic until all lengths are known, then take their short form wherever it
 //! reaches. A block that only jumps on is skipped by the branches to it, and a jump to the next block vanishes. Constants follow the code.
 
+use super::abi::gpr;
 use super::constants::ConstId;
+use super::encode::{Encoder, RawBase, RawMem, RawOp, WriteMask};
 use super::frame::Frame;
 use super::machine::{Base, BlockId, Cc, GPR, MASK, Opnd, Term, View, Width};
 use super::opcodes::{Vop, code};
 use super::regalloc::{Item, Line};
 use crate::backend::Code as MachineCode;
-use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
+use iced_x86::{Code, OpKind, Register};
 use regalloc2::{Allocation, Block, Edit, InstOrEdit, Output, RegClass};
-
-/// A memory operand with physical registers; the displacement counts from the constant pool where the base is `RIP`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RawMem {
-    base: Register,
-    index: Register,
-    scale: u8,
-    disp: i32,
-    bcast: bool,
-    constant: Option<ConstId>,
-}
-
-impl RawMem {
-    /// The memory at `base + disp`.
-    pub(super) fn base(base: Register, disp: i32) -> RawMem {
-        RawMem { base, index: Register::None, scale: 1, disp, bcast: false, constant: None }
-    }
-}
-
-/// An operand with physical registers.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum RawOp {
-    /// A register.
-    Reg(Register),
-    /// Memory.
-    Mem(RawMem),
-    /// An immediate.
-    Imm(OpKind, i64),
-}
 
 /// The 64-bit name of a general register.
 pub(super) fn gpr64(hw: usize) -> Register {
     Register::RAX + hw as u32
-}
-
-fn name(hw: usize, view: View) -> Register {
-    let n = hw as u32;
-    match view {
-        // AH, CH, DH, BH lie between BL and SPL.
-        View::B => Register::AL + if n < 4 { n } else { n + 4 },
-        View::W => Register::AX + n,
-        View::D => Register::EAX + n,
-        View::Q => Register::RAX + n,
-        View::X => Register::XMM0 + n,
-        View::Y => Register::YMM0 + n,
-        View::Z => Register::ZMM0 + n,
-        View::K => Register::K0 + n,
-    }
 }
 
 /// A place in the code that depends on the layout.
@@ -84,7 +42,6 @@ impl Fixup {
 /// Writes one function.
 pub(super) struct Emitter {
     encoder: Encoder,
-    at: usize,
     fixups: Vec<Fixup>,
     error: Option<String>,
 }
@@ -92,66 +49,25 @@ pub(super) struct Emitter {
 impl Emitter {
     /// Appends an instruction; `ops` in encoding order.
     pub(super) fn raw(&mut self, code: Code, ops: &[RawOp]) {
-        let mut i = Instruction::default();
-        i.set_code(code);
-        let mut constant = None;
-        for (n, op) in ops.iter().enumerate() {
-            constant = constant.or(set_operand(&mut i, n as u32, op));
-        }
-        self.encode(&i, constant);
+        self.encode(code, ops, None);
     }
 
-    fn encode(&mut self, i: &Instruction, constant: Option<ConstId>) {
-        match self.encoder.encode(i, self.at as u64) {
-            Ok(len) => {
-                if let Some(id) = constant {
-                    let at = self.at + self.encoder.get_constant_offsets().displacement_offset();
-                    self.fixups.push(Fixup::Const { at, end: self.at + len, id });
-                }
-                self.at += len;
+    fn encode(&mut self, code: Code, ops: &[RawOp], mask: Option<WriteMask>) {
+        match self.encoder.put(code, ops, mask) {
+            Ok(None) => {}
+            Ok(Some(at)) => {
+                let constant =
+                    ops.iter().find_map(|op| if let RawOp::Mem(RawMem { base: RawBase::Pool(id), .. }) = op { Some(*id) } else { None });
+                self.fixups.extend(constant.map(|id| Fixup::Const { at, end: self.encoder.at(), id }));
             }
             Err(e) => {
-                self.error.get_or_insert_with(|| format!("encoding {:?}: {e}", i.code()));
+                self.error.get_or_insert(e);
             }
         }
     }
 
     fn branch(&mut self, cc: Option<Cc>, target: usize) {
-        self.fixups.push(Fixup::Branch { at: self.at, cc, target, short: true });
-    }
-}
-
-/// Sets operand `n`; gives the constant that a memory operand names.
-fn set_operand(i: &mut Instruction, n: u32, op: &RawOp) -> Option<ConstId> {
-    match *op {
-        RawOp::Reg(r) => {
-            i.set_op_kind(n, OpKind::Register);
-            i.set_op_register(n, r);
-            None
-        }
-        RawOp::Imm(kind, v) => {
-            i.set_op_kind(n, kind);
-            match kind {
-                OpKind::Immediate8 => i.set_immediate8(v as u8),
-                OpKind::Immediate8to32 => i.set_immediate8to32(v as i32),
-                OpKind::Immediate8to64 => i.set_immediate8to64(v),
-                OpKind::Immediate32to64 => i.set_immediate32to64(v),
-                OpKind::Immediate64 => i.set_immediate64(v as u64),
-                _ => i.set_immediate32(v as u32),
-            }
-            None
-        }
-        RawOp::Mem(m) => {
-            i.set_op_kind(n, OpKind::Memory);
-            i.set_memory_base(m.base);
-            i.set_memory_index(m.index);
-            i.set_memory_index_scale(u32::from(m.scale));
-            i.set_memory_displ_size(if m.disp == 0 && m.base != Register::RIP { 0 } else { 1 });
-            // The encoder subtracts the address of the next instruction from a RIP-relative target.
-            i.set_memory_displacement64(i64::from(m.disp) as u64);
-            i.set_is_broadcast(m.bcast);
-            m.constant
-        }
+        self.fixups.push(Fixup::Branch { at: self.encoder.at(), cc, target, short: true });
     }
 }
 
@@ -172,8 +88,7 @@ pub(super) struct EditCount {
 /// Where an instruction does not exist with its operands: always a bug of this backend.
 pub(super) fn emit(line: &Line, out: &Output, frame: &Frame, evex: bool) -> Result<(MachineCode, EditCount), String> {
     let func = line.func;
-    let encoder = Encoder::try_with_capacity(64, 16 * line.items.len()).map_err(|e| e.to_string())?;
-    let mut e = Emitter { encoder, at: 0, fixups: vec![], error: None };
+    let mut e = Emitter { encoder: Encoder::new(8 * line.items.len()), fixups: vec![], error: None };
     let n = func.order.len();
     let widest = func.widest.unwrap_or(Width::X);
     let mut starts = vec![(0, 0); n];
@@ -181,7 +96,7 @@ pub(super) fn emit(line: &Line, out: &Output, frame: &Frame, evex: bool) -> Resu
     let targets = Targets::new(line, out);
     frame.prologue(&mut e);
     for (i, &b) in func.order.iter().enumerate() {
-        starts[i] = (e.at, e.fixups.len());
+        starts[i] = (e.encoder.at(), e.fixups.len());
         let block = &func.blocks[b];
         if targets.skipped(i) {
             continue;
@@ -231,7 +146,7 @@ pub(super) fn emit(line: &Line, out: &Output, frame: &Frame, evex: bool) -> Resu
     if let Some(error) = e.error {
         return Err(error);
     }
-    Ok((link(e.encoder.take_buffer(), e.fixups, &starts, func.consts.place()), count))
+    Ok((link(e.encoder.into_bytes(), e.fixups, &starts, func.consts.place()), count))
 }
 
 /// Where branches really go: past blocks that only jump on.
@@ -300,57 +215,56 @@ impl Emitter {
             return;
         }
         let mut allocs = allocs.iter();
-        let mut reg = |view: View| name(allocs.next().and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc()), view);
-        let mut i = Instruction::default();
-        i.set_code(inst.code);
+        let mut reg = || allocs.next().and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc() as u8);
         let copies = matches!(inst.code, Code::Mov_r64_rm64 | Code::VEX_Vmovaps_xmm_xmmm128 | Code::VEX_Vmovaps_ymm_ymmm256)
             || matches!(
                 inst.code,
                 Code::EVEX_Vmovaps_xmm_k1z_xmmm128 | Code::EVEX_Vmovaps_ymm_k1z_ymmm256 | Code::EVEX_Vmovaps_zmm_k1z_zmmm512
             );
-        let (mut n, mut constant) = (0, None);
+        // No instruction shows more.
+        let mut ops = [RawOp::Tile(0); 5];
+        let (mut n, mut mask) = (0, None);
         for o in line.func.operands(inst) {
-            let op = match *o {
-                Opnd::Use(_, view) | Opnd::Def(_, view) => RawOp::Reg(reg(view)),
+            ops[n] = match *o {
+                Opnd::Use(_, view) | Opnd::Def(_, view) => RawOp::Reg(reg(), view),
                 Opnd::Mod(_, _, view) => {
-                    reg(view);
-                    RawOp::Reg(reg(view))
+                    reg();
+                    RawOp::Reg(reg(), view)
                 }
                 Opnd::Mem(m) => {
-                    let (base, id) = match m.base {
-                        Base::Reg(_) => (reg(View::Q), None),
-                        Base::None => (Register::None, None),
-                        Base::Frame => (Register::RSP, None),
-                        Base::Const(id) => (Register::RIP, Some(id)),
+                    let base = match m.base {
+                        Base::Reg(_) => RawBase::Reg(reg()),
+                        Base::None => RawBase::None,
+                        Base::Frame => RawBase::Reg(gpr::RSP as u8),
+                        Base::Const(id) => RawBase::Pool(id),
                     };
-                    let (index, scale) = m.index.map_or((Register::None, 1), |(_, s, v)| (reg(v), s));
-                    RawOp::Mem(RawMem { base, index, scale, disp: m.disp, bcast: m.bcast, constant: id })
+                    let index = m.index.map(|(_, scale, view)| (reg(), view, scale));
+                    RawOp::Mem(RawMem { base, index, disp: m.disp, bcast: m.bcast })
                 }
                 Opnd::Imm(kind, v) => RawOp::Imm(kind, v),
-                Opnd::Tile(n) => RawOp::Reg(Register::TMM0 + u32::from(n)),
-                Opnd::Same(_) => RawOp::Reg(i.op0_register()),
-                Opnd::Mask(_, zero) => {
-                    i.set_op_mask(reg(View::K));
-                    i.set_zeroing_masking(zero);
+                Opnd::Tile(n) => RawOp::Tile(n),
+                Opnd::Same(_) => ops[0],
+                Opnd::Mask(_, zeroing) => {
+                    mask = Some(WriteMask { register: reg(), zeroing });
                     continue;
                 }
                 Opnd::MaskMod(..) => {
-                    reg(View::K);
-                    i.set_op_mask(reg(View::K));
+                    reg();
+                    mask = Some(WriteMask { register: reg(), zeroing: false });
                     continue;
                 }
                 Opnd::UseFixed(..) | Opnd::DefFixed(..) => {
-                    reg(View::Q);
+                    reg();
                     continue;
                 }
             };
-            constant = constant.or(set_operand(&mut i, n, &op));
             n += 1;
         }
+        let ops = &ops[..n];
         // The allocator may have given both sides of a copy one register.
-        let idle = copies && i.op1_kind() == OpKind::Register && i.op0_register() == i.op1_register();
+        let idle = copies && matches!(ops, [RawOp::Reg(a, _), RawOp::Reg(b, _)] if a == b);
         if !idle {
-            self.encode(&i, constant);
+            self.encode(inst.code, ops, mask);
         }
     }
 
@@ -362,7 +276,7 @@ impl Emitter {
             RegClass::Float => widest.view(),
         };
         let op = |a: Allocation| match (a.as_reg(), a.as_stack()) {
-            (Some(r), _) => RawOp::Reg(name(r.hw_enc(), view)),
+            (Some(r), _) => RawOp::Reg(r.hw_enc() as u8, view),
             (_, Some(s)) => RawOp::Mem(frame.spill_slot(s.index())),
             _ => RawOp::Imm(OpKind::Immediate8, 0),
         };

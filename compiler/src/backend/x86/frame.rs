@@ -4,13 +4,18 @@
 //! the frame, so that `rbp` stays an ordinary register. Frames beyond a page touch every page in order, for the guard page.
 
 use super::abi::{Abi, gpr};
-use super::emit::{Emitter, RawMem, RawOp, gpr64};
-use super::machine::{MachineFunction, Width};
+use super::emit::Emitter;
+use super::encode::{RawMem, RawOp};
+use super::machine::{MachineFunction, View, Width};
 use super::opcodes::{Vop, code};
-use iced_x86::{Code, OpKind, Register};
+use iced_x86::{Code, OpKind};
 use regalloc2::{Allocation, Edit, Output, PReg, RegClass};
 
 const PAGE: u32 = 4096;
+
+fn register(r: usize) -> RawOp {
+    RawOp::Reg(r as u8, View::Q)
+}
 
 /// Layout of a frame.
 #[derive(Debug)]
@@ -52,36 +57,36 @@ impl Frame {
 
     /// Memory of a spill slot.
     pub(super) fn spill_slot(&self, slot: usize) -> RawMem {
-        RawMem::base(Register::RSP, (self.spill_base + slot as u32 * 8) as i32)
+        RawMem::base(gpr::RSP, (self.spill_base + slot as u32 * 8) as i32)
     }
 
     fn stack_save(&self) -> RawMem {
-        RawMem::base(Register::RSP, self.size as i32 - 8)
+        RawMem::base(gpr::RSP, self.size as i32 - 8)
     }
 
-    fn saved_vectors(&self) -> impl Iterator<Item = (Register, RawMem)> {
+    fn saved_vectors(&self) -> impl Iterator<Item = (RawOp, RawMem)> {
         let base = self.vectors_base;
         self.saved_vectors
             .iter()
             .enumerate()
-            .map(move |(i, &r)| (Register::XMM0 + r as u32, RawMem::base(Register::RSP, (base + 16 * i as u32) as i32)))
+            .map(move |(i, &r)| (RawOp::Reg(r as u8, View::X), RawMem::base(gpr::RSP, (base + 16 * i as u32) as i32)))
     }
 
     /// Emits the entry sequence.
     pub(super) fn prologue(&self, e: &mut Emitter) {
         for &r in &self.saved_gprs {
-            e.raw(Code::Push_r64, &[RawOp::Reg(gpr64(r))]);
+            e.raw(Code::Push_r64, &[register(r)]);
         }
         if self.size == 0 {
             return;
         }
-        let (rax, rsp) = (RawOp::Reg(gpr64(gpr::RAX)), RawOp::Reg(Register::RSP));
+        let (rax, rsp) = (register(gpr::RAX), register(gpr::RSP));
         if self.align > 8 {
             e.raw(Code::Mov_r64_rm64, &[rax, rsp]);
         }
         for page in 1..=self.size / PAGE {
-            let touched = RawMem::base(Register::RSP, -((page * PAGE) as i32));
-            e.raw(Code::Mov_rm32_r32, &[RawOp::Mem(touched), RawOp::Reg(Register::EAX)]);
+            let touched = RawMem::base(gpr::RSP, -((page * PAGE) as i32));
+            e.raw(Code::Mov_rm32_r32, &[RawOp::Mem(touched), RawOp::Reg(gpr::RAX as u8, View::D)]);
         }
         e.raw(Code::Sub_rm64_imm32, &[rsp, RawOp::Imm(OpKind::Immediate32to64, i64::from(self.size))]);
         if self.align > 8 {
@@ -89,23 +94,23 @@ impl Frame {
             e.raw(Code::Mov_rm64_r64, &[RawOp::Mem(self.stack_save()), rax]);
         }
         for (r, m) in self.saved_vectors() {
-            e.raw(code(Vop::MovupsS, Width::X, self.evex), &[RawOp::Mem(m), RawOp::Reg(r)]);
+            e.raw(code(Vop::MovupsS, Width::X, self.evex), &[RawOp::Mem(m), r]);
         }
     }
 
     /// Emits the exit sequence, which preserves `rax`.
     pub(super) fn epilogue(&self, e: &mut Emitter) {
         for (r, m) in self.saved_vectors() {
-            e.raw(code(Vop::MovupsL, Width::X, self.evex), &[RawOp::Reg(r), RawOp::Mem(m)]);
+            e.raw(code(Vop::MovupsL, Width::X, self.evex), &[r, RawOp::Mem(m)]);
         }
-        let rsp = RawOp::Reg(Register::RSP);
+        let rsp = register(gpr::RSP);
         if self.size > 0 && self.align > 8 {
             e.raw(Code::Mov_r64_rm64, &[rsp, RawOp::Mem(self.stack_save())]);
         } else if self.size > 0 {
             e.raw(Code::Add_rm64_imm32, &[rsp, RawOp::Imm(OpKind::Immediate32to64, i64::from(self.size))]);
         }
         for &r in self.saved_gprs.iter().rev() {
-            e.raw(Code::Pop_r64, &[RawOp::Reg(gpr64(r))]);
+            e.raw(Code::Pop_r64, &[register(r)]);
         }
         e.raw(Code::Retnq, &[]);
     }

@@ -10,6 +10,7 @@ mod constants;
 mod disassemble;
 mod driver;
 mod emit;
+mod encode;
 mod features;
 mod frame;
 mod lower;
