@@ -3,6 +3,7 @@
 //! Families of operators see a [`Cx`]: they ask for operands, packed weights and workspaces, and append calls. Addresses are
 //! symbolic ([`Operand`]) until all graphs are lowered and the memory plan is made.
 
+use super::mac::Mac;
 use super::program::{Content, Piece, Recipe};
 use super::storage::{Slot, SlotId, SlotRegion};
 use crate::error::{CompileError, Place as ErrorPlace, Unsupported};
@@ -64,11 +65,22 @@ pub(super) struct NodeRef {
     pub(super) label: String,
 }
 
+/// What tells kernels apart.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum KernelKey {
+    /// The template's name and its whole specification.
+    Text(String),
+    /// The same of kernels that multiply with weights: most are, and their specifications long.
+    Mac(Arc<Mac>),
+}
+
 /// What tells pieces of the weights apart.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum PieceKey {
     /// A tensor and how it is packed.
     Packed(String),
+    /// A tensor and the kernel that it is packed for, without its epilogue.
+    Mac(String, Mac),
     /// The content itself.
     Bytes(Bytes),
 }
@@ -118,7 +130,7 @@ pub(super) struct Shared<'a> {
     pub(super) target: &'a Target,
     pub(super) caps: Caps,
     pub(super) kernels: Vec<Recipe>,
-    pub(super) kernel_index: HashMap<String, usize>,
+    pub(super) kernel_index: HashMap<KernelKey, usize>,
     pub(super) kernel_sink: KernelSink<'a>,
     pub(super) pieces: Vec<Piece>,
     pub(super) piece_index: HashMap<PieceKey, usize>,
@@ -242,6 +254,19 @@ impl<'a> Cx<'a, '_> {
         self.weights(key, bytes, Content::Packed(Arc::new(pack)))
     }
 
+    /// The same for weights of a kernel that multiplies with them.
+    pub(super) fn packed_for(
+        &mut self,
+        t: TensorId,
+        what: &str,
+        mac: Mac,
+        bytes: usize,
+        pack: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Operand {
+        let key = format!("{what} {}", self.name(t));
+        self.piece(PieceKey::Mac(key, mac), bytes, Content::Packed(Arc::new(pack)))
+    }
+
     /// Name of a constant tensor in keys: the same for tensors of several graphs that have one type and share their data in the file.
     pub fn name(&mut self, t: TensorId) -> String {
         let own = format!("{} {t}", self.graph_id);
@@ -290,13 +315,33 @@ impl<'a> Cx<'a, '_> {
 
     /// Appends a call of the kernel that `key` specifies completely.
     pub fn call(&mut self, key: String, build: impl Fn() -> Kernel + Send + Sync + 'static, args: Vec<Operand>, units: u64, grain: u64) {
+        self.call_kernel(KernelKey::Text(key), build, args, units, grain);
+    }
+
+    /// The same with another kind of key.
+    pub(super) fn call_kernel(
+        &mut self,
+        key: KernelKey,
+        build: impl Fn() -> Kernel + Send + Sync + 'static,
+        args: Vec<Operand>,
+        units: u64,
+        grain: u64,
+    ) {
         let s = &mut *self.shared;
-        let next = s.kernels.len();
-        let kernel = *s.kernel_index.entry(key.clone()).or_insert(next);
-        if kernel == next {
-            s.kernels.push(Recipe { key, build: Arc::new(build) });
-            (s.kernel_sink.0)(kernel, &s.kernels[kernel]);
-        }
+        let kernel = match s.kernel_index.get(&key) {
+            Some(&known) => known,
+            None => {
+                let next = s.kernels.len();
+                let text = match &key {
+                    KernelKey::Text(text) => text.clone(),
+                    KernelKey::Mac(mac) => mac.kind().to_string(),
+                };
+                s.kernel_index.insert(key, next);
+                s.kernels.push(Recipe { key: text, build: Arc::new(build) });
+                (s.kernel_sink.0)(next, &s.kernels[next]);
+                next
+            }
+        };
         let node = self.node_ref();
         self.steps.push(SymbolicStep::Call { kernel, args, units, grain: grain.max(1), node });
     }

@@ -91,12 +91,16 @@ pub(super) fn compose(
         positions.push(match input {
             EpilogueInput::Acc => 0,
             EpilogueInput::Bias => add(storage, OperandAccess::PerColumn, Source::Bias),
-            EpilogueInput::Floats(v) => {
-                add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect()))
-            }
-            EpilogueInput::Ints(v) => {
-                add(storage, OperandAccess::PerColumn, Source::Bytes(v.iter().flat_map(|x| x.to_le_bytes()).collect()))
-            }
+            EpilogueInput::Floats(v) => add(
+                storage,
+                OperandAccess::PerColumn,
+                Source::Bytes(v.iter().map(|x| x.to_le_bytes()).collect::<Vec<_>>().into_flattened()),
+            ),
+            EpilogueInput::Ints(v) => add(
+                storage,
+                OperandAccess::PerColumn,
+                Source::Bytes(v.iter().map(|x| x.to_le_bytes()).collect::<Vec<_>>().into_flattened()),
+            ),
             EpilogueInput::RowScale => add(storage, row, Source::RowScale),
         });
     }

@@ -3,7 +3,7 @@
 //! In: a kernel's specification with its epilogue left open, weights, and the operator's own epilogue. Out: packed weights and the call of
 //! the kernel. Integer kernels start from a bias that holds the compensation for zero points, or get it as an operand of its own.
 
-use super::context::{Cx, Operand};
+use super::context::{Cx, KernelKey, Operand};
 use super::epilogue::{Correction, Sources, compose};
 use super::pointwise::emit;
 use crate::error::{CompileError, Unsupported};
@@ -25,7 +25,7 @@ use tflc_templates::cpu::transpose_conv::{self, TransposeConvSpec};
 use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// A kernel that multiplies activations with weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Mac {
     /// A matrix product, with the zero point of its activations.
     Gemm(GemmSpec, i32),
@@ -144,12 +144,13 @@ impl Mac {
         }
     }
 
-    fn key(&self) -> String {
+    /// The kind of product, for readers.
+    pub(super) fn kind(&self) -> &'static str {
         match self {
-            Mac::Gemm(s, _) => format!("{s:?}"),
-            Mac::Conv(s) => format!("{s:?}"),
-            Mac::Depthwise(s) => format!("{s:?}"),
-            Mac::Transposed(s) => format!("{s:?}"),
+            Mac::Gemm(..) => "gemm",
+            Mac::Conv(_) => "conv",
+            Mac::Depthwise(_) => "depthwise",
+            Mac::Transposed(_) => "transpose_conv",
         }
     }
 
@@ -163,14 +164,15 @@ impl Mac {
     }
 
     /// What the packing depends on: everything but the epilogue.
-    fn packing(&self) -> String {
-        let bare = Epilogue::identity(Storage::I32);
-        match self {
-            Mac::Gemm(s, zero) => format!("{:?} {zero}", GemmSpec { epilogue: bare, ..s.clone() }),
-            Mac::Conv(s) => format!("{:?}", ConvSpec { epilogue: bare, ..s.clone() }),
-            Mac::Depthwise(s) => format!("{:?}", DepthwiseSpec { epilogue: bare, ..s.clone() }),
-            Mac::Transposed(s) => format!("{:?}", TransposeConvSpec { epilogue: bare, ..s.clone() }),
-        }
+    fn packing(&self) -> Mac {
+        let mut mac = self.clone();
+        *match &mut mac {
+            Mac::Gemm(s, _) => &mut s.epilogue,
+            Mac::Conv(s) => &mut s.epilogue,
+            Mac::Depthwise(s) => &mut s.epilogue,
+            Mac::Transposed(s) => &mut s.epilogue,
+        } = Epilogue::identity(Storage::I32);
+        mac
     }
 
     /// Packs the weights for this kernel.
@@ -178,7 +180,8 @@ impl Mac {
         let caps = cx.caps().clone();
         let bytes = self.packed_bytes(&caps);
         let (mac, w) = (self.clone(), w.clone());
-        cx.packed(w.tensor, &format!("{} {}", w.form, self.packing()), bytes, move |out| mac.pack(&caps, &(w.expand)(), out))
+        let form = w.form.clone();
+        cx.packed_for(w.tensor, &form, self.packing(), bytes, move |out| mac.pack(&caps, &(w.expand)(), out))
     }
 
     /// The bias `bias` with this kernel's compensation.
@@ -216,7 +219,7 @@ impl Mac {
 
     fn per_column(&self, cx: &mut Cx<'_, '_>, w: &Weights, what: &str, of: impl Fn(&[u8]) -> Vec<i32> + Send + Sync + 'static) -> Operand {
         let w = w.clone();
-        cx.packed(w.tensor, &format!("{what} {} {}", w.form, self.packing()), self.columns() * 4, move |out| {
+        cx.packed_for(w.tensor, &format!("{what} {}", w.form), self.packing(), self.columns() * 4, move |out| {
             for (to, v) in out.as_chunks_mut().0.iter_mut().zip(of(&(w.expand)())) {
                 *to = v.to_le_bytes();
             }
@@ -227,7 +230,9 @@ impl Mac {
     pub(super) fn call(self, cx: &mut Cx<'_, '_>, args: Vec<Operand>) {
         let caps = cx.caps().clone();
         let (units, grain) = self.units(&caps);
-        cx.call(self.key(), move || self.build(&caps), args, units as u64, grain as u64);
+        // The kernel does not depend on the zero point, which is for its bias.
+        let mac = Arc::new(if let Mac::Gemm(spec, _) = self { Mac::Gemm(spec, 0) } else { self });
+        cx.call_kernel(KernelKey::Mac(mac.clone()), move || mac.build(&caps), args, units as u64, grain as u64);
     }
 }
 

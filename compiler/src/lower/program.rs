@@ -154,7 +154,7 @@ pub const STATUS_INDEX_OUT_OF_RANGE: i32 = 2;
 /// A kernel to be built: equal keys give equal kernels.
 #[derive(Clone)]
 pub struct Recipe {
-    /// Identifies the kernel: the template's name and its whole specification.
+    /// What the kernel is: the template's name and its whole specification; of one that multiplies with weights, the kind of product.
     pub key: String,
     /// Builds the kernel.
     pub build: Arc<dyn Fn() -> Kernel + Send + Sync>,

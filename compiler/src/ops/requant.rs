@@ -58,7 +58,7 @@ pub struct Requant {
     pub scaling: Scaling,
     /// `f32(f32(si * sw) / so)`, one or one for each channel.
     pub scales: Vec<f32>,
-    /// The same in fixed point, from binary64.
+    /// The same in fixed point, from binary64; empty where scaling is by floats.
     pub fixed: Vec<Fixed>,
     /// 1 for each channel that rounds half away from zero though the others round half up; empty where none does.
     pub away: Vec<i32>,
@@ -88,11 +88,14 @@ impl Requant {
         }
         let (so, zo) = call.quant(output)?;
         let scales: Vec<f32> = weight_scales.iter().map(|sw| input_scale * sw / so).collect();
-        let fixed = weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect();
         let taken = scales.iter().all(|s| *s < 256.0) && weight_scales.iter().all(|s| *s > 0.0 && s.is_normal());
         let scaling = match scaling {
             Scaling::Float if !taken => Scaling::Fixed(Rounding::HalfUp),
             s => s,
+        };
+        let fixed = match scaling {
+            Scaling::Float => vec![],
+            _ => weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect(),
         };
         let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };
         let (lo, hi) = activation.quantized_range(output.dtype, so, zo, bounds);
