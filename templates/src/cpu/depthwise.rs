@@ -118,11 +118,12 @@ pub fn folded_bias(spec: &DepthwiseSpec, caps: &Caps, bias: Option<&[i32]>, weig
 
 /// Sum of the 8-bit weights of each output channel, less their zero points.
 pub fn weight_sums(spec: &DepthwiseSpec, weights: &[u8]) -> Vec<i32> {
-    let sum = |n: usize| -> i32 {
-        let taps = (0..spec.kernel[0]).flat_map(|ky| (0..spec.kernel[1]).map(move |kx| (ky, kx)));
-        taps.map(|(ky, kx)| spec.weights.centered(weights, spec.weight_index(ky, kx, n))).sum()
-    };
-    (0..spec.channels()).map(sum).collect()
+    let centered = spec.weights.centering();
+    let mut sums = vec![0; spec.channels()];
+    for tap in weights.chunks_exact(sums.len().max(1)) {
+        sums.iter_mut().zip(tap).for_each(|(sum, w)| *sum += centered(*w));
+    }
+    sums
 }
 
 /// Builds the kernel.

@@ -57,8 +57,12 @@ impl<'a> DotPath<'a> {
         let most = (registers.saturating_sub(working) / group).min(MAX_DOTS / dots).clamp(1, 6);
         let split = RowSplit::new(spec.output[1], most);
         let x = spec.axis(1);
-        let classes =
-            classes(split, |at, mr| x.readers(mr).keys().map(|c| (0..x.input as i64).contains(&(x.position(at, 0) + *c as i64))).collect());
+        // Tiles have one of two numbers of pixels.
+        let columns = [split.mr, split.mr - 1].map(|mr| x.readers(mr).into_keys().collect::<Vec<_>>());
+        let classes = classes(split, |at, mr| {
+            let first = x.position(at, 0);
+            columns[split.mr - mr].iter().map(|c| (0..x.input as i64).contains(&(first + *c as i64))).collect()
+        });
         let mut variants = vec![];
         (0..spec.output[0]).map(|y| Self::rows_inside(spec, y)).for_each(|v| {
             if !variants.contains(&v) {
@@ -149,7 +153,7 @@ impl<'a> DotPath<'a> {
     pub(crate) fn pack(&self, weights: &[u8]) -> Vec<u8> {
         let (spec, element) = (self.spec, if self.group == 4 { 1 } else { 2 });
         let mut out = vec![0; self.variants.len() * self.variant_bytes()];
-        let centered = |ky: usize, kx: usize, n: usize| spec.weights.centered(weights, spec.weight_index(ky, kx, n));
+        let centered = spec.weights.centering();
         for (variant, out) in self.variants.iter().zip(out.chunks_exact_mut(self.variant_bytes())) {
             for (block, out) in out.chunks_exact_mut(self.block_bytes()).enumerate() {
                 let channels = block * self.block()..spec.channels().min((block + 1) * self.block());
@@ -159,23 +163,29 @@ impl<'a> DotPath<'a> {
                     let at = ((kx_at * self.groups() + group) * self.block() * self.group + tap) * element;
                     // The weights of a tap lie side by side.
                     let row = &weights[spec.weight_index(ky, kx, channels.start)..][..channels.len()];
-                    let weights = row.iter().map(|w| spec.weights.centered(std::slice::from_ref(w), 0));
-                    let step = self.group * element;
-                    for (c, w) in weights.enumerate() {
-                        let to = &mut out[at + self.lane_of(c) * step..];
+                    // A group is four bytes, and four channels lie side by side in every order.
+                    let places = out[at / 4 * 4..].as_chunks_mut::<4>().0;
+                    let [lo, hi] = [at % 4, (at + 1) % 4];
+                    for (i, row) in row.chunks(4).enumerate() {
+                        let places = places[self.lane_of(4 * i)..].iter_mut().zip(row);
                         if element == 1 {
-                            to[0] = w as u8;
+                            places.for_each(|(to, w)| to[lo] = centered(*w) as u8);
                         } else {
-                            to[..2].copy_from_slice(&(w as i16).to_le_bytes());
+                            places.for_each(|(to, w)| [to[lo], to[hi]] = (centered(*w) as i16).to_le_bytes());
                         }
                     }
                 }
                 if self.has_start() {
-                    let sums = out[self.weight_bytes()..].as_chunks_mut::<4>().0;
-                    for (c, n) in channels.enumerate() {
-                        let skipped = (0..spec.kernel[0]).filter(|ky| !variant.contains(ky));
-                        let sum: i32 = skipped.flat_map(|ky| (0..spec.kernel[1]).map(move |kx| centered(ky, kx, n))).sum();
-                        sums[self.lane_of(c)] = sum.wrapping_mul(self.zero()).to_le_bytes();
+                    let mut sums = vec![0i32; channels.len()];
+                    for ky in (0..spec.kernel[0]).filter(|ky| !variant.contains(ky)) {
+                        for kx in 0..spec.kernel[1] {
+                            let row = &weights[spec.weight_index(ky, kx, channels.start)..];
+                            sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += centered(*w));
+                        }
+                    }
+                    let places = out[self.weight_bytes()..].as_chunks_mut::<4>().0;
+                    for (c, sum) in sums.into_iter().enumerate() {
+                        places[self.lane_of(c)] = sum.wrapping_mul(self.zero()).to_le_bytes();
                     }
                 }
             }
