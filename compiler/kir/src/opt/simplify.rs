@@ -6,6 +6,7 @@
 
 use crate::interp::lanes;
 use crate::kernel::{Block, Inst, Kernel, Value};
+use crate::mixer::Mixer;
 use crate::op::*;
 use crate::types::{Elem, Type};
 use smallvec::{SmallVec, smallvec};
@@ -369,10 +370,10 @@ impl Table {
 
     /// The result of an equal operator, or adds this one.
     fn find_or_add(&mut self, op: &Op, args: &SmallVec<[Value; 4]>, ty: Type, scope: u32, result: Value) -> Option<Value> {
-        let mut h = Mixer(0);
+        let mut h = Mixer::default();
         (op, ty, scope).hash(&mut h);
         args.iter().for_each(|v| h.write_u32(v.0));
-        let hash = (h.0 >> 32) as u32;
+        let hash = h.finish() as u32;
         let bucket = self.bucket(hash);
         let mut at = self.heads[bucket];
         while at != 0 {
@@ -383,7 +384,7 @@ impl Table {
             at = e.older;
         }
         let older = self.heads[bucket];
-        self.entries.push(Entry { hash, older, op: op.clone(), args: args.clone(), ty, scope, result });
+        self.entries.push(Entry { hash, older, op: op.clone(), args: SmallVec::from_slice(args), ty, scope, result });
         self.heads[bucket] = self.entries.len() as u32;
         None
     }
@@ -395,44 +396,5 @@ impl Table {
             let bucket = self.bucket(e.hash);
             self.heads[bucket] = e.older;
         }
-    }
-}
-
-/// A hasher for small keys that nobody attacks: multiply and rotate, as in FxHash (Firefox, rustc).
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            self.write_u64(chunk.iter().rev().fold(0, |v, &b| v << 8 | u64::from(b)));
-        }
-    }
-
-    fn write_u8(&mut self, v: u8) {
-        self.write_u64(u64::from(v));
-    }
-
-    fn write_u16(&mut self, v: u16) {
-        self.write_u64(u64::from(v));
-    }
-
-    fn write_u32(&mut self, v: u32) {
-        self.write_u64(u64::from(v));
-    }
-
-    fn write_u64(&mut self, v: u64) {
-        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-
-    fn write_usize(&mut self, v: usize) {
-        self.write_u64(v as u64);
-    }
-
-    fn write_isize(&mut self, v: isize) {
-        self.write_u64(v as u64);
     }
 }

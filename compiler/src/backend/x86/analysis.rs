@@ -31,6 +31,8 @@ pub(super) struct Analysis<'k> {
     live_control: HashSet<*const Inst, BuildHasherDefault<Pointers>>,
     uses: Vec<u32>,
     deferred: Vec<bool>,
+    /// Whether a value occupies a vector register while it lives.
+    in_vector: Vec<bool>,
     /// The instruction that uses a value last, if that is in the block of the definition.
     last_user: Vec<*const Inst>,
 }
@@ -47,6 +49,7 @@ impl<'k> Analysis<'k> {
             live_control: HashSet::default(),
             uses: vec![0; n],
             deferred: vec![false; n],
+            in_vector: vec![],
             last_user: vec![std::ptr::null(); n],
         };
         a.define(&kernel.body);
@@ -59,6 +62,7 @@ impl<'k> Analysis<'k> {
         a.count(&kernel.body, &mut sites);
         a.use_all(&kernel.body.yields, None, &mut sites);
         a.defer(&sites);
+        a.in_vector = (0..n as u32).map(|v| a.needs_vector(Value(v))).collect();
         a
     }
 
@@ -293,8 +297,11 @@ impl<'k> Analysis<'k> {
         long.max(inst.args.iter().filter(|v| made_here(v)).count())
     }
 
-    /// Whether a value occupies a vector register while it lives.
     fn in_vector(&self, v: Value) -> bool {
+        self.in_vector[v.index()]
+    }
+
+    fn needs_vector(&self, v: Value) -> bool {
         let ty = self.kernel.ty(v);
         let held = ty.elem.is_float() || (ty.is_vector() && ty.elem != Elem::Bool);
         held && !self.deferred(v) && !self.inst(v).is_some_and(|i| matches!(i.op, Op::Const(_) | Op::ConstVec(_)))

@@ -1,6 +1,8 @@
 //! The constant pool behind the code: each constant once, most aligned first.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use tflc_kir::Mixer;
 
 /// A constant of a [`ConstPool`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -10,7 +12,7 @@ pub(super) struct ConstId(u32);
 #[derive(Debug, Default)]
 pub(super) struct ConstPool {
     data: Vec<Box<[u8]>>,
-    ids: HashMap<Box<[u8]>, ConstId>,
+    ids: HashMap<Box<[u8]>, ConstId, BuildHasherDefault<Mixer>>,
 }
 
 /// Where the constants of a pool lie, relative to the pool's start.

@@ -365,20 +365,14 @@ impl<'k> Lower<'k> {
     /// An instruction on general registers or between files: one definition, then uses.
     fn def(&mut self, code: Code, class: RegClass, view: View, uses: &[Opnd]) -> VReg {
         let d = self.vreg(class);
-        let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
-        ops.push(Opnd::Def(d, view));
-        ops.extend_from_slice(uses);
-        self.emit(code, &ops);
+        self.f.push_with(self.cur, code, Opnd::Def(d, view), uses);
         d
     }
 
     /// An instruction that changes its first operand.
     fn modify(&mut self, code: Code, from: VReg, view: View, uses: &[Opnd]) -> VReg {
         let d = self.vreg(from.class());
-        let mut ops = smallvec::SmallVec::<[Opnd; 4]>::new();
-        ops.push(Opnd::Mod(from, d, view));
-        ops.extend_from_slice(uses);
-        self.emit(code, &ops);
+        self.f.push_with(self.cur, code, Opnd::Mod(from, d, view), uses);
         d
     }
 }

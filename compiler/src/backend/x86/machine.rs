@@ -295,7 +295,22 @@ impl MachineFunction {
 
     /// Appends an instruction to a block.
     pub(super) fn push(&mut self, block: BlockId, code: Code, opnds: &[Opnd]) {
-        for o in opnds {
+        let first = self.opnds.len();
+        self.opnds.extend_from_slice(opnds);
+        self.append(block, code, first);
+    }
+
+    /// Appends an instruction whose first operand stands apart.
+    pub(super) fn push_with(&mut self, block: BlockId, code: Code, first: Opnd, others: &[Opnd]) {
+        let at = self.opnds.len();
+        self.opnds.push(first);
+        self.opnds.extend_from_slice(others);
+        self.append(block, code, at);
+    }
+
+    /// Appends an instruction with all operands from a position on.
+    fn append(&mut self, block: BlockId, code: Code, first: usize) {
+        for o in &self.opnds[first..] {
             let view = match o {
                 Opnd::Use(_, v) | Opnd::Def(_, v) | Opnd::Mod(_, _, v) => *v,
                 _ => continue,
@@ -308,10 +323,8 @@ impl MachineFunction {
             };
             self.widest = self.widest.max(Some(width));
         }
-        let first = self.opnds.len() as u32;
-        self.opnds.extend_from_slice(opnds);
         self.blocks[block].insts.push(self.insts.len() as u32);
-        self.insts.push(MInst { code, first, count: opnds.len() as u32 });
+        self.insts.push(MInst { code, first: first as u32, count: (self.opnds.len() - first) as u32 });
     }
 
     /// Operands of an instruction.

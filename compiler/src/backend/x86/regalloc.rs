@@ -12,6 +12,7 @@ use super::machine::{BlockId, GPR, MASK, MInst, MachineFunction, Opnd, Term, VEC
 use regalloc2::{
     Block, Function, Inst, InstRange, MachineEnv, Operand, OperandConstraint, OperandKind, OperandPos, PReg, PRegSet, RegClass, VReg,
 };
+use smallvec::SmallVec;
 use std::cell::OnceCell;
 
 /// What stands at a position of the line.
@@ -70,6 +71,9 @@ impl Named {
     }
 }
 
+/// Blocks before or after one: two at most, nearly always.
+type Neighbours = SmallVec<[Block; 2]>;
+
 /// A [`MachineFunction`] in one line, as the allocators want it.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
@@ -83,8 +87,8 @@ pub(super) struct Line<'a> {
     operands: OnceCell<Vec<Operand>>,
     /// Range of `items` of each block, in layout order.
     ranges: Vec<InstRange>,
-    succs: Vec<Vec<Block>>,
-    preds: Vec<Vec<Block>>,
+    succs: Vec<Neighbours>,
+    preds: Vec<Neighbours>,
     vector_slots: usize,
     /// Class of each virtual register.
     classes: Vec<RegClass>,
@@ -106,8 +110,8 @@ impl<'a> Line<'a> {
             operand_ranges: Vec::with_capacity(func.insts.len() + n),
             operands: OnceCell::new(),
             ranges: Vec::with_capacity(n),
-            succs: vec![vec![]; n],
-            preds: vec![vec![]; n],
+            succs: vec![Neighbours::new(); n],
+            preds: vec![Neighbours::new(); n],
             vector_slots,
             classes: vec![GPR; func.vregs],
         };

@@ -49,12 +49,19 @@ impl Lanes {
         let n = bytes as usize;
         let mut all = smallvec![0; n];
         match self {
-            Lanes::Splat32(v) => all.chunks_mut(4).for_each(|c| c.copy_from_slice(&v.to_le_bytes()[..c.len()])),
-            Lanes::Splat64(v) => all.chunks_mut(8).for_each(|c| c.copy_from_slice(&v.to_le_bytes()[..c.len()])),
+            Lanes::Splat32(v) => repeat(&mut all, v.to_le_bytes()),
+            Lanes::Splat64(v) => repeat(&mut all, v.to_le_bytes()),
             Lanes::Bytes(b) => all.iter_mut().zip(b).for_each(|(to, from)| *to = *from),
         }
         all
     }
+}
+
+/// Fills with copies of some bytes, the last one perhaps cut short.
+fn repeat<const N: usize>(to: &mut [u8], bytes: [u8; N]) {
+    let (whole, rest) = to.as_chunks_mut::<N>();
+    whole.fill(bytes);
+    rest.copy_from_slice(&bytes[..rest.len()]);
 }
 
 /// Something that lowering can make again wherever it is needed.

@@ -7,46 +7,66 @@ use regalloc2::VReg;
 /// No register.
 pub(super) const NONE: u8 = u8::MAX;
 
-/// A set of virtual registers.
-#[derive(Clone, Debug)]
-pub(super) struct Set(Vec<u64>);
+/// A set of virtual registers, as bits.
+type Set = [u64];
 
-impl Set {
-    fn new(n: usize) -> Set {
-        Set(vec![0; n.div_ceil(64)])
-    }
+fn add(set: &mut Set, v: usize) {
+    set[v / 64] |= 1 << (v % 64);
+}
 
-    fn add(&mut self, v: usize) {
-        self.0[v / 64] |= 1 << (v % 64);
-    }
+fn remove(set: &mut Set, v: usize) {
+    set[v / 64] &= !(1 << (v % 64));
+}
 
-    fn remove(&mut self, v: usize) {
-        self.0[v / 64] &= !(1 << (v % 64));
-    }
+fn has(set: &Set, v: usize) -> bool {
+    set[v / 64] >> (v % 64) & 1 != 0
+}
 
-    fn has(&self, v: usize) -> bool {
-        self.0[v / 64] >> (v % 64) & 1 != 0
-    }
-
-    /// Members in ascending order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().enumerate().flat_map(|(i, &word)| {
-            let mut rest = word;
-            std::iter::from_fn(move || {
-                (rest != 0).then(|| {
-                    let bit = rest.trailing_zeros() as usize;
-                    rest &= rest - 1;
-                    i * 64 + bit
-                })
+/// Members in ascending order.
+fn members(set: &Set) -> impl Iterator<Item = usize> + '_ {
+    set.iter().enumerate().flat_map(|(i, &word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let bit = rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                i * 64 + bit
             })
         })
+    })
+}
+
+/// A set for each block.
+#[derive(Clone, Debug)]
+pub(super) struct Sets {
+    words: usize,
+    bits: Vec<u64>,
+}
+
+impl Sets {
+    fn new(blocks: usize, n: usize) -> Sets {
+        let words = n.div_ceil(64);
+        Sets { words, bits: vec![0; blocks * words] }
+    }
+
+    fn of(&self, block: usize) -> &Set {
+        &self.bits[block * self.words..][..self.words]
+    }
+
+    fn of_mut(&mut self, block: usize) -> &mut Set {
+        &mut self.bits[block * self.words..][..self.words]
+    }
+
+    /// Members of a block's set in ascending order.
+    pub(super) fn members(&self, block: usize) -> impl Iterator<Item = usize> + '_ {
+        members(self.of(block))
     }
 }
 
 /// Facts about a function; blocks count in layout order.
 pub(super) struct Facts {
     /// Values live at each block's start, its parameters not among them.
-    pub(super) live_in: Vec<Set>,
+    pub(super) live_in: Sets,
     /// For each operand: whether the value is not needed after the instruction.
     pub(super) last: Vec<bool>,
     /// For each value: registers of its class that some instruction in its life demands for another value.
@@ -81,24 +101,27 @@ impl Facts {
             loop_end,
             dead_params: vec![],
         };
-        let mut live = Set::new(n);
+        let mut live = vec![0; n.div_ceil(64)];
+        let mut depth = vec![0; blocks];
+        for (head, end) in facts.loop_end.iter().enumerate() {
+            depth[head..end.map_or(head, |e| e + 1)].iter_mut().for_each(|d| *d += 1);
+        }
         for b in 0..blocks {
-            facts.block(line, b, &mut live);
+            facts.block(line, b, depth[b], &mut live);
         }
         facts
     }
 
-    fn block(&mut self, line: &Line, b: usize, live: &mut Set) {
+    fn block(&mut self, line: &Line, b: usize, depth: u32, live: &mut Set) {
         let block = &line.func.blocks[line.func.order[b]];
-        let depth = self.loop_end.iter().enumerate().filter(|(head, end)| *head <= b && end.is_some_and(|e| b <= e)).count();
-        let weight = if block.innermost { u32::MAX } else { 8u32.saturating_pow(depth as u32) };
-        live.0.fill(0);
+        let weight = if block.innermost { u32::MAX } else { 8u32.saturating_pow(depth) };
+        live.fill(0);
         for s in &line.succs[b] {
-            live.0.iter_mut().zip(&self.live_in[s.index()].0).for_each(|(a, b)| *a |= b);
+            live.iter_mut().zip(self.live_in.of(s.index())).for_each(|(a, b)| *a |= b);
         }
         if let Term::Jump(_, args) = &block.term {
             for a in args {
-                live.add(a.vreg());
+                add(live, a.vreg());
                 self.charge(a.vreg(), weight);
             }
         }
@@ -107,25 +130,25 @@ impl Facts {
             let (from, operands) = line.named(inst);
             let mut fixed = false;
             for (last, o) in self.last[from..].iter_mut().zip(operands) {
-                *last = !live.has(o.index());
+                *last = !has(live, o.index());
                 let cost = &mut self.cost[o.index()];
                 *cost = cost.saturating_add(weight);
                 fixed |= matches!(o.pin, Pin::Fixed(_));
             }
-            let after = fixed.then(|| live.clone());
+            let after = fixed.then(|| live.to_vec());
             // What an instruction writes it does not read.
             for o in operands {
                 if o.def {
-                    live.remove(o.index());
+                    remove(live, o.index());
                 } else {
-                    live.add(o.index());
+                    add(live, o.index());
                 }
             }
             let Some(after) = after else { continue };
             for o in operands {
                 let Pin::Fixed(p) = o.pin else { continue };
-                let set = if o.def { &after } else { &*live };
-                for v in set.iter().filter(|&v| v != o.index() && line.classes[v] == o.class) {
+                let set = if o.def { &after[..] } else { &*live };
+                for v in members(set).filter(|&v| v != o.index() && line.classes[v] == o.class) {
                     self.forbid[v] |= 1 << p;
                 }
                 self.fixed[o.index()] = p;
@@ -133,7 +156,7 @@ impl Facts {
         }
         for p in &block.params {
             self.cost[p.vreg()] = u32::MAX;
-            if !live.has(p.vreg()) {
+            if !has(live, p.vreg()) {
                 self.dead_params.push(*p);
             }
         }
@@ -145,24 +168,24 @@ impl Facts {
 }
 
 /// Values live at the start of each block.
-fn liveness(line: &Line, n: usize) -> Vec<Set> {
+fn liveness(line: &Line, n: usize) -> Sets {
     let blocks = line.ranges.len();
-    let mut live_in = vec![Set::new(n); blocks];
-    let mut defined = vec![Set::new(n); blocks];
+    let mut live_in = Sets::new(blocks, n);
+    let mut defined = Sets::new(blocks, n);
     for b in 0..blocks {
         let block = &line.func.blocks[line.func.order[b]];
-        let (uses, defs) = (&mut live_in[b], &mut defined[b]);
-        block.params.iter().for_each(|p| defs.add(p.vreg()));
+        let (uses, defs) = (live_in.of_mut(b), defined.of_mut(b));
+        block.params.iter().for_each(|p| add(defs, p.vreg()));
         // No instruction reads what it writes, so the order within one does not matter.
         for o in line.named_in(line.ranges[b]) {
             if o.def {
-                defs.add(o.index());
-            } else if !defs.has(o.index()) {
-                uses.add(o.index());
+                add(defs, o.index());
+            } else if !has(defs, o.index()) {
+                add(uses, o.index());
             }
         }
         if let Term::Jump(_, args) = &block.term {
-            args.iter().filter(|a| !defs.has(a.vreg())).for_each(|a| uses.add(a.vreg()));
+            args.iter().filter(|a| !has(defs, a.vreg())).for_each(|a| add(uses, a.vreg()));
         }
     }
     loop {
@@ -173,13 +196,15 @@ fn liveness(line: &Line, n: usize) -> Vec<Set> {
                 if s == b {
                     continue;
                 }
-                let mut mine = std::mem::take(&mut live_in[b].0);
-                for ((mine, theirs), defined) in mine.iter_mut().zip(&live_in[s].0).zip(&defined[b].0) {
-                    let new = *mine | theirs & !defined;
+                let words = live_in.words;
+                let (before, behind) = live_in.bits.split_at_mut(b.max(s) * words);
+                let (lower, upper) = (&mut before[b.min(s) * words..][..words], &mut behind[..words]);
+                let (mine, theirs) = if b < s { (lower, upper) } else { (upper, lower) };
+                for ((mine, theirs), defined) in mine.iter_mut().zip(theirs).zip(defined.of(b)) {
+                    let new = *mine | *theirs & !defined;
                     changed |= new != *mine;
                     *mine = new;
                 }
-                live_in[b].0 = mine;
             }
         }
         if !changed {

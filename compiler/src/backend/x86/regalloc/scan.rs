@@ -166,7 +166,7 @@ impl<'a> Scan<'a> {
     fn enter(&mut self, b: usize) -> Result<(), OutOfRegisters> {
         self.carried.retain(|(end, _)| b <= *end);
         self.busy = [0; 3];
-        for v in self.facts.live_in[b].iter() {
+        for v in self.facts.live_in.members(b) {
             if self.slots[v].is_none() {
                 // A value without a home would be used before its definition in layout order: not the shape of our functions.
                 let home = self.home[v];
