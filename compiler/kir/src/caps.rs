@@ -74,15 +74,14 @@ impl Caps {
         }
     }
 
-    /// x86-64-v3: AVX2 and FMA.
+    /// x86-64-v3: AVX2 and FMA. Second-level caches are those of the last processors that have no more; the first ones had half as much.
     pub fn x86_64_v3() -> Caps {
-        Caps { vector_bytes: 32, fma: true, gather: true, ..Caps::x86_64_baseline() }
+        Caps { vector_bytes: 32, fma: true, gather: true, l2_bytes: 512 << 10, ..Caps::x86_64_baseline() }
     }
 
-    /// x86-64-v3 with AVX-VNNI. The processors that have it have larger second-level caches than the first ones with AVX2: at least 2 MiB for
-    /// four small cores.
+    /// x86-64-v3 with AVX-VNNI.
     pub fn x86_64_v3_vnni() -> Caps {
-        Caps { dot4: Dot4::UnsignedSigned, l2_bytes: 512 << 10, ..Caps::x86_64_v3() }
+        Caps { dot4: Dot4::UnsignedSigned, ..Caps::x86_64_v3() }
     }
 
     /// x86-64-v4: AVX-512 F, BW, DQ, VL.

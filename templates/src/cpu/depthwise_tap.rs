@@ -153,12 +153,15 @@ impl<'a> TapPath<'a> {
     }
 
     /// Blocks of channels that [`TapPath::strips`] takes at a time: what the taps of a tile read of them stays in the first-level cache from one output
-    /// row to the next. None where all rows under the taps do, or none would.
+    /// row to the next. None where all rows under the taps do, or none would; nor where images exceed the second level: what comes from further away
+    /// comes faster row by row.
     pub(crate) fn strip_blocks(&self, caps: &Caps) -> Option<usize> {
         let (spec, half) = (self.spec, caps.l1_bytes as usize / 2);
         let bytes = spec.a_storage.bytes();
-        let shared = spec.kernel[0] > spec.stride[0] && spec.output[0] > 1;
-        if self.channels != Channels::Same || !shared || spec.kernel[0] * spec.input[1] * spec.in_pixel * bytes <= half {
+        let row = spec.input[1] * spec.in_pixel * bytes;
+        let shared = spec.kernel[0] > spec.stride[0] && spec.output[0] > 1 && self.channels == Channels::Same;
+        let images = spec.input[0] * row + spec.output[0] * spec.output[1] * spec.ldc * spec.epilogue.out_bytes() as usize;
+        if !shared || spec.kernel[0] * row <= half || images > caps.l2_bytes as usize * 3 / 2 {
             return None;
         }
         let block = spec.kernel[0] * spec.axis(1).readers(self.mr).len() * self.block * bytes;
