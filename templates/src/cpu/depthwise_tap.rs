@@ -166,7 +166,10 @@ impl<'a> TapPath<'a> {
         }
         let block = spec.kernel[0] * spec.axis(1).readers(self.mr).len() * self.block * bytes;
         let of_line = 64usize.div_ceil(self.block * bytes);
-        Some(half / block / of_line * of_line).filter(|&blocks| blocks > 0)
+        let most = half / block / of_line * of_line;
+        // Equal parts: a last one of few blocks would cost as much for each row as the others.
+        let parts = self.blocks().0.div_ceil(most.max(1)).max(1);
+        Some(self.blocks().0.div_ceil(parts).next_multiple_of(of_line)).filter(|_| most > 0)
     }
 
     /// Output rows `range`, tile by tile: all rows of a tile and `blocks` blocks of channels before the next ones.
