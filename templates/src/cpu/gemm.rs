@@ -2,7 +2,8 @@
 //!
 //! Serves 1×1 convolution, fully connected layers and batches of rows, in f32 and in int8 with i32 accumulators; with few rows it is a GEMV that
 //! streams weights. A is read in place. Parameters: `a`, `b` (from [`pack_b`]), `c`, then the epilogue's operands and tables. A work unit is one
-//! row block × column panel, so results do not depend on how units are split over threads. C must not overlap A.
+//! row block × column panel, or several panels where rows are widened in a buffer for all of them, so results do not depend on how units are split over
+//! threads. C must not overlap A.
 
 mod tiles;
 
