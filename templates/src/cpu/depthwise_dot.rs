@@ -288,8 +288,11 @@ impl<'a> DotPath<'a> {
                 multiply(b, &d, group, users);
             }
             let group = self.whole_groups();
+            if group == self.groups() {
+                continue;
+            }
             let users: Vec<(usize, usize)> = users.iter().copied().filter(|(_, kx)| kx % 2 == 0).collect();
-            if group < self.groups() && !users.is_empty() {
+            if !users.is_empty() {
                 let next = column + self.spec.dilation[1];
                 let pair = [column, if users.iter().any(|(_, kx)| kx + 1 < self.spec.kernel[1]) { next } else { column }];
                 let pair = pair.map(|c| *last_row.entry(c).or_insert_with(|| self.row_at(b, rows[2 * group], at, c, inside[&c], active)));
@@ -307,12 +310,10 @@ impl<'a> DotPath<'a> {
     /// Accumulators of a pixel whose lanes are ordered by blocks, in the order of channels, plus what they should have started from.
     fn in_order(&self, b: &mut Builder, held: &[Value], bias: Option<&[Value]>, nv: usize) -> Vec<Value> {
         let lanes = usize::from(self.lanes);
-        let ordered = |(v, b): (usize, &mut Builder)| {
-            b.shuffle(held[0], held[1], (v * lanes..(v + 1) * lanes).map(|c| self.lane_of(c) as u16).collect())
-        };
         (0..nv)
             .map(|v| {
-                let sum = ordered((v, b));
+                let map = (v * lanes..(v + 1) * lanes).map(|c| self.lane_of(c) as u16).collect();
+                let sum = b.shuffle(held[0], held[1], map);
                 bias.map_or(sum, |bias| b.add(sum, bias[v]))
             })
             .collect()
@@ -346,13 +347,18 @@ impl<'a> DotPath<'a> {
 
     /// A column outside the image.
     fn outside(&self, b: &mut Builder) -> Vec<Value> {
-        (0..self.group).map(|_| b.int(self.element_ty(), i64::from(self.zero()))).collect()
+        (0..self.group).map(|_| self.padding(b)).collect()
+    }
+
+    /// One row of a column outside the image.
+    fn padding(&self, b: &mut Builder) -> Value {
+        b.int(self.element_ty(), i64::from(self.zero()))
     }
 
     /// One row of a column, the zero point where it lies outside the image.
     fn row_at(&self, b: &mut Builder, row: Value, at: Value, column: usize, inside: bool, active: usize) -> Value {
         if !inside {
-            return b.int(self.element_ty(), i64::from(self.zero()));
+            return self.padding(b);
         }
         let addr = Addr::new(row).index(at, 1).offset((column * self.spec.in_pixel) as i64);
         self.load_row(b, addr, active)

@@ -8,7 +8,7 @@
 mod tiles;
 
 use crate::cpu::epilogue::{Epilogue, Output, Place};
-use crate::cpu::mac::{Run, Scheme, WeightFormat};
+use crate::cpu::mac::{Acc, Run, Scheme, WeightFormat};
 use crate::cpu::tiling::{Panels, RowSplit, Tile, choose_product};
 use crate::expr::Storage;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Locality, Value};
@@ -237,18 +237,15 @@ pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
     } else {
         plan.scheme.scratch(&mut b, plan.tile.mr, spec.k)
     };
-    let gemm = Gemm { spec, plan: &plan, output: &output, a, scratch };
+    let gemm = Gemm { spec, plan: &plan, output: &output, a, packed, scratch };
     let (begin, end) = (b.begin(), b.end());
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
         let (block, panel) = split_unit(b, unit, plan.blocks, plan.units_of_block());
         if staged {
-            gemm.staged_block(b, block, panel, packed);
-            return vec![];
+            gemm.staged_block(b, block, panel);
+        } else {
+            gemm.panel(b, panel, |b, col, weights, vectors| gemm.block(b, block, col, weights, vectors));
         }
-        let offset = b.mul_const(panel, plan.panel_bytes(spec.k) as i64);
-        let weights = b.ptr_add(packed, offset);
-        let col = b.mul_const(panel, plan.panels.nr as i64);
-        for_panel(b, &plan.panels, panel, |b, vectors| gemm.block(b, block, col, weights, vectors));
         vec![]
     });
     b.finish()
@@ -297,50 +294,67 @@ struct Gemm<'a> {
     plan: &'a Plan,
     output: &'a Output<'a>,
     a: Value,
+    packed: Value,
     scratch: Option<Value>,
 }
 
 impl Gemm<'_> {
+    /// Calls `body` with the first column of a panel, its packed weights, and its vectors.
+    fn panel(&self, b: &mut Builder, panel: Value, body: impl Fn(&mut Builder, Value, Value, &[u16])) {
+        let offset = b.mul_const(panel, self.plan.panel_bytes(self.spec.k) as i64);
+        let weights = b.ptr_add(self.packed, offset);
+        let col = b.mul_const(panel, self.plan.panels.nr as i64);
+        for_panel(b, &self.plan.panels, panel, |b, vectors| body(b, col, weights, vectors));
+    }
+
+    /// Where row `row` of A lies, and the offsets of `mr` rows from there.
+    fn rows_at(&self, b: &mut Builder, row: Value, mr: usize) -> (Value, Vec<i64>) {
+        let row_bytes = self.row_bytes();
+        let offset = b.mul_const(row, row_bytes);
+        (b.ptr_add(self.a, offset), (0..mr as i64).map(|r| r * row_bytes).collect())
+    }
+
+    /// Distance between rows of A in bytes.
+    fn row_bytes(&self) -> i64 {
+        self.spec.lda as i64 * self.plan.scheme.a_bytes()
+    }
+
     /// All row tiles of a block against one panel.
     fn block(&self, b: &mut Builder, block: Value, col: Value, weights: Value, vectors: &[u16]) {
         self.row_tiles(b, block, |b, t, row, mr| self.tile(b, t, row, mr, col, weights, vectors));
     }
 
     /// All row tiles of a block, each widened once, against the panels of a unit.
-    fn staged_block(&self, b: &mut Builder, block: Value, unit: Value, packed: Value) {
-        let (panels, together) = (&self.plan.panels, self.plan.together as i64);
+    fn staged_block(&self, b: &mut Builder, block: Value, unit: Value) {
+        let together = self.plan.together as i64;
         let first = b.mul_const(unit, together);
         let stop = b.add_const(first, together);
-        let count = b.i64(panels.count as i64);
+        let count = b.i64(self.plan.panels.count as i64);
         let stop = b.min(stop, count);
         let scratch = self.scratch.expect("reserved for widened rows");
         self.row_tiles(b, block, |b, _, row, mr| {
-            let row_bytes = self.spec.lda as i64 * self.plan.scheme.a_bytes();
-            let offset = b.mul_const(row, row_bytes);
-            let a = b.ptr_add(self.a, offset);
-            let row_offsets: Vec<i64> = (0..mr as i64).map(|r| r * row_bytes).collect();
+            let (a, row_offsets) = self.rows_at(b, row, mr);
             self.plan.scheme.stage_rows(b, a, &row_offsets, scratch, self.spec.k);
             b.for_loop(first, stop, 1, &[], |b, panel, _| {
-                let offset = b.mul_const(panel, self.plan.panel_bytes(self.spec.k) as i64);
-                let weights = b.ptr_add(packed, offset);
-                let col = b.mul_const(panel, panels.nr as i64);
-                for_panel(b, panels, panel, |b, vectors| self.staged_tile(b, scratch, row, mr, col, weights, vectors));
+                self.panel(b, panel, |b, col, weights, vectors| {
+                    let place = Place { row, row_step: 1, col, rows: mr, vectors };
+                    self.accumulate(b, &place, None, |b, acc| self.plan.scheme.run_rows(b, acc, scratch, mr, weights, self.spec.k));
+                });
                 vec![]
             });
         });
     }
 
-    /// Rows that are widened against one panel.
-    #[allow(clippy::too_many_arguments)]
-    fn staged_tile(&self, b: &mut Builder, scratch: Value, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
+    /// Starts the accumulators of a tile, runs `products` on them, and stores them.
+    fn accumulate(&self, b: &mut Builder, place: &Place<'_>, scratch: Option<Value>, products: impl FnOnce(&mut Builder, &mut Acc)) {
         let scheme = &self.plan.scheme;
-        let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, None);
-        if let Some(bias) = self.output.start(b, col, vectors) {
+        let mut acc = scheme.begin(b, place.rows, place.vectors.len(), self.spec.k, scratch);
+        if let Some(bias) = self.output.start(b, place.col, place.vectors) {
             acc.fill(b, &bias);
         }
-        scheme.run_rows(b, &mut acc, scratch, mr, weights, self.spec.k);
+        products(b, &mut acc);
         let acc = scheme.end(b, acc);
-        self.output.store(b, &Place { row, row_step: 1, col, rows: mr, vectors }, &acc);
+        self.output.store(b, place, &acc);
     }
 
     /// Calls `body` with the number of each row tile of a block, its first row, and its rows.
@@ -379,35 +393,27 @@ impl Gemm<'_> {
 
     #[allow(clippy::too_many_arguments)]
     fn tile(&self, b: &mut Builder, tile: Value, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
-        let scheme = &self.plan.scheme;
-        let row_bytes = self.spec.lda as i64 * scheme.a_bytes();
-        let offset = b.mul_const(row, row_bytes);
-        let a = b.ptr_add(self.a, offset);
-        let row_offsets: Vec<i64> = (0..mr as i64).map(|r| r * row_bytes).collect();
+        let (a, row_offsets) = self.rows_at(b, row, mr);
         let place = Place { row, row_step: 1, col, rows: mr, vectors };
         let many = self.plan.rows.tiles() > 1;
         if many {
             self.prefetch_c(b, &place, vectors);
         }
-        let mut acc = scheme.begin(b, mr, vectors.len(), self.spec.k, self.scratch);
-        if let Some(bias) = self.output.start(b, col, vectors) {
-            acc.fill(b, &bias);
-        }
-        let dense = many && self.spec.lda == self.spec.k;
-        let mut prefetch = vec![];
-        if dense {
-            prefetch.push((b.ptr_add_const(a, mr as i64 * row_bytes), mr as i64 * row_bytes));
-        }
-        let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.rows.tiles() as i64;
-        if many && self.plan.blocks == 1 && self.plan.panels.count > 1 {
-            // While the row tiles pass over this panel, each fetches its share of the next one.
-            let at = b.mul_const(tile, share);
-            let next = b.ptr_add(weights, at);
-            prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
-        }
-        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch });
-        let acc = scheme.end(b, acc);
-        self.output.store(b, &place, &acc);
+        self.accumulate(b, &place, self.scratch, |b, acc| {
+            let mut prefetch = vec![];
+            if many && self.spec.lda == self.spec.k {
+                let bytes = mr as i64 * self.row_bytes();
+                prefetch.push((b.ptr_add_const(a, bytes), bytes));
+            }
+            let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.rows.tiles() as i64;
+            if many && self.plan.blocks == 1 && self.plan.panels.count > 1 {
+                // While the row tiles pass over this panel, each fetches its share of the next one.
+                let at = b.mul_const(tile, share);
+                let next = b.ptr_add(weights, at);
+                prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
+            }
+            self.plan.scheme.run(b, acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch });
+        });
     }
 
     /// Fetches the lines of C early, so that stores do not wait for them.

@@ -50,14 +50,6 @@ impl WeightFormat {
         }
     }
 
-    /// Weight `i` of an 8-bit array as a signed byte.
-    pub(crate) fn signed_byte(self, weights: &[u8], i: usize) -> i8 {
-        match self {
-            WeightFormat::U8 { .. } => (weights[i] ^ 0x80) as i8,
-            _ => weights[i] as i8,
-        }
-    }
-
     /// Sum of 8-bit weights less their zero point; wraps as i32 arithmetic does.
     pub(crate) fn sum_centered(self, weights: &[u8]) -> i32 {
         // As numbers from 0 to 255, of which 128 words have sums that fit sixteen bits: each word adds two bytes to each of four.
@@ -84,7 +76,7 @@ impl WeightFormat {
 
     /// Weight `i` of an 8-bit array less its zero point.
     pub(crate) fn centered(self, weights: &[u8], i: usize) -> i32 {
-        i32::from(self.signed_byte(weights, i)) - self.signed_zero_point()
+        self.centering()(weights[i])
     }
 }
 

@@ -61,18 +61,16 @@ pub(super) fn store(b: &mut Builder, bytes: Value, lanes: u16, vectors: &[(usize
     let mut i = 0;
     while let Some(&(r, v)) = vectors.get(i) {
         let two = lanes == 8 && vectors.get(i + 1) == Some(&(r, v + 1));
-        if lanes == 8 && !two {
+        let (mem, part) = if two {
+            (Mem::S32, b.extract_part(bytes, i as u16 / 2, 2 * dwords))
+        } else if lanes == 8 {
             // Eight bytes are no vector; as a float they stay in its register.
             let all = b.bitcast(Type::vector(Elem::F64, 4), bytes);
-            let part = b.extract_lane(all, i as u16);
-            b.store(Mem::F64, Narrow::Wrap, address((r, v)), part);
-        } else if two {
-            let part = b.extract_part(bytes, i as u16 / 2, 2 * dwords);
-            b.store(Mem::S32, Narrow::Wrap, address((r, v)), part);
+            (Mem::F64, b.extract_lane(all, i as u16))
         } else {
-            let part = b.extract_part(bytes, i as u16, dwords);
-            b.store(Mem::S32, Narrow::Wrap, address((r, v)), part);
-        }
+            (Mem::S32, b.extract_part(bytes, i as u16, dwords))
+        };
+        b.store(mem, Narrow::Wrap, address((r, v)), part);
         i += if two { 2 } else { 1 };
     }
 }

@@ -82,15 +82,10 @@ impl Lower<'_> {
             let y = self.rm(b, w, Fold::Elem(4));
             return self.op_acc(Vop::Pdpwssd, w, acc, x, y);
         }
-        if let Some(Lanes::Splat32(0)) = self.lanes(args[0]) {
-            let x = self.reg(a);
-            let y = self.rm(b, w, Fold::Whole);
-            return self.op3(Vop::Pmaddwd, w, x, y);
-        }
-        let acc = self.reg(args[0]);
+        let acc = if let Some(Lanes::Splat32(0)) = self.lanes(args[0]) { None } else { Some(self.reg(args[0])) };
         let x = self.reg(a);
         let y = self.rm(b, w, Fold::Whole);
         let p = self.op3(Vop::Pmaddwd, w, x, y);
-        self.op3_over(Vop::Paddd, w, self.dies(args[0]), acc, p)
+        acc.map_or(p, |acc| self.op3_over(Vop::Paddd, w, self.dies(args[0]), acc, p))
     }
 }
