@@ -234,9 +234,13 @@ impl Target {
         Platform { arch: self.arch(), os: self.os }
     }
 
-    /// Whether a load can turn halves into floats in one instruction.
+    /// Whether the processor turns halves into floats: as it loads them (x86-64 with F16C), or in an instruction behind it (AArch64).
     pub fn widens_halves(&self) -> bool {
-        matches!(self.cpu, Cpu::X86(level) if level != X86Level::Baseline)
+        match self.arch() {
+            Arch::X86_64 => self.cpu != Cpu::X86(X86Level::Baseline),
+            Arch::Aarch64 => true,
+            Arch::Riscv64 | Arch::Wasm32 => false,
+        }
     }
 
     /// What templates may use on this target.

@@ -279,13 +279,14 @@ impl Product {
         Product { mac, weights, ..self }
     }
 
-    /// The product with weights of halves, where they are stored so and the target multiplies such by tiles.
-    fn by_tiles(self, cx: &Cx<'_, '_>) -> Product {
+    /// The product with weights of halves, where they are stored so and the target multiplies such as fast.
+    fn as_stored(self, cx: &Cx<'_, '_>) -> Product {
         let Mac::Gemm(spec, zero) = &self.mac else { return self };
-        let spec = GemmSpec { weights: WeightFormat::F16, ..spec.clone() };
-        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !gemm::is_tiled(&spec, cx.caps()) {
+        let suits = || cx.target().widens_halves() && gemm::suits_halves(spec, cx.caps());
+        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !suits() {
             return self;
         }
+        let spec = GemmSpec { weights: WeightFormat::F16, ..spec.clone() };
         Product { mac: Mac::Gemm(spec, *zero), weights: self.weights.as_halves(), ..self }
     }
 
@@ -301,7 +302,7 @@ impl Product {
                 super::wide::lower(cx, node, self, source, None)
             }
             Arithmetic::Float | Arithmetic::Quantized => {
-                let product = self.in_halves(cx).by_tiles(cx);
+                let product = self.in_halves(cx).as_stored(cx);
                 let integer = product.arithmetic == Arithmetic::Quantized;
                 let correction = if integer && !product.mac.is_exact() { Correction::Folded } else { Correction::None };
                 let composed = compose(cx, node, &product.base, if integer { Storage::I32 } else { Storage::F32 }, correction)?;

@@ -6,12 +6,14 @@
 //! threads. C must not overlap A.
 
 mod tiles;
+mod widened;
 
 use crate::cpu::epilogue::{Epilogue, Output, Place};
 use crate::cpu::mac::{Acc, Run, Scheme, WeightFormat};
 use crate::cpu::tiling::{Panels, RowSplit, Tile, choose_product};
 use crate::expr::Storage;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Locality, Value};
+use widened::Widened;
 
 /// A GEMM of one shape.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -46,9 +48,15 @@ const BLOCK_ROWS: usize = 112;
 /// Weights of panels that share widened rows, in bytes: with the rows they stay in the second-level cache.
 const TOGETHER_BYTES: usize = 48 << 10;
 
+/// Weights of halves that are worth widening, at least.
+const LEAST_WIDENED: usize = 8192;
+
 /// Everything that follows from a spec and a target.
 struct Plan {
+    /// How tiles multiply.
     scheme: Scheme,
+    /// How weights are packed: the same, unless they are widened before.
+    stored: Scheme,
     tile: Tile,
     rows: RowSplit,
     panels: Panels,
@@ -57,13 +65,20 @@ struct Plan {
     blocks: usize,
     /// Panels of a work unit, which share the rows that are widened for them: more than one only where they are.
     together: usize,
+    /// Whether weights are widened for all rows of a block, and how.
+    widened: Option<Widened>,
 }
 
 impl Plan {
     fn new(spec: &GemmSpec, caps: &Caps) -> Plan {
-        let scheme = spec.scheme(caps);
+        let stored = spec.scheme(caps);
+        let mut scheme = stored.clone();
         let tile = choose_product(&scheme, spec.m, spec.n, spec.k, caps.l1_bytes);
         let rows = RowSplit::new(spec.m, tile.mr);
+        let widened = Widened::new(&stored, rows, tile, spec.k);
+        if widened.is_some() {
+            scheme = stored.of_floats();
+        }
         let panels = Panels::new(spec.n, tile.nv, scheme.lanes);
         let tiles = rows.tiles();
         let blocks = tiles.div_ceil((BLOCK_ROWS / tile.mr).max(1));
@@ -73,7 +88,7 @@ impl Plan {
             let most = (TOGETHER_BYTES / scheme.run_bytes(spec.k, panels.nr)).max(1);
             together = panels.count.div_ceil(panels.count.div_ceil(most));
         }
-        Plan { scheme, tile, rows, panels, block_tiles, blocks: tiles.div_ceil(block_tiles), together }
+        Plan { scheme, stored, tile, rows, panels, block_tiles, blocks: tiles.div_ceil(block_tiles), together, widened }
     }
 
     /// Work units of a block of rows.
@@ -82,13 +97,20 @@ impl Plan {
     }
 
     fn panel_bytes(&self, k: usize) -> usize {
-        self.scheme.run_bytes(k, self.panels.nr)
+        self.stored.run_bytes(k, self.panels.nr)
     }
 }
 
 /// Whether tiles make the product: then weights of halves cost no more than those of floats.
 pub fn is_tiled(spec: &GemmSpec, caps: &Caps) -> bool {
     tiles::Plan::new(spec, caps).is_some()
+}
+
+/// Whether weights of halves serve activations of floats in this shape: tiles make the product, or so many rows share the weights that widening each of them once
+/// takes no time, and there are so many weights that half their bytes are a gain.
+pub fn suits_halves(spec: &GemmSpec, caps: &Caps) -> bool {
+    let spec = GemmSpec { a_storage: Storage::F32, weights: WeightFormat::F16, ..spec.clone() };
+    is_tiled(&spec, caps) || spec.n * spec.k >= LEAST_WIDENED && Plan::new(&spec, caps).widened.is_some()
 }
 
 /// Number of work units.
@@ -136,9 +158,9 @@ pub fn pack_b_into(spec: &GemmSpec, caps: &Caps, weights: &[u8], out: &mut [u8])
     let mut at = 0;
     for p in 0..panels.count {
         let columns = panels.vectors(p) * usize::from(plan.scheme.lanes);
-        let (first, bytes) = (p * panels.nr, plan.scheme.run_bytes(spec.k, columns));
+        let (first, bytes) = (p * panels.nr, plan.stored.run_bytes(spec.k, columns));
         let index = |n, k| (first + n < spec.n).then(|| (first + n) * spec.k + k);
-        plan.scheme.pack_run(&mut out[at..at + bytes], weights, columns, spec.k, index);
+        plan.stored.pack_run(&mut out[at..at + bytes], weights, columns, spec.k, index);
         at += bytes;
     }
 }
@@ -162,7 +184,7 @@ pub fn packed_bytes(spec: &GemmSpec, caps: &Caps) -> usize {
         return plan.packed_bytes();
     }
     let plan = Plan::new(spec, caps);
-    plan.scheme.run_bytes(spec.k, plan.panels.padded(plan.scheme.lanes))
+    plan.stored.run_bytes(spec.k, plan.panels.padded(plan.stored.lanes))
 }
 
 /// How a panel of packed 8-bit weights holds K, for weights that are packed at run time: `steps` rows, each of `width` elements of K (innermost) for
@@ -238,13 +260,17 @@ pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
         plan.scheme.scratch(&mut b, plan.tile.mr, spec.k)
     };
     let gemm = Gemm { spec, plan: &plan, output: &output, a, packed, scratch };
+    let widened = plan.widened.map(|widened| (widened, gemm.widening_buffers(&mut b, widened)));
     let (begin, end) = (b.begin(), b.end());
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
         let (block, panel) = split_unit(b, unit, plan.blocks, plan.units_of_block());
         if staged {
             gemm.staged_block(b, block, panel);
         } else {
-            gemm.panel(b, panel, |b, col, weights, vectors| gemm.block(b, block, col, weights, vectors));
+            gemm.panel(b, panel, |b, col, weights, vectors| match widened {
+                Some((widened, buffers)) => gemm.widened_block(b, block, (col, weights, vectors), widened, buffers),
+                None => gemm.block(b, block, col, (weights, weights), vectors),
+            });
         }
         vec![]
     });
@@ -319,8 +345,8 @@ impl Gemm<'_> {
         self.spec.lda as i64 * self.plan.scheme.a_bytes()
     }
 
-    /// All row tiles of a block against one panel.
-    fn block(&self, b: &mut Builder, block: Value, col: Value, weights: Value, vectors: &[u16]) {
+    /// All row tiles of a block against one panel: its weights as they are multiplied, and as they are packed.
+    fn block(&self, b: &mut Builder, block: Value, col: Value, weights: (Value, Value), vectors: &[u16]) {
         self.row_tiles(b, block, |b, t, row, mr| self.tile(b, t, row, mr, col, weights, vectors));
     }
 
@@ -392,7 +418,7 @@ impl Gemm<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn tile(&self, b: &mut Builder, tile: Value, row: Value, mr: usize, col: Value, weights: Value, vectors: &[u16]) {
+    fn tile(&self, b: &mut Builder, tile: Value, row: Value, mr: usize, col: Value, weights: (Value, Value), vectors: &[u16]) {
         let (a, row_offsets) = self.rows_at(b, row, mr);
         let place = Place { row, row_step: 1, col, rows: mr, vectors };
         let many = self.plan.rows.tiles() > 1;
@@ -409,10 +435,10 @@ impl Gemm<'_> {
             if many && self.plan.blocks == 1 && self.plan.panels.count > 1 {
                 // While the row tiles pass over this panel, each fetches its share of the next one.
                 let at = b.mul_const(tile, share);
-                let next = b.ptr_add(weights, at);
+                let next = b.ptr_add(weights.1, at);
                 prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
             }
-            self.plan.scheme.run(b, acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights, k: self.spec.k, prefetch });
+            self.plan.scheme.run(b, acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights.0, k: self.spec.k, prefetch });
         });
     }
 

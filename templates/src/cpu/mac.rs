@@ -189,6 +189,16 @@ impl Scheme {
         matches!(self.kind, Kind::Float | Kind::FloatLanes | Kind::HalfLanes)
     }
 
+    /// Whether it multiplies floats by weights of halves that it widens.
+    pub(crate) fn widens(&self) -> bool {
+        self.weights == WeightFormat::F16 && matches!(self.kind, Kind::Float | Kind::FloatLanes)
+    }
+
+    /// The same with weights of floats.
+    pub(crate) fn of_floats(&self) -> Scheme {
+        Scheme { weights: WeightFormat::F32, ..self.clone() }
+    }
+
     /// Whether it accumulates halves.
     fn is_half(&self) -> bool {
         matches!(self.kind, Kind::HalfLanes)

@@ -246,6 +246,9 @@ impl Emitter<'_, '_> {
         if mem.bytes() * 8 == ty.lane_bits() {
             return Ok(self.cast(ty, packed));
         }
+        if mem == Mem::F16 && matches!(self.family, Family::Neon(_)) {
+            return Ok(self.widen_f16(packed));
+        }
         let (_, start) = packed_type(mem);
         let target = if matches!(mem, Mem::F16 | Mem::BF16) { 32 } else { ty.lane_bits() };
         let v = if self.family == Family::Sse2 && sign == Sign::Signed && start == I8X16 && target == 32 {

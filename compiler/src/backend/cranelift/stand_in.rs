@@ -131,11 +131,16 @@ impl Emitter<'_, '_> {
         self.cast(F32X4, v)
     }
 
+    /// The floats of a vector as halves, in its lower half.
+    pub(super) fn narrow_f16(&mut self, v: Val) -> Val {
+        let v = self.cast(F64X2, v);
+        self.located(&FCVTN_HALVES, |e| e.b.ins().fvdemote(v))
+    }
+
     /// The floats of two vectors as halves.
     pub(super) fn pack_f16(&mut self, a: Val, b: Val) -> Val {
         let [a, b] = [a, b].map(|v| {
-            let v = self.cast(F64X2, v);
-            let v = self.located(&FCVTN_HALVES, |e| e.b.ins().fvdemote(v));
+            let v = self.narrow_f16(v);
             self.cast(I64X2, v)
         });
         let both = self.unpack(I64X2, a, b, false);

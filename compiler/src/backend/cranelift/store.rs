@@ -101,6 +101,10 @@ impl Emitter<'_, '_> {
     /// Lanes as memory elements, packed. What lies above them is unspecified: stores take no more than the elements.
     fn narrow_packed(&mut self, v: Val, mem: Mem, narrow: Narrow) -> Result<Val, Reason> {
         let mut v = match mem {
+            Mem::F16 if matches!(self.family, Family::Neon(_)) => {
+                let halves = self.narrow_f16(v);
+                return Ok(self.cast(I8X16, halves));
+            }
             Mem::F16 => self.f32_to_f16(v),
             Mem::BF16 => self.f32_to_bf16(v),
             _ => v,

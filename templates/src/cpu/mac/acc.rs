@@ -113,6 +113,12 @@ impl Acc {
         self.vals[..size].chunks_mut(values.len()).for_each(|row| row.copy_from_slice(&values));
     }
 
+    /// Starts each vector from a value, as [`Scheme::end`] gives them, where they are held so.
+    pub(crate) fn start_from(&mut self, values: &[Value]) {
+        debug_assert_eq!(self.layout, Layout::Rows);
+        self.vals[..values.len()].copy_from_slice(values);
+    }
+
     /// Accumulators of these rows, all sets, then their row sums.
     pub(crate) fn select(&self, rows: &Range<usize>) -> Vec<Value> {
         let units = self.units(rows);

@@ -4,7 +4,7 @@ use super::*;
 use crate::cpu::gemm::{GemmSpec, build, folded_bias, pack_b, units};
 use crate::cpu::mac::WeightFormat;
 
-const SHAPES: [(usize, usize, usize); 36] = [
+const SHAPES: [(usize, usize, usize); 38] = [
     (1, 1, 1),
     (1, 40, 9),
     (1, 130, 33),
@@ -43,6 +43,9 @@ const SHAPES: [(usize, usize, usize); 36] = [
     (98, 100, 64),
     (131, 48, 64),
     (97, 150, 75),
+    // Halves that are widened for many rows: a panel at once, and in several stretches of K, with a partial panel.
+    (45, 31, 88),
+    (39, 41, 2200),
 ];
 /// Shapes from this one on have weights of halves.
 const HALVES: usize = 24;
