@@ -3,8 +3,8 @@
 //! Kernels are structured and templates stay within the register file, so nearly always a value's first register serves to its end. A definition
 //! takes a register that no live value has; values in SSA form need no more registers than are live at once. Homes are chosen so that
 //! modified operands, loop-carried values and block parameters meet in one register and need no move. Where registers run out, the
-//! cheapest value that no innermost loop names goes to the stack and the walk starts again; where there is none, the caller turns to
-//! regalloc2's backtracking allocator, which splits lives. The result has regalloc2's form, so its checker proves it.
+//! cheapest value that no innermost loop names goes to the stack for its whole life: the walk goes on, to find others, and then starts again. Where there is none, the
+//! caller turns to regalloc2's backtracking allocator, which splits lives. The result has regalloc2's form, so its checker proves it.
 
 use super::facts::{Facts, NONE};
 use super::{Line, Named, Pin};
@@ -17,32 +17,35 @@ const MOST_SPILLS: usize = 24;
 /// Allocates registers; `None` where the function needs a cleverer allocator.
 pub(super) fn allocate(line: &Line, env: &MachineEnv) -> Option<Output> {
     let facts = Facts::new(line);
-    let mut slots = vec![None; line.func.vregs];
-    let mut used = 0;
-    for _ in 0..=MOST_SPILLS {
-        let mut scan = Scan::new(line, env, &facts, &slots);
-        match scan.run() {
-            Ok(()) => {
-                scan.edges()?;
-                scan.edits.sort_by_key(|(point, _)| *point);
-                return Some(Output {
-                    num_spillslots: used,
-                    edits: scan.edits,
-                    allocs: scan.allocs,
-                    inst_alloc_offsets: line.operand_ranges.iter().map(|r| r.0).collect(),
-                    ..Output::default()
-                });
-            }
-            Err(victim) => {
-                let victim = victim?;
-                let size = if line.classes[victim] == VEC { line.vector_slots } else { 1 };
-                let at = used.next_multiple_of(size);
-                slots[victim] = Some(SpillSlot::new(at));
-                used = at + size;
-            }
+    let mut slots = Slots { of: vec![None; line.func.vregs], used: 0, count: 0 };
+    loop {
+        let known = slots.count;
+        let mut scan = Scan::new(line, env, &facts, slots);
+        scan.run()?;
+        if scan.slots.count > known {
+            slots = scan.slots;
+            continue;
         }
+        scan.edges()?;
+        scan.edits.sort_by_key(|(point, _)| *point);
+        return Some(Output {
+            num_spillslots: scan.slots.used,
+            edits: scan.edits,
+            allocs: scan.allocs,
+            inst_alloc_offsets: line.operand_ranges.iter().map(|r| r.0).collect(),
+            ..Output::default()
+        });
     }
-    None
+}
+
+/// Values on the stack.
+struct Slots {
+    /// Slot of each value that has one instead of a register.
+    of: Vec<Option<SpillSlot>>,
+    /// Slots that are taken.
+    used: usize,
+    /// Values that have one.
+    count: usize,
 }
 
 /// Registers of each class, as bits.
@@ -51,8 +54,7 @@ type Regs = [u32; 3];
 struct Scan<'a> {
     line: &'a Line<'a>,
     facts: &'a Facts,
-    /// Stack slot of each value that has one instead of a register.
-    slots: &'a [Option<SpillSlot>],
+    slots: Slots,
     preferred: Regs,
     all: Regs,
     /// Register of each value.
@@ -89,7 +91,7 @@ fn positions(mut bits: u32) -> impl Iterator<Item = usize> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(line: &'a Line<'a>, env: &MachineEnv, facts: &'a Facts, slots: &'a [Option<SpillSlot>]) -> Scan<'a> {
+    fn new(line: &'a Line<'a>, env: &MachineEnv, facts: &'a Facts, slots: Slots) -> Scan<'a> {
         let (mut preferred, mut all) = ([0; 3], [0; 3]);
         for class in 0..3 {
             for r in env.preferred_regs_by_class[class] {
@@ -117,16 +119,33 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<(), OutOfRegisters> {
+    /// Walks over the function; `None` where it needs a cleverer allocator. What was allocated counts only where no further value went to the stack.
+    fn run(&mut self) -> Option<()> {
         for b in 0..self.line.ranges.len() {
-            self.enter(b)?;
+            while let Err(victim) = self.enter(b) {
+                self.spill(victim?)?;
+            }
             for i in self.line.ranges[b].iter() {
-                self.inst(i.index())?;
+                while let Err(victim) = self.inst(i.index()) {
+                    self.spill(victim?)?;
+                }
             }
             self.at_end.push(self.busy);
             self.pass_hints(b);
         }
-        Ok(())
+        Some(())
+    }
+
+    /// Sends a live value to the stack; `None` where too many are there.
+    fn spill(&mut self, victim: usize) -> Option<()> {
+        let class = self.line.classes[victim];
+        let size = if class == VEC { self.line.vector_slots } else { 1 };
+        let at = self.slots.used.next_multiple_of(size);
+        self.slots.of[victim] = Some(SpillSlot::new(at));
+        self.slots.used = at + size;
+        self.slots.count += 1;
+        self.busy[class as usize] &= !(1 << self.home[victim]);
+        (self.slots.count <= MOST_SPILLS).then_some(())
     }
 
     fn take(&mut self, v: VReg, r: u8) {
@@ -159,7 +178,7 @@ impl<'a> Scan<'a> {
         }
         let busy = self.busy[class as usize] & !taken;
         let owners = (0..32).filter(|r| busy >> r & 1 != 0).map(|r| self.owner[class as usize][r] as usize);
-        owners.filter(|&v| self.facts.cost[v] != u32::MAX && self.slots[v].is_none()).min_by_key(|&v| self.facts.cost[v])
+        owners.filter(|&v| self.facts.cost[v] != u32::MAX && self.slots.of[v].is_none()).min_by_key(|&v| self.facts.cost[v])
     }
 
     /// Starts a block: what lives on, then its parameters.
@@ -167,7 +186,7 @@ impl<'a> Scan<'a> {
         self.carried.retain(|(end, _)| b <= *end);
         self.busy = [0; 3];
         for v in self.facts.live_in.members(b) {
-            if self.slots[v].is_none() {
+            if self.slots.of[v].is_none() {
                 // A value without a home would be used before its definition in layout order: not the shape of our functions.
                 let home = self.home[v];
                 if home == NONE {
@@ -217,12 +236,12 @@ impl<'a> Scan<'a> {
             return;
         }
         for (p, a) in line.func.blocks[*target].params.iter().zip(args) {
-            if self.hint[p.vreg()] == NONE && self.slots[a.vreg()].is_none() {
+            if self.hint[p.vreg()] == NONE && self.slots.of[a.vreg()].is_none() {
                 self.hint[p.vreg()] = self.home[a.vreg()];
             }
         }
         for pred in line.preds[to].iter().filter(|p| p.index() > b && p.index() < to) {
-            self.hint_args(pred.index(), |scan, k| if scan.slots[args[k].vreg()].is_none() { scan.home[args[k].vreg()] } else { NONE });
+            self.hint_args(pred.index(), |scan, k| if scan.slots.of[args[k].vreg()].is_none() { scan.home[args[k].vreg()] } else { NONE });
         }
     }
 
@@ -245,7 +264,7 @@ impl<'a> Scan<'a> {
         // What is read, but for operands that become results.
         for k in positions(all & !written & !tied) {
             let (o, class) = (operands[k], operands[k].class as usize);
-            let r = match (o.pin, self.slots[o.index()]) {
+            let r = match (o.pin, self.slots.of[o.index()]) {
                 (Pin::Fixed(p), _) => p,
                 (_, None) => self.home[o.index()],
                 (_, Some(_)) => self.temporary(o.vreg(), early[class], operands)?,
@@ -262,21 +281,21 @@ impl<'a> Scan<'a> {
             let Pin::Same(source) = o.pin else { continue };
             let (source, class) = (usize::from(source), o.class as usize);
             let from = operands[source];
-            let own = (self.slots[from.index()].is_none()).then(|| self.home[from.index()]).filter(|r| {
+            let own = (self.slots.of[from.index()].is_none()).then(|| self.home[from.index()]).filter(|r| {
                 self.facts.last[first + source]
                     && self.facts.forbid[o.index()] >> r & 1 == 0
                     && !operands.iter().any(|o| o.v == from.v && matches!(o.pin, Pin::Fixed(_)))
             });
             let r = match own {
                 Some(r) => r,
-                None if self.slots[o.index()].is_some() => self.temporary(o.vreg(), early[class], operands)?,
+                None if self.slots.of[o.index()].is_some() => self.temporary(o.vreg(), early[class], operands)?,
                 None => self.pick(o.vreg(), early[class]).map_err(|v| self.not_of(v, operands))?,
             };
             early[class] |= 1 << r;
             self.allocs[first + source] = reg(o.class, r);
             self.allocs[first + k] = reg(o.class, r);
             self.move_at(before, self.place(from.vreg()), reg(o.class, r));
-            if self.slots[o.index()].is_none() {
+            if self.slots.of[o.index()].is_none() {
                 self.home[o.index()] = r;
             }
         }
@@ -302,7 +321,7 @@ impl<'a> Scan<'a> {
             let r = match o.pin {
                 Pin::Fixed(r) => {
                     self.allocs[first + k] = reg(o.class, r);
-                    if self.slots[o.index()].is_some() || self.facts.forbid[o.index()] >> r & 1 == 0 {
+                    if self.slots.of[o.index()].is_some() || self.facts.forbid[o.index()] >> r & 1 == 0 {
                         self.define(v, r, after);
                         continue;
                     }
@@ -312,7 +331,7 @@ impl<'a> Scan<'a> {
                     late[class] |= 1 << own;
                     continue;
                 }
-                _ if self.slots[o.index()].is_some() => self.temporary(v, taken, operands)?,
+                _ if self.slots.of[o.index()].is_some() => self.temporary(v, taken, operands)?,
                 _ => self.pick(v, taken).map_err(|v| self.not_of(v, operands))?,
             };
             late[class] |= 1 << r;
@@ -327,7 +346,7 @@ impl<'a> Scan<'a> {
     fn free_dead(&mut self, first: usize, operands: &[Named], at: u32) {
         for k in positions(at) {
             let o = operands[k];
-            if self.facts.last[first + k] && self.slots[o.index()].is_none() {
+            if self.facts.last[first + k] && self.slots.of[o.index()].is_none() {
                 self.busy[o.class as usize] &= !(1 << self.home[o.index()]);
             }
         }
@@ -335,7 +354,7 @@ impl<'a> Scan<'a> {
 
     /// Where a value is.
     fn place(&self, v: VReg) -> Allocation {
-        match self.slots[v.vreg()] {
+        match self.slots.of[v.vreg()] {
             Some(slot) => Allocation::stack(slot),
             None => reg(v.class(), self.home[v.vreg()]),
         }
@@ -358,7 +377,7 @@ impl<'a> Scan<'a> {
             return Some(v);
         }
         let class = self.line.classes[v];
-        let named = operands.iter().filter(|o| o.class == class && self.slots[o.index()].is_none());
+        let named = operands.iter().filter(|o| o.class == class && self.slots.of[o.index()].is_none());
         let taken = named.fold(0, |set, o| match self.home[o.index()] {
             NONE => set,
             r => set | 1 << r,
@@ -368,7 +387,7 @@ impl<'a> Scan<'a> {
 
     /// Notes that `r` holds the new value `v`; one that lives on the stack is stored there.
     fn define(&mut self, v: VReg, r: u8, after: ProgPoint) {
-        match self.slots[v.vreg()] {
+        match self.slots.of[v.vreg()] {
             Some(slot) => self.move_at(after, reg(v.class(), r), Allocation::stack(slot)),
             None => self.take(v, r),
         }
