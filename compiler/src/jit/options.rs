@@ -135,8 +135,9 @@ impl Options {
         let Some(cache) = self.cache.as_ref().filter(|_| !self.perf_map && self.customs.0.is_empty()) else {
             return self.compile(driver::load(path)?);
         };
+        let others = |bytes: &[u8]| Some(driver::external_files(bytes).ok()?.into_iter().map(String::from).collect());
         // The front end says what is wrong with a file that cannot be read.
-        let Some(hashed) = Hashed::file(path, cache) else {
+        let Some(hashed) = Hashed::model(path, cache, others) else {
             return self.compile(driver::load(path)?);
         };
         let key = Key::new(&hashed, &self.describe());
