@@ -325,9 +325,9 @@ pub fn external_files<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Vec<&'a st
 
 /// Whether the name of another file leads below the model's folder, on any system.
 fn leads_below(name: &str) -> bool {
-    // A backslash or a colon is harmless here but not on every system, so no model may use them.
+    // These characters are harmless here but not on every system, nor in every list of names, so no model may use them.
     let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    plain && !name.is_empty() && !name.contains(['\\', ':', '\0'])
+    plain && !name.is_empty() && !name.contains(|c: char| matches!(c, '\\' | ':') || c.is_control())
 }
 
 /// The range of `len` bytes from `offset` on, if a file of `file_bytes` bytes has it.

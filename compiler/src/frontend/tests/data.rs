@@ -91,7 +91,7 @@ fn external_data_is_mapped_from_the_models_folder() {
 #[test]
 fn external_names_that_lead_elsewhere_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["", "/etc/hostname", "../weights.bin", "a/../../b", "..\\b", "c:\\b", "./../b", "a\0b", ".", "c:b"] {
+    for name in ["", "/etc/hostname", "../weights.bin", "a/../../b", "..\\b", "c:\\b", "./../b", "a\0b", "a\nb", ".", "c:b"] {
         let error = open(&external(name)).with_folder(folder.path()).tensor_data(0, 0).unwrap_err();
         assert!(matches!(cause(error), DataProblem::UnsafeName { .. }), "{name:?}");
     }
