@@ -99,6 +99,11 @@ impl Hashed {
         std::iter::once(&self.model).chain(self.others.iter().map(|(_, seen)| seen)).map(|seen| &seen.hash)
     }
 
+    /// Whether all files have the same bytes as another model's.
+    pub(in super::super) fn has_bytes_of(&self, other: &Hashed) -> bool {
+        self.hashes().eq(other.hashes())
+    }
+
     /// Whether the files of the model at the path are still those that were hashed, as far as this system can say.
     pub(in super::super) fn is_still_at(&self, path: &Path) -> bool {
         self.model.is_still_at(path) && self.others.iter().all(|(path, seen)| seen.is_still_at(path))

@@ -3,7 +3,7 @@
 use super::*;
 use crate::frontend::schema::{ExternalBuffer, ExternalBufferGroup};
 use crate::frontend::{Limits, ModelFile, write_model};
-use crate::jit::{Model, Options};
+use crate::jit::{JitError, Model, Options};
 use crate::target::{Cpu, X86Level};
 
 fn digits() -> PathBuf {
@@ -202,6 +202,32 @@ fn weights_that_cannot_be_read_are_the_same_error_with_a_cache() {
     check("put that file beside the model");
     fs::create_dir(&weights).expect("folder");
     check("weights.bin");
+}
+
+#[test]
+fn code_from_the_cache_is_not_compiled_anew_from_other_files() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, weights, other) = with_weights_beside(folder.path());
+    let cache = Cache::new(folder.path().join("cache"));
+    assert!(!was_cached(&cache, &path));
+    let mut model = Options::new().cache(cache).load(&path).expect("compiles");
+    assert!(model.was_cached());
+    let expected = scores(&mut model);
+    let mut resize = || {
+        let resized = model.resize_input("serving_default_image:0", &[1, 32, 32, 1]);
+        assert_eq!(scores(&mut model), expected);
+        resized
+    };
+    let first = [fs::read(&path).expect("reads"), fs::read(&weights).expect("reads")];
+    for (file, bytes, changed) in [(&path, &first[0], fs::read(digits()).expect("reads")), (&weights, &first[1], other)] {
+        fs::write(file, changed).expect("writes");
+        let error = resize().expect_err("another model");
+        assert!(matches!(&error, JitError::Changed { path: named } if *named == path), "{error}");
+        fs::remove_file(file).expect("removes");
+        assert!(matches!(resize(), Err(JitError::Changed { .. })), "no model");
+        fs::write(file, bytes).expect("writes");
+    }
+    resize().expect("other files with the same bytes");
 }
 
 #[test]
