@@ -5,7 +5,7 @@
 use crate::artifact::{Level, LevelSignature};
 use crate::backend::{self, Image};
 use crate::error::{CompileError, Place};
-use crate::frontend::{Limits, ModelFile, import};
+use crate::frontend::{self, Limits, ModelFile, import};
 use crate::ir::{GraphId, Model, TensorId, parse, verify};
 use crate::lower::{lower, lower_entries, program::Program};
 use crate::ops;
@@ -58,6 +58,14 @@ pub fn load(path: &Path) -> Result<Model, CompileError> {
     }
     let file = ModelFile::open(path, &Limits::default())?;
     import(&file)
+}
+
+/// Names of the other files that [`load`] may read for the model file with these bytes, relative to its folder; none where it is no `.tflite` file.
+///
+/// # Errors
+/// What the front end finds wrong with a model that has other files.
+pub fn external_files(bytes: &[u8]) -> Result<Vec<&str>, CompileError> {
+    Ok(frontend::external_files(bytes, &Limits::default())?)
 }
 
 fn load_text(path: &Path) -> Result<Model, CompileError> {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tflc::frontend::schema::{ExternalBuffer, ExternalBufferGroup};
+use tflc::frontend::{Limits, ModelFile, write_model};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_path_buf()
@@ -141,6 +143,35 @@ fn a_model_in_halves_says_so_in_its_manifest() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
     assert!(manifest.contains("\"precision\": \"f16\"") && manifest.contains("aarch64+fp16"), "{manifest}");
+}
+
+#[test]
+fn a_manifest_lists_all_files_of_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = repository().join("tests/models/ops/add_i8_constant.tflite");
+    let mut model = ModelFile::open(shipped, &Limits::default()).and_then(|file| file.unpack()).unwrap();
+    let is_constant = |buffer: u32| model.buffers[buffer as usize].data.as_ref().is_some_and(|data| !data.is_empty());
+    let constant = model.subgraphs[0].tensors.iter().position(|tensor| is_constant(tensor.buffer)).unwrap();
+    let tensor = &mut model.subgraphs[0].tensors[constant];
+    let mut data = model.buffers[tensor.buffer as usize].data.take().unwrap();
+    (tensor.buffer, tensor.external_buffer) = (0, 1);
+    let external = ExternalBuffer { id: 1, group: 0, offset: 0, length: data.len() as u64, packing: String::new() };
+    model.external_buffers.push(external);
+    model.external_buffer_groups.extend(["constant", "unused"].map(|name| ExternalBufferGroup { name: name.into() }));
+    let (path, out) = (dir.path().join("add.tflite"), dir.path().join("out"));
+    std::fs::write(&path, write_model(&model).unwrap()).unwrap();
+    let mut files_of = |target: &str| {
+        data[0] ^= 1;
+        std::fs::write(dir.path().join("constant"), &data).unwrap();
+        let done = tflc(&["compile", text(&path), "--target", target, "-o", text(&out)]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+        let files = manifest["model"]["external_files"].as_array().unwrap();
+        assert_eq!((files.len(), &files[0]["file"]), (1, &"constant".into()), "{manifest}");
+        assert_eq!(files[0]["crc32"], format!("{:08x}", crc32fast::hash(&data)), "{manifest}");
+        manifest["model"]["crc32"].clone()
+    };
+    assert_eq!(files_of("x86_64-linux"), files_of("wasm32"), "the same model file");
 }
 
 #[test]

@@ -182,19 +182,25 @@ impl Builder {
         })
     }
 
-    /// Compiles the model, writes its library and module to `OUT_DIR`, and tells cargo to link it and what it depends on.
+    /// Compiles the model, writes its library and module to `OUT_DIR`, and tells cargo to link it and what it depends on: the model's file
+    /// and the others that it has constants in, also those that are missing.
     ///
     /// # Errors
     /// Where this is no build script, an option does not fit the model or the target, the model cannot be compiled, or a file not be
     /// written.
     pub fn compile(&self) -> Result<Compiled, BuildError> {
-        let environment = Environment::read()?;
+        self.compile_telling(&Environment::read()?, |instruction| println!("cargo::{instruction}"))
+    }
+
+    /// [`Builder::compile`], with each instruction to cargo given to `tell`.
+    fn compile_telling(&self, environment: &Environment, mut tell: impl FnMut(String)) -> Result<Compiled, BuildError> {
         let path = environment.package.join(&self.path);
-        println!("cargo::rerun-if-changed={}", path.display());
-        let (compiled, warnings) = self.build(&environment, &path)?;
-        warnings.iter().for_each(|w| println!("cargo::warning={}: {w}", self.path.display()));
-        println!("cargo::rustc-link-search=native={}", environment.out.display());
-        println!("cargo::rustc-link-lib=static={}", compiled.name);
+        // Before the compilation: one that failed is tried again when a file has changed.
+        inputs(&path).iter().for_each(|input| tell(format!("rerun-if-changed={}", input.display())));
+        let (compiled, warnings) = self.build(environment, &path)?;
+        warnings.iter().for_each(|w| tell(format!("warning={}: {w}", self.path.display())));
+        tell(format!("rustc-link-search=native={}", environment.out.display()));
+        tell(format!("rustc-link-lib=static={}", compiled.name));
         Ok(compiled)
     }
 
@@ -286,6 +292,14 @@ impl Builder {
     }
 }
 
+/// All files that the compilation of the model at a path may read, that one first.
+fn inputs(path: &Path) -> Vec<PathBuf> {
+    // What is wrong with a file is for the compilation to say.
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let names = driver::external_files(&bytes).unwrap_or_default();
+    std::iter::once(path.to_path_buf()).chain(names.iter().map(|name| path.with_file_name(name))).collect()
+}
+
 fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
     std::fs::write(path, content).map_err(|source| BuildError::Write { path: path.to_path_buf(), source })
 }
@@ -293,6 +307,8 @@ fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tflc::frontend::schema::{ExternalBuffer, ExternalBufferGroup};
+    use tflc::frontend::{Limits, ModelFile, write_model};
     use tflc::target::Platform;
 
     fn environment(target: &str) -> Environment {
@@ -334,6 +350,39 @@ mod tests {
         let (levels, warnings) = targets(&builder.clone().cpu("x86-64-v3"), "x86_64-unknown-linux-gnu").expect("in f32");
         assert_eq!(levels, ["x86-64-v3 f32"]);
         assert!(warnings[0].contains("precision f16"), "{warnings:?}");
+    }
+
+    #[test]
+    fn cargo_hears_of_all_files_of_a_model() {
+        let folder = tempfile::tempdir().expect("folder");
+        let of_package = environment("x86_64-unknown-linux-gnu");
+        let shipped = of_package.package.join("tests/models/ops/add_i8_constant.tflite");
+        let environment = Environment { package: folder.path().into(), out: folder.path().into(), ..of_package };
+        let told = || {
+            let mut told = vec![];
+            let compiled = Builder::new("add.tflite").compile_telling(&environment, |instruction| told.push(instruction));
+            told.retain(|instruction| instruction.starts_with("rerun-if-changed="));
+            (told, compiled.is_ok())
+        };
+        let rerun = |name: &str| format!("rerun-if-changed={}", folder.path().join(name).display());
+        let (path, parts) = (folder.path().join("add.tflite"), folder.path().join("parts"));
+        assert_eq!(told(), (vec![rerun("add.tflite")], false), "there is no model");
+        let mut model = ModelFile::open(shipped, &Limits::default()).and_then(|file| file.unpack()).expect("model");
+        let is_constant = |buffer: u32| model.buffers[buffer as usize].data.as_ref().is_some_and(|data| !data.is_empty());
+        let constant = model.subgraphs[0].tensors.iter().position(|tensor| is_constant(tensor.buffer)).expect("a constant");
+        let tensor = &mut model.subgraphs[0].tensors[constant];
+        let data = model.buffers[tensor.buffer as usize].data.take().expect("a constant");
+        (tensor.buffer, tensor.external_buffer) = (0, 1);
+        let external = ExternalBuffer { id: 1, group: 0, offset: 0, length: data.len() as u64, packing: String::new() };
+        model.external_buffers.push(external);
+        // The last name would tell cargo something else.
+        let names = ["parts/constant", "unused", "x\ncargo::rustc-link-arg=x"];
+        model.external_buffer_groups.extend(names.map(|name| ExternalBufferGroup { name: name.into() }));
+        std::fs::write(&path, write_model(&model).expect("fits")).expect("writes");
+        let all = ["add.tflite", "parts/constant", "unused"].map(rerun).to_vec();
+        assert_eq!(told(), (all.clone(), false), "a file that is missing may come");
+        std::fs::create_dir(&parts).and_then(|()| std::fs::write(parts.join("constant"), data)).expect("writes");
+        assert_eq!(told(), (all, true));
     }
 
     #[test]

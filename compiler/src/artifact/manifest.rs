@@ -8,6 +8,34 @@ use tflc_templates::bindings::{Interface, Signature, Tensor};
 /// Version of the manifest's form.
 const MANIFEST_VERSION: u32 = 1;
 
+/// A file that a model was read from.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Name, relative to the model's folder.
+    pub name: String,
+    /// CRC-32 of its bytes.
+    pub crc32: u32,
+}
+
+/// The files of a model: its own, and the others that it has constants in.
+#[derive(Clone, Debug)]
+pub struct SourceFiles {
+    /// The model file.
+    pub model: SourceFile,
+    /// The others, in the model's order.
+    pub external: Vec<SourceFile>,
+}
+
+impl SourceFiles {
+    /// What a manifest says of them.
+    pub fn describe(&self) -> Value {
+        let file = |f: &SourceFile| json!({ "file": f.name, "crc32": hex(f.crc32) });
+        let mut about = file(&self.model);
+        about["external_files"] = self.external.iter().map(file).collect();
+        about
+    }
+}
+
 /// What a manifest says beside the library itself.
 #[derive(Clone, Debug)]
 pub struct Manifest<'a> {
@@ -17,10 +45,8 @@ pub struct Manifest<'a> {
     pub interface: &'a Interface,
     /// CPU levels, in the order of the library.
     pub targets: &'a [Target],
-    /// File name of the model.
-    pub model: &'a str,
-    /// CRC-32 of the model file.
-    pub model_crc32: u32,
+    /// Files of the model.
+    pub sources: &'a SourceFiles,
     /// Files beside the manifest: what it is, name, size in bytes.
     pub files: &'a [(&'static str, String, usize)],
 }
@@ -28,12 +54,14 @@ pub struct Manifest<'a> {
 /// The text of a manifest.
 pub fn manifest(m: &Manifest<'_>) -> String {
     let platform = m.library.platform;
+    let mut model = m.sources.describe();
+    model["description"] = json!(m.interface.description);
     let value = json!({
         "manifest_version": MANIFEST_VERSION,
         "tflc_version": env!("CARGO_PKG_VERSION"),
         "abi_version": tflc_runtime::abi::ABI_VERSION,
         "name": m.interface.name,
-        "model": { "file": m.model, "crc32": hex(m.model_crc32), "description": m.interface.description },
+        "model": model,
         "target": {
             "name": platform.name(),
             "triple": platform.triple(),

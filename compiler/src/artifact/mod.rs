@@ -19,7 +19,7 @@ pub use customs::link_customs;
 pub use interface::interface;
 pub use library::{Level, LevelSignature, Library, Weights};
 #[cfg(feature = "cli")]
-pub use manifest::{Manifest, manifest};
+pub use manifest::{Manifest, SourceFile, SourceFiles, manifest};
 pub use name::{Name, NameError};
 pub use object::object;
 pub use tflc_templates::bindings;

@@ -3,6 +3,7 @@
 use crate::artifact::{self, Level, Library, Manifest, Name, Weights};
 use crate::cli::args::SourceArgs;
 use crate::cli::output::{Mode, Output};
+use crate::cli::source_files::source_files;
 use crate::cli::target::TargetArgs;
 use crate::cli::{compile_wasm, link, text};
 use crate::driver;
@@ -254,10 +255,8 @@ fn artifacts(
     if args.split_weights {
         out.add("weights", format!("{name}.weights"), &library.weights)?;
     }
-    let file = args.source.model.file_name().unwrap_or_default().to_string_lossy();
-    let crc = crc32fast::hash(&std::fs::read(&args.source.model).with_context(|| format!("cannot read {}", args.source.model.display()))?);
+    let sources = source_files(&args.source.model)?;
     let targets: Vec<Target> = levels.iter().map(|l| l.target.clone()).collect();
-    let about =
-        Manifest { library: &library, interface: &interface, targets: &targets, model: &file, model_crc32: crc, files: &out.list() };
+    let about = Manifest { library: &library, interface: &interface, targets: &targets, sources: &sources, files: &out.list() };
     Ok(artifact::manifest(&about))
 }

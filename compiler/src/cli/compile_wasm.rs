@@ -3,6 +3,7 @@
 use crate::artifact::Name;
 use crate::backend::wasm::{self, Memory, Options, Signature, bindings};
 use crate::cli::output::Output;
+use crate::cli::source_files::source_files;
 use crate::driver;
 use crate::ir::{GraphId, Model, TensorId};
 use crate::lower::program::Program;
@@ -98,7 +99,7 @@ pub fn add(
         "manifest_version": 1,
         "tflc_version": env!("CARGO_PKG_VERSION"),
         "name": name.as_str(),
-        "model": { "file": file.file_name().unwrap_or_default().to_string_lossy(), "crc32": format!("{:08x}", crc32fast::hash(&std::fs::read(file)?)) },
+        "model": source_files(file)?.describe(),
         "target": { "name": platform.name(), "triple": platform.triple(), "object_format": platform.os.format().to_string(), "cpus": [target.cpu.to_string()] },
         "module": about,
         "files": out.list().iter().map(|(kind, name, bytes)| json!({ "kind": kind, "name": name, "bytes": bytes })).collect::<Vec<_>>(),

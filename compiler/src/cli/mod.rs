@@ -25,6 +25,7 @@ pub mod output;
 pub mod per_op;
 pub mod random;
 pub mod run;
+pub mod source_files;
 pub mod target;
 pub mod tensor;
 pub mod text;

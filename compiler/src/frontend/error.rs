@@ -232,7 +232,7 @@ pub enum DataProblem {
         packing: String,
     },
     /// The model refers to a file that is not below its own folder.
-    #[error("the model refers to the file {name:?}; only relative names without `..` are followed")]
+    #[error("the model refers to the file {name:?}; only relative names without `..`, `\\`, `:` and control characters are followed")]
     UnsafeName {
         /// The name in the model.
         name: String,

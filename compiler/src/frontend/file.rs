@@ -5,7 +5,7 @@
 //! size), or in another file below the model's folder (external buffers), which is mapped when first asked for.
 //! Names of other files come from the model and are not trusted: only relative ones without `..` are followed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::error::{DataProblem, FieldPath, FrontendError, Location};
-use super::schema::{ExternalBuffer, Model, Operator, RawTable, Ref, Tensor};
+use super::schema::{ExternalBuffer, FILE_IDENTIFIER, Model, Operator, RawTable, Ref, Tensor, read};
 use super::verify::{Limits, verify};
 use crate::ir::data::Bytes;
 
@@ -256,16 +256,13 @@ impl ModelFile {
         let index = u64::from(buffer.group());
         let group = groups.get(to_usize(buffer.group()));
         let group = group.ok_or(DataProblem::Index { list: "external_buffer_groups", index, len: groups.len() })?;
-        let name = Path::new(group.name());
-        // A backslash or a colon is harmless here but not on every system, so no model may use them.
-        let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
-        if !plain || group.name().is_empty() || group.name().contains(['\\', ':', '\0']) {
+        if !leads_below(group.name()) {
             return Err(DataProblem::UnsafeName { name: group.name().to_owned() });
         }
         let Some(folder) = &self.folder else {
             return Err(DataProblem::NoFolder { name: group.name().to_owned() });
         };
-        let path = folder.join(name);
+        let path = folder.join(group.name());
         let owner = self.external_file(&path)?;
         let len = (*owner).as_ref().len();
         match range_in(len, buffer.offset(), buffer.length()) {
@@ -301,6 +298,36 @@ impl ModelFile {
     fn problem(&self, cause: DataProblem, byte: Option<usize>, path: FieldPath) -> FrontendError {
         FrontendError::Data { cause, at: Location { file: self.path.clone(), byte: byte.map(to_u64), path } }
     }
+}
+
+/// Names of the other files that the model with these bytes has, each once, relative to the model's folder and below it. Bytes
+/// that are no model have none.
+///
+/// Whether there are any is seen before anything is verified: a model without other files costs a few reads.
+///
+/// # Errors
+///
+/// As [`verify`], where there are any.
+pub fn external_files<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Vec<&'a str>, FrontendError> {
+    let Some(root) = read::<u32>(bytes, 0).filter(|_| bytes.get(4..8) == Some(FILE_IDENTIFIER.as_bytes())) else {
+        return Ok(vec![]);
+    };
+    // Safe on any bytes, but what it leads to may be much larger than the file.
+    let unverified = Ref::<Model>::new(RawTable::new(bytes, to_usize(root)));
+    if unverified.external_buffer_groups().is_empty() {
+        return Ok(vec![]);
+    }
+    let names = verify(bytes, limits)?.external_buffer_groups().iter().map(|group| group.name());
+    // Several spellings may be one path.
+    let mut seen = HashSet::new();
+    Ok(names.filter(|name| leads_below(name) && seen.insert(Path::new(*name))).collect())
+}
+
+/// Whether the name of another file leads below the model's folder, on any system.
+fn leads_below(name: &str) -> bool {
+    // These characters are harmless here but not on every system, nor in every list of names, so no model may use them.
+    let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    plain && !name.is_empty() && !name.contains(|c: char| matches!(c, '\\' | ':') || c.is_control())
 }
 
 /// The range of `len` bytes from `offset` on, if a file of `file_bytes` bytes has it.

@@ -23,7 +23,7 @@ mod write;
 mod tests;
 
 pub use error::{DataProblem, FieldPath, FrontendError, LimitKind, Location, Malformation, PathStep};
-pub use file::{ModelFile, Owner};
+pub use file::{ModelFile, Owner, external_files};
 pub use import::import;
 pub use sniff::FileKind;
 pub use verify::{Limits, verify};
@@ -36,6 +36,7 @@ pub use write::{DataPlacement, write_model, write_model_with};
 /// Where `data` passes the verifier but a model copied out of it cannot be written and read back to the same bytes,
 /// which is a bug of this layer.
 pub fn fuzz_frontend(data: &[u8]) {
+    let _ = external_files(data, &Limits::default());
     let Ok(file) = ModelFile::from_bytes(data.to_vec(), &Limits::default()) else {
         return;
     };

@@ -1,7 +1,7 @@
 //! Compiled code on disk: the second start of a program maps what the first one made.
 //!
-//! One file an entry, named by a hash of everything that its content depends on: the model's bytes, this program, the CPU level, the options.
-//! The hash of a model's bytes is noted beside the entries, so that a file that has not changed since is not read again.
+//! One file an entry, named by a hash of everything that its content depends on: the bytes of the model's file and of all others that it has constants
+//! in, this program, the CPU level, the options. Hashes of files are noted beside the entries, so that one that has not changed since is not read again.
 //! Files are written under another name and renamed, so readers and writers of several processes do not meet; a file in place is never
 //! changed. What is read is checked against its checksum before use, and ignored where it is damaged. Code is copied into sealed memory;
 //! weights stay in the mapped file, whose pages all processes share.
@@ -25,7 +25,7 @@ const ENDING: &str = "tflcjit";
 const UNFINISHED: &str = "tmp";
 /// Age in seconds after which an unfinished file is nobody's.
 const ABANDONED_AFTER_S: u64 = 3600;
-/// Age in seconds after which a note of a model's hash goes; whoever still needs it makes it again.
+/// Age in seconds after which a note of a file's hash goes; whoever still needs it makes it again.
 const FORGOTTEN_AFTER_S: u64 = 90 * 86_400;
 /// Size of all entries in bytes where the caller names none.
 const DEFAULT_MOST_BYTES: u64 = 1 << 30;
@@ -53,13 +53,16 @@ pub struct CacheFile {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// The key of a model file with everything else as text. This program counts by its file's size and time: another compiler makes other
+    /// The key of a model with everything else as text. This program counts by its file's size and time: another compiler makes other
     /// code.
     pub(super) fn new(model: &Hashed, options: &str) -> Key {
         let program = std::env::current_exe().and_then(fs::metadata).map(|m| (m.len(), m.modified().ok()));
         let about = format!("{} {program:?} {options}", env!("CARGO_PKG_VERSION"));
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&model.hash).update(about.as_bytes());
+        for hash in model.hashes() {
+            hasher.update(hash);
+        }
+        hasher.update(about.as_bytes());
         Key(*hasher.finalize().as_bytes())
     }
 }
@@ -174,7 +177,7 @@ impl Cache {
         Ok(paths.filter_map(file).collect())
     }
 
-    /// Removes all entries, and what is noted of models; gives the number of entries. Programs that have mapped one keep it.
+    /// Removes all entries, and what is noted of files; gives the number of entries. Programs that have mapped one keep it.
     ///
     /// # Errors
     /// Where one cannot be removed.

@@ -2,6 +2,7 @@
 
 use crate::error::CompileError;
 use crate::ir;
+use std::path::PathBuf;
 use tflc_runtime::Status;
 
 /// Why a model in memory could not be made or run.
@@ -10,6 +11,12 @@ pub enum JitError {
     /// The model could not be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// The model is compiled anew from its files, and they are no longer those that its code was made from.
+    #[error("{}: this file, or one beside it that the model has constants in, changed since the model was loaded; load it again", path.display())]
+    Changed {
+        /// The model's file.
+        path: PathBuf,
+    },
     /// The system refused memory or a thread.
     #[error("the system refused memory or a thread: {0}")]
     System(std::io::Error),

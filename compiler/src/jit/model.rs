@@ -92,10 +92,11 @@ impl Model {
         self.state.bytes_mut().fill(0);
     }
 
-    /// Compiles again for another shape of an input; variables start at zero.
+    /// Compiles again for another shape of an input; variables start at zero. Code from a cache is compiled from the files at the model's path.
     ///
     /// # Errors
-    /// As [`Options::load`]; the model stays as it was then.
+    /// As [`Options::load`], and [`JitError::Changed`] where those files no longer have the bytes that they had when the model was loaded; the
+    /// model stays as it was then.
     pub fn resize_input(&mut self, input: &str, shape: &[usize]) -> Result<(), JitError> {
         let mut options = self.options.clone();
         options.shapes.retain(|(n, _)| n != input);

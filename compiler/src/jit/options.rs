@@ -1,11 +1,11 @@
 //! How to compile a model in memory, and the two ways to do it: from a file, perhaps by the cache, or from an imported model.
 
-use super::cache::{self, Cache, Hashed, Key};
+use super::cache::{self, Cache, Key};
 use super::code::Code;
 use super::custom::{CustomOperator, Customs};
 use super::error::JitError;
 use super::model::Model;
-use super::source::Source;
+use super::source::{self, Source};
 use super::{host_target, runs_here};
 use crate::driver;
 use crate::ir;
@@ -136,7 +136,7 @@ impl Options {
             return self.compile(driver::load(path)?);
         };
         // The front end says what is wrong with a file that cannot be read.
-        let Some(hashed) = Hashed::file(path, cache) else {
+        let Some(hashed) = source::hashed(path, cache) else {
             return self.compile(driver::load(path)?);
         };
         let key = Key::new(&hashed, &self.describe());
@@ -144,16 +144,16 @@ impl Options {
             && let Some(entry) = cache.load(&key)
         {
             let code = Code::from_cache(entry)?;
-            return Model::instantiate(Arc::new(Source::file(path)), Arc::new(code), self.pool()?, self.clone());
+            return Model::instantiate(Arc::new(Source::files(path, cache, hashed)), Arc::new(code), self.pool()?, self.clone());
         }
-        let source = driver::load(path)?;
-        let code = Code::new(&source, self)?;
+        let imported = driver::load(path)?;
+        let code = Code::new(&imported, self)?;
         let content =
             cache::Content { program: &code.program, code: code.memory.bytes(), invoke: code.invoke, weights: code.weights.bytes() };
         // A file that was replaced after it was hashed is not the one that this code is of.
         let stored = if hashed.is_still_at(path) { cache.store(&key, &content) } else { Ok(()) };
         let problem = stored.err().map(|e| format!("{}: {e}", cache.folder().display()));
-        let mut model = Model::instantiate(Arc::new(Source::model(source)), Arc::new(code), self.pool()?, self.clone())?;
+        let mut model = Model::instantiate(Arc::new(Source::Model(imported)), Arc::new(code), self.pool()?, self.clone())?;
         model.cache_problem = problem;
         Ok(model)
     }
@@ -168,6 +168,6 @@ impl Options {
     /// As [`Options::load`].
     pub fn compile(&self, source: ir::Model) -> Result<Model, JitError> {
         let code = Arc::new(Code::new(&source, self)?);
-        Model::instantiate(Arc::new(Source::model(source)), code, self.pool()?, self.clone())
+        Model::instantiate(Arc::new(Source::Model(source)), code, self.pool()?, self.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::sample::{sample, sample_bytes};
 use crate::frontend::schema::*;
-use crate::frontend::{DataProblem, FrontendError, Limits, ModelFile, write_model};
+use crate::frontend::{DataProblem, FrontendError, Limits, ModelFile, external_files, write_model};
 
 fn open(model: &Model) -> ModelFile {
     ModelFile::from_bytes(write_model(model).unwrap(), &Limits::default()).unwrap()
@@ -91,7 +91,7 @@ fn external_data_is_mapped_from_the_models_folder() {
 #[test]
 fn external_names_that_lead_elsewhere_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["", "/etc/hostname", "../weights.bin", "a/../../b", "..\\b", "c:\\b", "./../b", "a\0b", ".", "c:b"] {
+    for name in ["", "/etc/hostname", "../weights.bin", "a/../../b", "..\\b", "c:\\b", "./../b", "a\0b", "a\nb", ".", "c:b"] {
         let error = open(&external(name)).with_folder(folder.path()).tensor_data(0, 0).unwrap_err();
         assert!(matches!(cause(error), DataProblem::UnsafeName { .. }), "{name:?}");
     }
@@ -100,6 +100,22 @@ fn external_names_that_lead_elsewhere_are_refused() {
     std::fs::create_dir(folder.path().join("weights")).unwrap();
     let error = open(&external("weights")).with_folder(folder.path()).tensor_data(0, 0).unwrap_err();
     assert!(matches!(cause(error), DataProblem::ExternalFile { .. }), "a folder is no file");
+}
+
+#[test]
+fn names_of_other_files_are_those_that_would_be_read() {
+    let named = |names: &[&str]| {
+        let groups = names.iter().map(|name| ExternalBufferGroup { name: (*name).into() }).collect();
+        write_model(&Model { external_buffer_groups: groups, ..sample() }).unwrap()
+    };
+    let bytes = named(&["b", "../a", "d/w", "", "d//w", "a", "b"]);
+    assert_eq!(external_files(&bytes, &Limits::default()).unwrap(), ["b", "d/w", "a"]);
+    let strict = Limits { tables: 1, ..Limits::default() };
+    assert!(matches!(external_files(&bytes, &strict), Err(FrontendError::LimitExceeded { .. })));
+    assert!(external_files(&named(&[]), &strict).unwrap().is_empty(), "nothing is verified where there are none");
+    for damage in [&bytes[..0], &bytes[..7], &bytes[..8], &bytes[1..]] {
+        assert!(external_files(damage, &Limits::default()).unwrap().is_empty());
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! Entries are found again, refused when damaged, kept apart by options, bounded, and written by several threads at once.
+//! Entries are found again, refused when damaged, kept apart by options and by all files of a model, bounded, and written by several threads at once.
 
 use super::*;
-use crate::jit::{Model, Options};
+use crate::frontend::schema::{ExternalBuffer, ExternalBufferGroup};
+use crate::frontend::{Limits, ModelFile, write_model};
+use crate::jit::{JitError, Model, Options};
 use crate::target::{Cpu, X86Level};
 
 fn digits() -> PathBuf {
@@ -107,6 +109,125 @@ fn notes_of_models_are_believed_only_where_they_are_whole_and_of_that_file() {
     assert_eq!(notes().len(), 1);
     assert_eq!(cache.clear().expect("clears"), 2, "notes do not count");
     assert!(notes().is_empty());
+}
+
+/// Writes the digits model with its weights in another file; gives the paths of both, and other weights of the same size.
+fn with_weights_beside(folder: &Path) -> (PathBuf, PathBuf, Vec<u8>) {
+    let mut model = ModelFile::open(digits(), &Limits::default()).and_then(|file| file.unpack()).expect("model");
+    let mut weights = vec![];
+    for tensor in model.subgraphs.iter_mut().flat_map(|graph| &mut graph.tensors) {
+        let Some(data) = model.buffers[tensor.buffer as usize].data.as_ref().filter(|data| data.len() >= 1000) else { continue };
+        let id = model.external_buffers.len() as u32 + 1;
+        let (offset, length) = (weights.len() as u64, data.len() as u64);
+        model.external_buffers.push(ExternalBuffer { id, group: 0, offset, length, packing: String::new() });
+        weights.extend_from_slice(data);
+        (tensor.buffer, tensor.external_buffer) = (0, id);
+    }
+    model.external_buffer_groups.push(ExternalBufferGroup { name: "parts/weights.bin".into() });
+    let paths = (folder.join("model.tflite"), folder.join("parts/weights.bin"));
+    fs::create_dir(folder.join("parts")).expect("folder");
+    fs::write(&paths.0, write_model(&model).expect("fits")).expect("writes");
+    fs::write(&paths.1, &weights).expect("writes");
+    let other = weights.iter().map(|w| w.wrapping_neg()).collect();
+    (paths.0, paths.1, other)
+}
+
+/// Loads a model through a cache and checks that it computes what it computes without one.
+fn was_cached(cache: &Cache, path: &Path) -> bool {
+    let mut loaded = Options::new().cache(cache.clone()).load(path).expect("compiles");
+    assert_eq!(scores(&mut loaded), scores(&mut Options::new().load(path).expect("compiles")));
+    loaded.was_cached()
+}
+
+#[test]
+fn other_weights_beside_the_same_model_are_another_entry() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, weights, other) = with_weights_beside(folder.path());
+    let cache = Cache::new(folder.path().join("cache"));
+    let first = fs::read(&weights).expect("reads");
+    for (content, known) in [(&first, false), (&first, true), (&other, false), (&other, true), (&first, true)] {
+        fs::write(&weights, content).expect("writes");
+        assert_eq!(was_cached(&cache, &model), known);
+    }
+    assert_eq!(cache.files().expect("folder").len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn notes_of_weights_beside_a_model_are_of_that_file_only() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, weights, other) = with_weights_beside(folder.path());
+    let cache = Cache::new(folder.path().join("cache"));
+    let notes = || cache.files_ending(known::ENDING).expect("folder");
+    let started = std::time::Instant::now();
+    while notes().len() < 2 {
+        was_cached(&cache, &model);
+        assert!(started.elapsed().as_secs() < 60, "the files have been there for a while");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(was_cached(&cache, &model));
+    // The last byte before the checksum is one of a name in one note and one of a hash in the other.
+    for note in notes() {
+        let whole = fs::read(&note.path).expect("note");
+        let mut damaged = whole.clone();
+        damaged[whole.len() - 5] ^= 1;
+        fs::write(&note.path, damaged).expect("writes");
+        assert!(was_cached(&cache, &model), "the file is hashed again");
+        assert_eq!(fs::read(&note.path).expect("note"), whole);
+    }
+    // As many bytes at the same time, as far as programs can set it.
+    let modified = fs::metadata(&weights).and_then(|about| about.modified()).expect("time");
+    fs::write(&weights, other).expect("writes");
+    File::options().append(true).open(&weights).and_then(|file| file.set_modified(modified)).expect("time");
+    assert!(!was_cached(&cache, &model));
+    assert!(was_cached(&cache, &model));
+    assert_eq!(notes().len(), 2);
+}
+
+#[test]
+fn weights_that_cannot_be_read_are_the_same_error_with_a_cache() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, weights, _) = with_weights_beside(folder.path());
+    let cache = Cache::new(folder.path().join("cache"));
+    assert!(!was_cached(&cache, &model));
+    let error = |options: Options| options.load(&model).err().map(|e| e.to_string()).expect("an error");
+    let check = |part: &str| {
+        let with_cache = error(Options::new().cache(cache.clone()));
+        assert_eq!(with_cache, error(Options::new()));
+        assert!(with_cache.contains("external_buffers[0]") && with_cache.contains(part), "{with_cache}");
+    };
+    fs::write(&weights, [0; 3]).expect("writes");
+    check("3 bytes");
+    fs::remove_file(&weights).expect("removes");
+    check("put that file beside the model");
+    fs::create_dir(&weights).expect("folder");
+    check("weights.bin");
+}
+
+#[test]
+fn code_from_the_cache_is_not_compiled_anew_from_other_files() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, weights, other) = with_weights_beside(folder.path());
+    let cache = Cache::new(folder.path().join("cache"));
+    assert!(!was_cached(&cache, &path));
+    let mut model = Options::new().cache(cache).load(&path).expect("compiles");
+    assert!(model.was_cached());
+    let expected = scores(&mut model);
+    let mut resize = || {
+        let resized = model.resize_input("serving_default_image:0", &[1, 32, 32, 1]);
+        assert_eq!(scores(&mut model), expected);
+        resized
+    };
+    let first = [fs::read(&path).expect("reads"), fs::read(&weights).expect("reads")];
+    for (file, bytes, changed) in [(&path, &first[0], fs::read(digits()).expect("reads")), (&weights, &first[1], other)] {
+        fs::write(file, changed).expect("writes");
+        let error = resize().expect_err("another model");
+        assert!(matches!(&error, JitError::Changed { path: named } if *named == path), "{error}");
+        fs::remove_file(file).expect("removes");
+        assert!(matches!(resize(), Err(JitError::Changed { .. })), "no model");
+        fs::write(file, bytes).expect("writes");
+    }
+    resize().expect("other files with the same bytes");
 }
 
 #[test]
