@@ -281,13 +281,16 @@ impl Product {
 
     /// The product with weights of halves, where they are stored so and the target multiplies such as fast.
     fn as_stored(self, cx: &Cx<'_, '_>) -> Product {
-        let Mac::Gemm(spec, zero) = &self.mac else { return self };
-        let suits = || cx.target().widens_halves() && gemm::suits_halves(spec, cx.caps());
-        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !suits() {
+        if self.arithmetic != Arithmetic::Float || self.weights.halves.is_none() || !cx.target().widens_halves() {
             return self;
         }
-        let spec = GemmSpec { weights: WeightFormat::F16, ..spec.clone() };
-        Product { mac: Mac::Gemm(spec, *zero), weights: self.weights.as_halves(), ..self }
+        let mut mac = self.mac.clone();
+        match &mut mac {
+            Mac::Gemm(s, _) if gemm::suits_halves(s, cx.caps()) => s.weights = WeightFormat::F16,
+            Mac::Conv(s) if conv::suits_halves(s, cx.caps()) => s.weights = WeightFormat::F16,
+            _ => return self,
+        }
+        Product { mac, weights: self.weights.as_halves(), ..self }
     }
 
     /// Appends the calls.

@@ -6,7 +6,7 @@
 
 use crate::cpu::epilogue::{Epilogue, Output};
 use crate::cpu::implicit::{Call, Geometry, Nest, OutMap};
-use crate::cpu::mac::{Scheme, WeightFormat};
+use crate::cpu::mac::{Scheme, WeightFormat, widen};
 use crate::cpu::window::Axis;
 use crate::expr::Storage;
 use tflc_kir::{Builder, Caps, Kernel};
@@ -68,7 +68,7 @@ impl ConvSpec {
     }
 
     fn nest(&self, caps: &Caps) -> Nest {
-        Nest::new(self.geometry(), self.scheme(caps), caps, self.a_zero_point)
+        Nest::new(self.geometry(), self.scheme(caps), caps, self.a_zero_point).widened()
     }
 
     fn scheme(&self, caps: &Caps) -> Scheme {
@@ -80,6 +80,13 @@ impl ConvSpec {
     fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1] * (self.input[2] / self.groups)
     }
+}
+
+/// Whether weights of halves serve activations of floats in this shape: so many tiles share them that widening each of them once takes no time, and
+/// there are so many of them that half their bytes are a gain.
+pub fn suits_halves(spec: &ConvSpec, caps: &Caps) -> bool {
+    let spec = ConvSpec { a_storage: Storage::F32, a_zero_point: 0, weights: WeightFormat::F16, ..spec.clone() };
+    spec.output[2] * spec.taps() >= widen::LEAST_WEIGHTS && spec.nest(caps).widens()
 }
 
 /// Number of work units.
@@ -144,7 +151,8 @@ pub fn build(spec: &ConvSpec, caps: &Caps) -> Kernel {
     let scratch = nest.scheme.scratch(&mut b, nest.mr, nest.longest_run());
     let (begin, end) = (b.begin(), b.end());
     let zero = b.i64(0);
-    let call = Call { a, packed, output: &output, scratch, origin: (zero, zero) };
+    let widened = nest.widening_buffers(&mut b);
+    let call = Call { a, packed, output: &output, scratch, widened, origin: (zero, zero) };
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
         nest.unit(b, &call, unit);
         vec![]

@@ -9,7 +9,7 @@ mod tiles;
 mod widened;
 
 use crate::cpu::epilogue::{Epilogue, Output, Place};
-use crate::cpu::mac::{Acc, Run, Scheme, WeightFormat};
+use crate::cpu::mac::{Acc, Run, Scheme, WeightFormat, widen};
 use crate::cpu::tiling::{Panels, RowSplit, Tile, choose_product};
 use crate::expr::Storage;
 use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Kernel, Locality, Value};
@@ -47,9 +47,6 @@ const BLOCK_ROWS: usize = 112;
 
 /// Weights of panels that share widened rows, in bytes: with the rows they stay in the second-level cache.
 const TOGETHER_BYTES: usize = 48 << 10;
-
-/// Weights of halves that are worth widening, at least.
-const LEAST_WIDENED: usize = 8192;
 
 /// Everything that follows from a spec and a target.
 struct Plan {
@@ -110,7 +107,7 @@ pub fn is_tiled(spec: &GemmSpec, caps: &Caps) -> bool {
 /// takes no time, and there are so many weights that half their bytes are a gain.
 pub fn suits_halves(spec: &GemmSpec, caps: &Caps) -> bool {
     let spec = GemmSpec { a_storage: Storage::F32, weights: WeightFormat::F16, ..spec.clone() };
-    is_tiled(&spec, caps) || spec.n * spec.k >= LEAST_WIDENED && Plan::new(&spec, caps).widened.is_some()
+    is_tiled(&spec, caps) || spec.n * spec.k >= widen::LEAST_WEIGHTS && Plan::new(&spec, caps).widened.is_some()
 }
 
 /// Number of work units.

@@ -9,11 +9,12 @@ mod pack;
 
 use crate::cpu::epilogue::{Output, Place};
 use crate::cpu::gemm::{for_panel, split_unit};
+use crate::cpu::mac::widen::{self, Buffers, Waiting};
 use crate::cpu::mac::{Acc, Run, Scheme};
 use crate::cpu::tiling::{Panels, RowSplit, choose};
 use crate::cpu::window::Axis;
 use std::ops::Range;
-use tflc_kir::{Addr, Builder, Caps, Elem, Mem, Type, Value};
+use tflc_kir::{Addr, BinOp, Builder, Caps, CmpOp, Elem, Locality, Mem, Type, Value};
 
 /// Which output pixels a nest computes: pixel (y, x) of the nest is pixel (y * step_y + y0, x * step_x + x0) of an image of `height × width`,
 /// where the origin (y0, x0) is known when the kernel runs.
@@ -58,7 +59,10 @@ struct Class {
 /// A loop nest for one geometry and target.
 pub(crate) struct Nest {
     geometry: Geometry,
+    /// How tiles multiply.
     pub(crate) scheme: Scheme,
+    /// How weights are packed: the same, unless they are widened before.
+    stored: Scheme,
     pub(crate) mr: usize,
     pub(crate) panels: Panels,
     classes: Vec<Class>,
@@ -72,6 +76,17 @@ pub(crate) struct Nest {
     split_copy: bool,
     /// Who subtracts the zero point.
     pub(crate) centering: Centering,
+    /// What is widened at a time of weights that are stored as halves and multiplied as floats.
+    widened: Option<Widened>,
+}
+
+/// Weights that are widened at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Widened {
+    /// Panels.
+    Panels,
+    /// Rows of taps of a panel; accumulators wait in between.
+    Rows,
 }
 
 /// Who subtracts what the zero point of A contributes to an accumulator, `zero_point * Σ w` over all taps.
@@ -132,7 +147,61 @@ impl Nest {
         let float = scheme.acc_ty() == crate::expr::Ty::F32;
         let zero = if float { 0 } else { zero_point + scheme.a_shift() };
         let block_rows = (BLOCK_PIXELS / g.x.output).clamp(1, g.batch * g.y.output);
-        Nest { geometry, scheme, mr: split.mr, panels, classes, block_rows, zero, dense, split_copy, centering: Centering::Bias }
+        let stored = scheme.clone();
+        Nest {
+            geometry,
+            scheme,
+            stored,
+            mr: split.mr,
+            panels,
+            classes,
+            block_rows,
+            zero,
+            dense,
+            split_copy,
+            centering: Centering::Bias,
+            widened: None,
+        }
+    }
+
+    /// The same with weights of halves that each unit widens, where they are halves and that pays.
+    pub(crate) fn widened(mut self) -> Nest {
+        let g = &self.geometry;
+        let tiles = self.block_rows * self.classes.iter().map(|c| c.count).sum::<usize>();
+        if !self.stored.widens() || tiles <= widen::FEW_TILES {
+            return self;
+        }
+        let floats = self.stored.of_floats();
+        let row_bytes = self.ky_bytes(&floats, self.panels.nr).0;
+        self.widened = if g.y.kernel * row_bytes <= widen::MOST_BYTES {
+            Some(Widened::Panels)
+        } else {
+            let fits = row_bytes.max(self.sums_bytes()) <= widen::MOST_BYTES;
+            (fits && g.y.always_inside()).then_some(Widened::Rows)
+        };
+        if self.widened.is_some() {
+            self.scheme = floats;
+        }
+        self
+    }
+
+    /// Whether it is so.
+    pub(crate) fn widens(&self) -> bool {
+        self.widened.is_some()
+    }
+
+    /// Reserves the buffers for that, once, outside of all loops.
+    pub(crate) fn widening_buffers(&self, b: &mut Builder) -> Option<Buffers> {
+        let row = self.ky_bytes(&self.scheme, self.panels.nr).0;
+        Some(match self.widened? {
+            Widened::Panels => Buffers::new(b, self.geometry.y.kernel * row, None),
+            Widened::Rows => Buffers::new(b, row, Some(self.sums_bytes())),
+        })
+    }
+
+    /// Bytes of the accumulators of all pixels of a unit.
+    fn sums_bytes(&self) -> usize {
+        self.block_rows * self.geometry.x.output * self.panels.nr * 4
     }
 
     /// Blocks of output rows, over all images.
@@ -176,12 +245,48 @@ impl Nest {
         let rows = b.i64((g.batch * g.y.output) as i64);
         let stop = b.min(stop, rows);
         for_panel(b, &self.panels, panel, |b, vectors| {
-            b.for_loop(first, stop, 1, &[], |b, line, _| {
-                let (image, y) = split_unit(b, line, g.batch, g.y.output);
-                let row = OutRow { call, a, weights, col, image, y, ky: g.y.taps(b, y), vectors };
+            let steps = g.x.kernel * g.in_c * vectors.len();
+            let row_bytes = self.ky_bytes(&self.stored, vectors.len() * usize::from(self.stored.lanes)).0;
+            let part = Part { call, a, col, vectors, lines: (first, stop), weights, waiting: None, next: None };
+            let next = |b: &mut Builder, from: Value, bytes: usize| (b.ptr_add_const(from, bytes as i64), bytes);
+            match call.widened {
+                None => self.lines(b, &part),
+                Some(Buffers { weights: floats, sums: None }) => {
+                    self.stored.widen(b, weights, floats, g.y.kernel * steps);
+                    let next = next(b, weights, g.y.kernel * row_bytes);
+                    self.lines(b, &Part { weights: floats, next: Some(next), ..part });
+                }
+                Some(Buffers { weights: floats, sums: Some(sums) }) => {
+                    b.for_const(0, g.y.kernel as i64, 1, &[weights], |b, ky, packed| {
+                        self.stored.widen(b, packed[0], floats, steps);
+                        let next = next(b, packed[0], row_bytes);
+                        self.lines(b, &Part { weights: floats, waiting: Some((ky, sums)), next: Some(next), ..part });
+                        vec![next.0]
+                    });
+                }
+            }
+        });
+    }
+
+    /// All output rows of a unit.
+    fn lines(&self, b: &mut Builder, part: &Part<'_>) {
+        let g = &self.geometry;
+        let (first, stop) = part.lines;
+        b.for_loop(first, stop, 1, &[], |b, line, _| {
+            let (image, y) = split_unit(b, line, g.batch, g.y.output);
+            let row = OutRow { part, line, image, y, ky: g.y.taps(b, y) };
+            let Some((ky, _)) = part.waiting else {
+                self.row(b, &row);
+                return vec![];
+            };
+            let (from, to) = (b.cmp(CmpOp::Le, row.ky.0, ky), b.cmp(CmpOp::Lt, ky, row.ky.1));
+            let inside = b.bin(BinOp::And, from, to);
+            let body = |b: &mut Builder| {
                 self.row(b, &row);
                 vec![]
-            });
+            };
+            b.if_else(inside, body, |_| vec![]);
+            vec![]
         });
     }
 
@@ -195,13 +300,13 @@ impl Nest {
         let line = b.add(line, y);
         let line = b.add_const(line, -g.y.pad);
         let offset = b.mul_const(line, line_bytes);
-        let a = b.ptr_add(row.a, offset);
+        let a = b.ptr_add(row.part.a, offset);
         let out = b.mul_const(row.image, g.out.height as i64);
         let y = b.mul_const(row.y, g.out.step_y as i64);
         let out = b.add(out, y);
-        let out = b.add(out, row.call.origin.0);
+        let out = b.add(out, row.part.call.origin.0);
         let out = b.mul_const(out, g.out.width as i64);
-        let out = b.add(out, row.call.origin.1);
+        let out = b.add(out, row.part.call.origin.1);
         for class in &self.classes {
             b.for_const(0, class.count as i64, 1, &[], |b, t, _| {
                 let x = b.mul_const(t, class.mr as i64);
@@ -211,8 +316,9 @@ impl Nest {
                 let a = b.ptr_add(a, at);
                 let pixel = b.mul_const(x, g.out.step_x as i64);
                 let pixel = b.add(out, pixel);
-                let place = Place { row: pixel, row_step: g.out.step_x as i64, col: row.col, rows: class.mr, vectors: row.vectors };
-                self.tile(b, row, class, a, &place);
+                let place =
+                    Place { row: pixel, row_step: g.out.step_x as i64, col: row.part.col, rows: class.mr, vectors: row.part.vectors };
+                self.tile(b, row, class, (x, a), &place);
                 vec![]
             });
         }
@@ -226,16 +332,16 @@ impl Nest {
     /// as; none where both are zero.
     fn start(&self, b: &mut Builder, row: &OutRow<'_>) -> Option<Vec<Value>> {
         let g = &self.geometry;
-        let bias = row.call.output.start(b, row.col, row.vectors);
+        let bias = row.part.call.output.start(b, row.part.col, row.part.vectors);
         let (skips, centers) = (!g.y.all_inside(), self.centering == Centering::Kernel);
         if self.zero == 0 || !(skips || centers) {
             return bias;
         }
-        let columns = row.vectors.len() * usize::from(self.scheme.lanes);
+        let columns = row.part.vectors.len() * usize::from(self.scheme.lanes);
         let ty = Type::vector(Elem::I32, self.scheme.lanes);
-        let mut sums = bias.unwrap_or_else(|| row.vectors.iter().map(|_| b.int(ty, 0)).collect());
+        let mut sums = bias.unwrap_or_else(|| row.part.vectors.iter().map(|_| b.int(ty, 0)).collect());
         let at = self.weight_bytes(columns) + 4 * columns * g.y.kernel * g.x.kernel;
-        let table = b.ptr_add_const(row.weights, at as i64);
+        let table = b.ptr_add_const(row.part.weights, at as i64);
         if centers {
             sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * g.y.kernel) as i64));
         }
@@ -270,28 +376,38 @@ impl Nest {
         (0..count as i64).map(|v| b.load(ty, Mem::S32, at.offset(v * bytes))).collect()
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, a: Value, place: &Place<'_>) {
+    /// A tile from pixel `x` of the row; `a` is the line of its first pixel and tap (0, 0).
+    fn tile(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, (x, a): (Value, Value), place: &Place<'_>) {
         let g = &self.geometry;
-        let k = g.y.kernel * g.x.kernel * g.in_c;
-        let mut acc = self.scheme.begin(b, class.mr, row.vectors.len(), k, row.call.scratch);
+        let output = row.part.call.output;
+        let line_bytes = (g.y.dilation * g.x.input) as i64 * self.pixel_bytes();
+        let columns = place.vectors.len() * usize::from(self.scheme.lanes);
+        let body = |b: &mut Builder, ky: Value, a: Value, weights: Value, acc: &mut Acc| {
+            for run in &class.runs {
+                let at = if self.by_taps(run) { self.tap_copy(b, row.part.weights, ky, columns) } else { weights };
+                self.kx_run(b, acc, run, class, a, at, columns);
+            }
+            self.skipped_pixels(b, acc, class, row.part.weights, ky, columns);
+        };
+        let k = g.x.kernel * g.in_c;
+        self.prefetch_next(b, row, class, x);
+        if let Some((ky, sums)) = row.part.waiting {
+            let waiting = self.waiting(b, row, x, (ky, sums));
+            let mut acc = self.scheme.take_up(b, (class.mr, place.vectors.len()), k, &waiting, |b| self.start(b, row));
+            let line = b.mul_const(ky, line_bytes);
+            let a = b.ptr_add(a, line);
+            body(b, ky, a, row.part.weights, &mut acc);
+            return self.scheme.leave(b, acc, &waiting, |b, sums| output.store(b, place, sums));
+        }
+        let mut acc = self.scheme.begin(b, class.mr, place.vectors.len(), g.y.kernel * k, row.part.call.scratch);
         // Not kept over the tiles of a row: that would take registers from their loops.
         if let Some(values) = self.start(b, row) {
             acc.fill(b, &values);
         }
-        let columns = row.vectors.len() * usize::from(self.scheme.lanes);
         let all = 0..class.mr;
-        let line_bytes = (g.y.dilation * g.x.input) as i64 * self.pixel_bytes();
-        let row_bytes = self.ky_bytes(columns).0 as i64;
-        let body = |b: &mut Builder, ky: Value, a: Value, weights: Value, acc: &mut Acc| {
-            for run in &class.runs {
-                let at = if self.by_taps(run) { self.tap_copy(b, row.weights, ky, columns) } else { weights };
-                self.kx_run(b, acc, run, class, a, at, columns);
-            }
-            self.skipped_pixels(b, acc, class, row.weights, ky, columns);
-        };
+        let row_bytes = self.ky_bytes(&self.scheme, columns).0 as i64;
         let (line, taps) = (b.mul_const(row.ky.0, line_bytes), b.mul_const(row.ky.0, row_bytes));
-        let (a, weights) = (b.ptr_add(a, line), b.ptr_add(row.weights, taps));
+        let (a, weights) = (b.ptr_add(a, line), b.ptr_add(row.part.weights, taps));
         if g.y.all_inside() && g.y.kernel == 1 {
             body(b, row.ky.0, a, weights, &mut acc);
         } else {
@@ -309,7 +425,35 @@ impl Nest {
             acc.replace(&all, &out);
         }
         let acc = self.scheme.end(b, acc);
-        row.call.output.store(b, place, &acc);
+        output.store(b, place, &acc);
+    }
+
+    /// Fetches a tile's share of the halves that are widened next, so that widening does not wait for them.
+    fn prefetch_next(&self, b: &mut Builder, row: &OutRow<'_>, class: &Class, x: Value) {
+        let Some((next, bytes)) = row.part.next else { return };
+        let share = bytes / (self.block_rows * self.geometry.x.output);
+        let pixel = self.pixel_of_unit(b, row, x);
+        let at = b.mul_const(pixel, share as i64);
+        let at = b.ptr_add(next, at);
+        for line in 0..(class.mr * share).div_ceil(64) {
+            b.prefetch(Addr::new(at).offset(line as i64 * 64), Locality::L1);
+        }
+    }
+
+    /// The number of pixel `x` of a row among those of the unit.
+    fn pixel_of_unit(&self, b: &mut Builder, row: &OutRow<'_>, x: Value) -> Value {
+        let line = b.sub(row.line, row.part.lines.0);
+        let pixel = b.mul_const(line, self.geometry.x.output as i64);
+        b.add(pixel, x)
+    }
+
+    /// Where the accumulators of the tile from pixel `x` of a row wait while other rows of taps than `ky` are multiplied.
+    fn waiting(&self, b: &mut Builder, row: &OutRow<'_>, x: Value, (ky, sums): (Value, Value)) -> Waiting {
+        let pixel = self.pixel_of_unit(b, row, x);
+        let offset = b.mul_const(pixel, self.panels.nr as i64 * 4);
+        let next = b.add_const(ky, 1);
+        let (is_first, is_last) = (b.cmp(CmpOp::Eq, ky, row.ky.0), b.cmp(CmpOp::Eq, next, row.ky.1));
+        Waiting { sums: b.ptr_add(sums, offset), is_first, is_last }
     }
 
     /// Whether a run reads the copy of the weights that is packed tap by tap.
@@ -319,7 +463,7 @@ impl Nest {
 
     /// Where that copy holds row `ky`.
     fn tap_copy(&self, b: &mut Builder, weights: Value, ky: Value, columns: usize) -> Value {
-        let (row_bytes, tap_row_bytes) = self.ky_bytes(columns);
+        let (row_bytes, tap_row_bytes) = self.ky_bytes(&self.scheme, columns);
         let offset = b.mul_const(ky, tap_row_bytes as i64);
         let offset = b.add_const(offset, (self.geometry.y.kernel * row_bytes) as i64);
         b.ptr_add(weights, offset)
@@ -383,19 +527,35 @@ pub(crate) struct Call<'a> {
     pub(crate) output: &'a Output<'a>,
     /// From [`Scheme::scratch`].
     pub(crate) scratch: Option<Value>,
+    /// From [`Nest::widening_buffers`].
+    pub(crate) widened: Option<Buffers>,
     /// Output pixel (y, x) of the nest's first pixel.
     pub(crate) origin: (Value, Value),
 }
 
-/// One output row of one panel.
-struct OutRow<'a> {
+/// Output rows of a panel against its weights, or against one row of its taps.
+#[derive(Clone, Copy)]
+struct Part<'a> {
     call: &'a Call<'a>,
     a: Value,
-    weights: Value,
     col: Value,
+    vectors: &'a [u16],
+    /// The first output row, and one behind the last.
+    lines: (Value, Value),
+    weights: Value,
+    /// The row of taps that `weights` are, and where accumulators wait.
+    waiting: Option<(Value, Value)>,
+    /// Halves that are widened next, and their bytes.
+    next: Option<(Value, usize)>,
+}
+
+/// One output row of a part.
+struct OutRow<'a> {
+    part: &'a Part<'a>,
+    /// Its number, its image and its place there.
+    line: Value,
     image: Value,
     y: Value,
     /// Taps inside the image in y.
     ky: (Value, Value),
-    vectors: &'a [u16],
 }

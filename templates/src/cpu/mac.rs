@@ -9,6 +9,7 @@ mod acc;
 mod lanes;
 mod matrix;
 mod run;
+pub(crate) mod widen;
 
 pub(crate) use acc::Acc;
 
@@ -187,16 +188,6 @@ impl Scheme {
 
     fn is_float(&self) -> bool {
         matches!(self.kind, Kind::Float | Kind::FloatLanes | Kind::HalfLanes)
-    }
-
-    /// Whether it multiplies floats by weights of halves that it widens.
-    pub(crate) fn widens(&self) -> bool {
-        self.weights == WeightFormat::F16 && matches!(self.kind, Kind::Float | Kind::FloatLanes)
-    }
-
-    /// The same with weights of floats.
-    pub(crate) fn of_floats(&self) -> Scheme {
-        Scheme { weights: WeightFormat::F32, ..self.clone() }
     }
 
     /// Whether it accumulates halves.

@@ -188,7 +188,7 @@ fn chain(b: &mut Builder, nests: &[(Nest, Phases, Phases)], unit: Value, packed_
         let offset = b.add_const(offset, packed_at as i64);
         let packed = b.ptr_add(args.packed, offset);
         let origin = (b.add_const(i, y.first as i64), b.add_const(j, x.first as i64));
-        nest.unit(b, &Call { a: args.a, packed, output: args.output, scratch: args.scratch, origin }, inner);
+        nest.unit(b, &Call { a: args.a, packed, output: args.output, scratch: args.scratch, widened: None, origin }, inner);
     };
     if rest.is_empty() {
         return one(b);

@@ -55,6 +55,12 @@ impl Axis {
         self.pad <= 0 && self.position(self.output - 1, self.kernel - 1) < self.input as i64
     }
 
+    /// Whether some tap of every output lies inside.
+    pub fn always_inside(&self) -> bool {
+        let inside = |at: i64| (0..self.input as i64).contains(&at);
+        (0..self.output).all(|x| (0..self.kernel).any(|k| inside(self.position(x, k))))
+    }
+
     /// Emits the range of taps of output `y` (`I64`) that lie inside.
     pub fn taps(&self, b: &mut Builder, y: Value) -> (Value, Value) {
         let (zero, all) = (b.i64(0), b.i64(self.kernel as i64));

@@ -5,14 +5,11 @@
 
 use super::Gemm;
 use crate::cpu::epilogue::Place;
+use crate::cpu::mac::widen::{self, Buffers, Waiting};
 use crate::cpu::mac::{Run, Scheme};
 use crate::cpu::tiling::{RowSplit, Tile};
-use tflc_kir::{Addr, Builder, CmpOp, Elem, Mem, Narrow, Op, Type, Value};
+use tflc_kir::{Builder, CmpOp, Value};
 
-/// Tiles of rows that are too few to widen weights for: each widens them for itself.
-const FEW_TILES: usize = 2;
-/// Bytes of the floats of a stretch, at most.
-const STRETCH_BYTES: usize = 64 << 10;
 /// Elements of K that a stretch is a multiple of, so that loops over it have no rest.
 const STRETCH_STEP: usize = 4;
 
@@ -25,24 +22,15 @@ pub(super) struct Widened {
     k: usize,
 }
 
-/// Buffers of a kernel.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Buffers {
-    /// Floats of a stretch.
-    weights: Value,
-    /// Accumulators of a block's rows, tile by tile; where there are several stretches.
-    sums: Option<Value>,
-}
-
 impl Widened {
     /// How the panels of a product of `k` elements with weights of halves are widened, where that pays: for more than a few tiles of rows, and where `k` divides
     /// into stretches that leave half of the first-level cache to A.
     pub(super) fn new(scheme: &Scheme, rows: RowSplit, tile: Tile, k: usize) -> Option<Widened> {
-        if !scheme.widens() || rows.tiles() <= FEW_TILES {
+        if !scheme.widens() || rows.tiles() <= widen::FEW_TILES {
             return None;
         }
         let bytes = scheme.of_floats().run_bytes(k, tile.nv * usize::from(scheme.lanes));
-        let least = bytes.div_ceil(STRETCH_BYTES);
+        let least = bytes.div_ceil(widen::MOST_BYTES);
         let stretches = (least..2 * least.max(1)).find(|s| k.is_multiple_of(s * STRETCH_STEP) || *s == 1)?;
         Some(Widened { stretches, k: k / stretches })
     }
@@ -68,10 +56,8 @@ struct Stretch<'a> {
 impl Gemm<'_> {
     /// Reserves the buffers, once, outside of all loops.
     pub(super) fn widening_buffers(&self, b: &mut Builder, widened: Widened) -> Buffers {
-        let bytes = self.plan.scheme.run_bytes(widened.k, self.plan.panels.nr);
-        let weights = b.scratch(bytes as u32, 64);
-        let sums = (widened.stretches > 1).then(|| b.scratch((self.plan.block_tiles * self.tile_bytes()) as u32, 64));
-        Buffers { weights, sums }
+        let sums = (widened.stretches > 1).then_some(self.plan.block_tiles * self.tile_bytes());
+        Buffers::new(b, self.plan.scheme.run_bytes(widened.k, self.plan.panels.nr), sums)
     }
 
     /// Bytes of the accumulators of a whole tile.
@@ -84,7 +70,7 @@ impl Gemm<'_> {
         let (col, packed, vectors) = panel;
         let weights = buffers.weights;
         let Some(sums) = buffers.sums else {
-            self.widen(b, packed, weights, widened.k * vectors.len());
+            self.plan.stored.widen(b, packed, weights, widened.k * vectors.len());
             return self.block(b, block, col, (weights, packed), vectors);
         };
         let before = b.mul_const(block, -((self.plan.block_tiles * self.tile_bytes()) as i64));
@@ -92,7 +78,7 @@ impl Gemm<'_> {
         let bytes = self.plan.stored.run_bytes(widened.k, vectors.len() * usize::from(self.plan.scheme.lanes)) as i64;
         let [zero, last, count] = [0, widened.stretches - 1, widened.stretches].map(|i| b.i64(i as i64));
         b.for_loop(zero, count, 1, &[packed], |b, stretch, packed| {
-            self.widen(b, packed[0], weights, widened.k * vectors.len());
+            self.plan.stored.widen(b, packed[0], weights, widened.k * vectors.len());
             let ends = (b.cmp(CmpOp::Eq, stretch, zero), b.cmp(CmpOp::Eq, stretch, last));
             let along = b.mul_const(stretch, widened.k as i64 * 4);
             let next = b.ptr_add_const(packed[0], bytes);
@@ -105,24 +91,12 @@ impl Gemm<'_> {
     /// One row tile: its accumulators start or are taken up again, and are stored or left to wait.
     fn stretch_tile(&self, b: &mut Builder, stretch: &Stretch<'_>, tile: Value, row: Value, mr: usize) {
         let scheme = &self.plan.scheme;
-        let ((col, vectors), ty) = (stretch.panel, Type::vector(Elem::F32, scheme.lanes));
+        let (col, vectors) = stretch.panel;
         let (a, row_offsets) = self.rows_at(b, row, mr);
         let a = b.ptr_add(a, stretch.along);
-        let waiting = b.mul_const(tile, self.tile_bytes() as i64);
-        let waiting = Addr::new(b.ptr_add(stretch.sums, waiting));
-        let sum = |i: usize| waiting.offset(i as i64 * i64::from(ty.lanes) * 4);
-        let count = mr * vectors.len();
-
-        let mut acc = scheme.begin(b, mr, vectors.len(), stretch.k, None);
-        let starts = b.if_else(
-            stretch.ends.0,
-            |b| match self.output.start(b, col, vectors) {
-                Some(bias) => bias.repeat(mr),
-                None => vec![b.inst(Op::Const(0), ty, &[]); count],
-            },
-            |b| (0..count).map(|i| b.load(ty, Mem::F32, sum(i))).collect(),
-        );
-        acc.start_from(&starts);
+        let sums = b.mul_const(tile, self.tile_bytes() as i64);
+        let waiting = Waiting { sums: b.ptr_add(stretch.sums, sums), is_first: stretch.ends.0, is_last: stretch.ends.1 };
+        let mut acc = scheme.take_up(b, (mr, vectors.len()), stretch.k, &waiting, |b| self.output.start(b, col, vectors));
         let mut prefetch = vec![];
         if self.plan.blocks == 1 {
             // Each row tile fetches its share of the halves that are widened next.
@@ -131,35 +105,7 @@ impl Gemm<'_> {
             prefetch.push((b.ptr_add(stretch.next.0, at), share));
         }
         scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: stretch.weights, k: stretch.k, prefetch });
-        let acc = scheme.end(b, acc);
-        b.if_else(
-            stretch.ends.1,
-            |b| {
-                self.output.store(b, &Place { row, row_step: 1, col, rows: mr, vectors }, &acc);
-                vec![]
-            },
-            |b| {
-                acc.iter().enumerate().for_each(|(i, &v)| b.store(Mem::F32, Narrow::Wrap, sum(i), v));
-                vec![]
-            },
-        );
-    }
-
-    /// Widens this many vectors of packed halves.
-    fn widen(&self, b: &mut Builder, packed: Value, to: Value, vectors: usize) {
-        const UNROLL: i64 = 4;
-        let ty = Type::vector(Elem::F32, self.plan.scheme.lanes);
-        let vectors = vectors as i64;
-        let one = |b: &mut Builder, from: Value, to: Value, i: i64| {
-            let v = b.load(ty, Mem::F16, Addr::new(from).offset(i * i64::from(ty.lanes) * 2));
-            b.store(Mem::F32, Narrow::Wrap, Addr::new(to).offset(i * i64::from(ty.lanes) * 4), v);
-        };
-        let whole = vectors / UNROLL * UNROLL;
-        b.for_const(0, whole, UNROLL, &[packed, to], |b, _, at| {
-            (0..UNROLL).for_each(|i| one(b, at[0], at[1], i));
-            let step = UNROLL * i64::from(ty.lanes);
-            vec![b.ptr_add_const(at[0], step * 2), b.ptr_add_const(at[1], step * 4)]
-        });
-        (whole..vectors).for_each(|i| one(b, packed, to, i));
+        let place = Place { row, row_step: 1, col, rows: mr, vectors };
+        scheme.leave(b, acc, &waiting, |b, sums| self.output.store(b, &place, sums));
     }
 }

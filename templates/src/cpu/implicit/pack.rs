@@ -3,17 +3,18 @@
 //! Group by group, panel by panel: the runs of each row of taps; where needed the same tap by tap; then what skipped taps count as.
 
 use super::{Centering, Nest};
+use crate::cpu::mac::Scheme;
 
 impl Nest {
-    /// Bytes of packed weights of one row of taps, packed row by row and tap by tap.
-    pub(super) fn ky_bytes(&self, columns: usize) -> (usize, usize) {
+    /// Bytes of packed weights of one row of taps in a scheme, packed row by row and tap by tap.
+    pub(super) fn ky_bytes(&self, scheme: &Scheme, columns: usize) -> (usize, usize) {
         let g = &self.geometry;
-        let taps = g.x.kernel * self.scheme.run_bytes(g.in_c, columns);
-        (if self.dense { self.scheme.run_bytes(g.x.kernel * g.in_c, columns) } else { taps }, taps)
+        let taps = g.x.kernel * scheme.run_bytes(g.in_c, columns);
+        (if self.dense { scheme.run_bytes(g.x.kernel * g.in_c, columns) } else { taps }, taps)
     }
 
     pub(super) fn weight_bytes(&self, columns: usize) -> usize {
-        let (rows, taps) = self.ky_bytes(columns);
+        let (rows, taps) = self.ky_bytes(&self.stored, columns);
         self.geometry.y.kernel * (rows + if self.split_copy { taps } else { 0 })
     }
 
@@ -45,8 +46,8 @@ impl Nest {
                 let column = |n: usize| (p * self.panels.nr + n < g.out_c).then(|| group * g.out_c + p * self.panels.nr + n);
                 let taps = |out: &mut Vec<u8>, ky: usize, kx: usize, count: usize| {
                     let (from, k) = (out.len(), count * g.in_c);
-                    out.resize(from + self.scheme.run_bytes(k, columns), 0);
-                    self.scheme.pack_run(&mut out[from..], weights, columns, k, |n, k| {
+                    out.resize(from + self.stored.run_bytes(k, columns), 0);
+                    self.stored.pack_run(&mut out[from..], weights, columns, k, |n, k| {
                         column(n).and_then(|n| index(n, ky, kx + k / g.in_c, k % g.in_c))
                     });
                 };

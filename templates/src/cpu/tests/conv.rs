@@ -7,7 +7,7 @@ use crate::cpu::mac::WeightFormat;
 /// Shape of a case: input h w c, output channels, kernel, stride, dilation, whether padded as TFLite's SAME, groups.
 type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], bool, usize);
 
-const SHAPES: [Shape; 20] = [
+const SHAPES: [Shape; 24] = [
     ([1, 1, 1], 1, [1, 1], [1, 1], [1, 1], false, 1),
     ([4, 4, 3], 5, [3, 3], [1, 1], [1, 1], true, 1),
     ([7, 7, 4], 16, [3, 3], [1, 1], [1, 1], true, 1),
@@ -28,7 +28,14 @@ const SHAPES: [Shape; 20] = [
     ([6, 6, 16], 65, [4, 4], [1, 1], [1, 1], true, 1),
     ([3, 40, 7], 8, [2, 4], [1, 2], [1, 1], false, 1),
     ([5, 5, 600], 3, [1, 3], [1, 1], [1, 1], true, 1),
+    // Halves that tiles share: panels that are widened at once, with groups; rows of taps, in blocks of several lines, with partial panels, strides and dilations.
+    ([9, 14, 12], 40, [3, 3], [1, 1], [1, 1], true, 2),
+    ([7, 18, 180], 28, [3, 3], [1, 1], [1, 1], true, 1),
+    ([9, 16, 97], 19, [5, 4], [2, 1], [1, 1], true, 1),
+    ([10, 11, 130], 9, [4, 3], [1, 1], [2, 1], false, 1),
 ];
+/// Shapes from this one on have weights of halves.
+const HALVES: usize = 20;
 
 /// A case: the spec without epilogue and the sizes that follow.
 fn case(i: usize, shape: &Shape, a_storage: Storage, weights: WeightFormat, random: &mut Random) -> ConvSpec {
@@ -105,7 +112,8 @@ fn f32_convolution_with_every_operand() {
     for (name, caps) in targets() {
         for (i, shape) in SHAPES.iter().enumerate() {
             let mut random = Random::new(i as u64);
-            let mut spec = case(i, shape, Storage::F32, float_weights(&caps), &mut random);
+            let format = if i >= HALVES { WeightFormat::F16 } else { float_weights(&caps) };
+            let mut spec = case(i, shape, Storage::F32, format, &mut random);
             let out_c = spec.output[2];
             spec.epilogue = every_operand(out_c as i64 * 4);
             let (a, w) = (random.floats(input_len(&spec)), random.floats(weight_len(&spec)));
@@ -130,6 +138,15 @@ fn f32_convolution_with_every_operand() {
                 assert!((got - want).abs() <= bound, "{label}: pixel {p} channel {n} is {got}, not {want}");
             });
         }
+    }
+}
+
+#[test]
+fn halves_are_widened_by_panels_or_rows_of_taps() {
+    let caps = Caps::x86_64_v3();
+    for (i, buffers) in [(20, 1), (21, 2), (22, 2), (23, 2)] {
+        let spec = case(i, &SHAPES[i], Storage::F32, WeightFormat::F16, &mut Random::new(0));
+        assert_eq!(build(&spec, &caps).to_string().matches(" scratch ").count(), buffers, "{:?}", SHAPES[i]);
     }
 }
 

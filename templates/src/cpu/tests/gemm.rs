@@ -86,6 +86,16 @@ fn f32_gemm_with_every_operand() {
 }
 
 #[test]
+fn halves_are_widened_at_once_or_in_stretches() {
+    let caps = Caps::x86_64_v3();
+    for ((m, n, k), buffers) in [((6, 48, 64), 0), ((45, 31, 88), 1), ((39, 41, 2200), 2)] {
+        let epilogue = Epilogue::identity(Storage::F32);
+        let spec = GemmSpec { m, n, k, lda: k, ldc: n, a_storage: Storage::F32, weights: WeightFormat::F16, epilogue };
+        assert_eq!(build(&spec, &caps).to_string().matches(" scratch ").count(), buffers, "{m}x{n}x{k}");
+    }
+}
+
+#[test]
 fn int8_gemm_is_exact() {
     let formats =
         [WeightFormat::I8, WeightFormat::U8 { zero_point: 128 }, WeightFormat::U8 { zero_point: 0 }, WeightFormat::U8 { zero_point: 201 }];
