@@ -1,7 +1,4 @@
-//! Weights of halves for many rows: a stretch of K of a panel is widened into a buffer in the first-level cache, where all row tiles of a block read it.
-//!
-//! In memory such weights take half the bytes of floats, and each is read and widened once for a block rather than once for each tile of its rows. Where a panel
-//! has several stretches, accumulators wait in another buffer between them.
+//! Weights of halves for many rows (see `mac::widen`): a panel, or a stretch of its K, is widened for all row tiles of a block.
 
 use super::Gemm;
 use crate::cpu::epilogue::Place;
@@ -24,7 +21,7 @@ pub(super) struct Widened {
 
 impl Widened {
     /// How the panels of a product of `k` elements with weights of halves are widened, where that pays: for more than a few tiles of rows, and where `k` divides
-    /// into stretches that leave half of the first-level cache to A.
+    /// into stretches that the buffer holds.
     pub(super) fn new(scheme: &Scheme, rows: RowSplit, tile: Tile, k: usize) -> Option<Widened> {
         if !scheme.widens() || rows.tiles() <= widen::FEW_TILES {
             return None;
