@@ -145,21 +145,29 @@ fn a_model_in_halves_says_so_in_its_manifest() {
     assert!(manifest.contains("\"precision\": \"f16\"") && manifest.contains("aarch64+fp16"), "{manifest}");
 }
 
-#[test]
-fn a_manifest_lists_all_files_of_a_model() {
-    let dir = tempfile::tempdir().unwrap();
+/// Writes a shipped model as `path` with its constant in the file `constant` beside it, naming a file `unused` as well, which is not there; gives the
+/// constant's bytes.
+fn split_constant(path: &Path) -> Vec<u8> {
     let shipped = repository().join("tests/models/ops/add_i8_constant.tflite");
     let mut model = ModelFile::open(shipped, &Limits::default()).and_then(|file| file.unpack()).unwrap();
     let is_constant = |buffer: u32| model.buffers[buffer as usize].data.as_ref().is_some_and(|data| !data.is_empty());
     let constant = model.subgraphs[0].tensors.iter().position(|tensor| is_constant(tensor.buffer)).unwrap();
     let tensor = &mut model.subgraphs[0].tensors[constant];
-    let mut data = model.buffers[tensor.buffer as usize].data.take().unwrap();
+    let data = model.buffers[tensor.buffer as usize].data.take().unwrap();
     (tensor.buffer, tensor.external_buffer) = (0, 1);
     let external = ExternalBuffer { id: 1, group: 0, offset: 0, length: data.len() as u64, packing: String::new() };
     model.external_buffers.push(external);
     model.external_buffer_groups.extend(["constant", "unused"].map(|name| ExternalBufferGroup { name: name.into() }));
+    std::fs::write(path, write_model(&model).unwrap()).unwrap();
+    std::fs::write(path.with_file_name("constant"), &data).unwrap();
+    data
+}
+
+#[test]
+fn a_manifest_lists_all_files_of_a_model() {
+    let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("add.tflite"), dir.path().join("out"));
-    std::fs::write(&path, write_model(&model).unwrap()).unwrap();
+    let mut data = split_constant(&path);
     let mut files_of = |target: &str| {
         data[0] ^= 1;
         std::fs::write(dir.path().join("constant"), &data).unwrap();
@@ -172,6 +180,49 @@ fn a_manifest_lists_all_files_of_a_model() {
         manifest["model"]["crc32"].clone()
     };
     assert_eq!(files_of("x86_64-linux"), files_of("wasm32"), "the same model file");
+}
+
+#[test]
+fn a_depfile_says_what_all_files_are_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("my $models");
+    std::fs::create_dir(&folder).unwrap();
+    split_constant(&folder.join("add.tflite"));
+    // In the folder, so that the paths are the same wherever it is.
+    let compile = |args: &[&str]| {
+        let all = [&["compile", "../my $models/add.tflite", "-o", "my out"], args].concat();
+        Command::new(env!("CARGO_BIN_EXE_tflc")).args(all).current_dir(&folder).output().expect("the command starts")
+    };
+    let sources = ["../my\\ $$models/add.tflite", "../my\\ $$models/constant"];
+    let expect = |args: &[&str], files: &[&str]| {
+        let done = compile(args);
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let out = folder.join("my out");
+        let targets: Vec<String> = files.iter().map(|file| format!("my\\ out/{file}")).collect();
+        let [model, constant] = sources;
+        let rule = format!("{}: {model} {constant}\n\n{model}:\n\n{constant}:\n", targets.join(" "));
+        assert_eq!(std::fs::read_to_string(out.join("add.d")).unwrap(), rule, "{args:?}");
+        // The targets are all files that are there but the depfile.
+        let mut there: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        there.sort();
+        let mut named = [files, &["add.d"]].concat();
+        named.sort();
+        assert_eq!(there, named, "{args:?}");
+        std::fs::remove_dir_all(&out).unwrap();
+    };
+    let native = &["--target", "x86_64-linux", "--emit"];
+    expect(
+        &[native, &["obj,header,depfile", "--split-weights"][..]].concat(),
+        &["add.o", "add.h", "tflc.h", "add.weights", "manifest.json"],
+    );
+    expect(&[native, &["depfile,graph"][..]].concat(), &["add.graph", "manifest.json"]);
+    let module = ["add.wasm", "tflc.js", "tflc.d.ts", "worker.js", "add.js", "add.d.ts", "package.json", "manifest.json"];
+    expect(&["--target", "wasm32", "--emit", "depfile"], &module);
+    // With a name that make would misread, nothing is written at all.
+    let model = digits();
+    refuses(1, &["a=b", "'='"], &["compile", text(&model), "--emit", "obj,depfile", "-o", text(&dir.path().join("a=b"))]);
+    assert!(!dir.path().join("a=b").exists());
+    refuses(1, &["depfile", "-o OUT"], &["compile", text(&model), "--emit", "graph,depfile"]);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use crate::artifact::{self, Level, Library, Manifest, Name, Weights};
 use crate::cli::args::SourceArgs;
 use crate::cli::output::{Mode, Output};
-use crate::cli::source_files::source_files;
+use crate::cli::source_files::{source_files, source_paths};
 use crate::cli::target::TargetArgs;
-use crate::cli::{compile_wasm, link, text};
+use crate::cli::{compile_wasm, depfile, link, text};
 use crate::driver;
 use crate::ir::{GraphId, Model, print};
 use crate::jit::{entry_graph, host_target};
@@ -30,6 +30,8 @@ pub enum Emit {
     Rust,
     /// manifest.json, which comes with all of these anyway.
     Manifest,
+    /// NAME.d for make, ninja and CMake: which files all others that are written depend on. It is no text: manifest.json comes with it.
+    Depfile,
     /// A WebAssembly module with its JavaScript loader and types; for the target wasm32, and alone there.
     Wasm,
     /// The graph after all passes, as text.
@@ -114,17 +116,22 @@ pub fn run(args: &CompileArgs) -> Result<()> {
             emit.push(*e)
         }
     });
-    let misplaced = |e: &Emit| e.text_suffix().is_none() && *e != Emit::Manifest && (*e == Emit::Wasm) != wasm;
+    let misplaced = |e: &Emit| e.text_suffix().is_none() && !matches!(e, Emit::Manifest | Emit::Depfile) && (*e == Emit::Wasm) != wasm;
     if let Some(e) = emit.iter().copied().find(misplaced) {
         bail!(
             "--emit {} is not for {}; {}",
             e.to_possible_value().map_or_else(String::new, |v| v.get_name().to_string()),
             targets[0].platform().name(),
-            if wasm { "for it there are wasm and the texts graph, kir" } else { "a WebAssembly module takes --target wasm32" }
+            if wasm {
+                "for it there are wasm and the texts graph, kir, and depfile with either"
+            } else {
+                "a WebAssembly module takes --target wasm32"
+            }
         );
     }
     let texts: Vec<Emit> = emit.iter().copied().filter(|e| e.text_suffix().is_some()).collect();
     let only_texts = texts.len() == emit.len();
+    ensure!(args.output.is_some() || !emit.contains(&Emit::Depfile), "--emit depfile is about files: say where they go with -o OUT");
     if args.output.is_none() && !only_texts && args.print_after.is_empty() {
         bail!("say where the files go with -o OUT, or what to print with --emit graph");
     }
@@ -155,11 +162,16 @@ pub fn run(args: &CompileArgs) -> Result<()> {
             say_text!("{manifest}");
         }
     } else if !only_texts {
-        let manifest = artifacts(args, &emit, name, &model, entry, &targets, &mut out)?;
+        let manifest = artifacts(args, &emit, name.clone(), &model, entry, &targets, &mut out)?;
         out.add("manifest", "manifest.json".into(), manifest.as_bytes())?;
         if args.json {
             say_text!("{manifest}");
         }
+    }
+    if emit.contains(&Emit::Depfile) {
+        let targets: Vec<PathBuf> = out.list().iter().map(|(_, file, _)| folder.join(file)).collect();
+        let text = depfile::depfile(&targets, &source_paths(&args.source.model)?)?;
+        out.add("depfile", format!("{name}.d"), text.as_bytes())?;
     }
     for path in out.finish()? {
         eprintln!("wrote {}", path.display());
@@ -249,7 +261,7 @@ fn artifacts(
                 Err(e) if args.emit.is_empty() => eprintln!("warning: no Rust module: {e}"),
                 Err(e) => bail!("{e}"),
             },
-            Emit::Manifest | Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
+            Emit::Manifest | Emit::Depfile | Emit::Wasm | Emit::Graph | Emit::Kir | Emit::Clif | Emit::Asm => {}
         }
     }
     if args.split_weights {

@@ -13,6 +13,7 @@ pub mod bench_kernels;
 pub mod cache;
 pub mod compile;
 pub mod compile_wasm;
+pub mod depfile;
 pub mod image;
 pub mod inspect;
 pub mod labels;
