@@ -1,9 +1,9 @@
 """Compares the time to a first result: a library that tflc compiled, from dlopen, with LiteRT, from the opening of the model file.
 
-    first_result.py TFLC MODEL.tflite [PAIRS] [THREADS]
+    first_result.py TFLC MODEL.tflite [PAIRS]
 
-Each measurement is a process of its own, with one thread unless told otherwise; those of the two sides alternate, and medians of the pairs are printed. Processor
-time is what a machine that others use still measures well, for one thread; waiting time is printed beside it. Python's start and imports count on neither side.
+Each measurement is a process of its own with one thread; those of the two sides alternate, and medians of the pairs are printed. Processor time
+is what a machine that others use still measures well; waiting time is printed beside it. Python's start and imports count on neither side.
 Needs `cc`, `pip install ai-edge-litert numpy`."""
 
 import pathlib
@@ -17,7 +17,7 @@ import sys, time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 cpu, wall = time.process_time(), time.perf_counter()
-model = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+model = Interpreter(model_path=sys.argv[1], num_threads=1)
 model.allocate_tensors()
 for x in model.get_input_details():
     model.set_tensor(x["index"], np.zeros(x["shape"], x["dtype"]))
@@ -26,9 +26,9 @@ results = [model.get_tensor(y["index"]) for y in model.get_output_details()]
 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
 later = []
 for _ in range(10):
-    start = time.perf_counter()
+    start = time.process_time()
     model.invoke()
-    later.append(time.perf_counter() - start)
+    later.append(time.process_time() - start)
 print(cpu * 1e3, wall * 1e3, min(later) * 1e3)
 """
 
@@ -39,15 +39,14 @@ def numbers(command):
 
 def main():
     tflc, model, pairs = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 15
-    threads = sys.argv[4] if len(sys.argv) > 4 else "1"
     here = pathlib.Path(__file__).parent
     with tempfile.TemporaryDirectory() as folder:
         subprocess.check_call([tflc, model, "--emit", "cdylib", "--name", "m", "-o", folder], stderr=subprocess.DEVNULL)
         program = folder + "/first_result"
         include = here.parent.parent / "runtime-min/include"
-        subprocess.check_call(["cc", "-O2", f"-I{include}", str(here / "first_result.c"), "-o", program, "-ldl", "-pthread"])
-        plain = [program, folder + "/libm.so", "m_model", threads]
-        sides = {"litert": [sys.executable, "-c", LITERT, model, threads], "tflc": plain, "tflc, large pages": plain + ["large"]}
+        subprocess.check_call(["cc", "-O2", f"-I{include}", str(here / "first_result.c"), "-o", program, "-ldl"])
+        plain = [program, folder + "/libm.so", "m_model"]
+        sides = {"litert": [sys.executable, "-c", LITERT, model], "tflc": plain, "tflc, large pages": plain + ["large"]}
         rows = {side: [] for side in sides}
         for _ in range(pairs):
             for side, command in sides.items():
