@@ -98,6 +98,9 @@ pub(crate) enum Centering {
     Kernel,
 }
 
+/// Cache lines that a tile fetches for what follows, at most: more would be much code for a few tiles.
+const MOST_LINES: usize = 32;
+
 /// Pixels of a unit, so that a panel of weights in the first-level cache serves many.
 const BLOCK_PIXELS: usize = 112;
 
@@ -435,7 +438,7 @@ impl Nest {
         let pixel = self.pixel_of_unit(b, row, x);
         let at = b.mul_const(pixel, share as i64);
         let at = b.ptr_add(next, at);
-        for line in 0..(class.mr * share).div_ceil(64) {
+        for line in 0..(class.mr * share).div_ceil(64).min(MOST_LINES) {
             b.prefetch(Addr::new(at).offset(line as i64 * 64), Locality::L1);
         }
     }
