@@ -428,9 +428,11 @@ impl Gemm<'_> {
                 let bytes = mr as i64 * self.row_bytes();
                 prefetch.push((b.ptr_add_const(a, bytes), bytes));
             }
-            let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.rows.tiles() as i64;
-            if many && self.plan.blocks == 1 && self.plan.panels.count > 1 {
+            // Halves are waited for when they are widened: the first of two blocks fetches them all, the second those behind.
+            let blocks = if self.plan.widened.is_some() { 2 } else { 1 };
+            if many && self.plan.blocks <= blocks && self.plan.panels.count > 1 {
                 // While the row tiles pass over this panel, each fetches its share of the next one.
+                let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.block_tiles as i64;
                 let at = b.mul_const(tile, share);
                 let next = b.ptr_add(weights.1, at);
                 prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));

@@ -95,9 +95,9 @@ impl Gemm<'_> {
         let waiting = Waiting { sums: b.ptr_add(stretch.sums, sums), is_first: stretch.ends.0, is_last: stretch.ends.1 };
         let mut acc = scheme.take_up(b, (mr, vectors.len()), stretch.k, &waiting, |b| self.output.start(b, col, vectors));
         let mut prefetch = vec![];
-        if self.plan.blocks == 1 {
+        if self.plan.blocks <= 2 {
             // Each row tile fetches its share of the halves that are widened next.
-            let share = stretch.next.1 / self.plan.rows.tiles() as i64;
+            let share = stretch.next.1 / self.plan.block_tiles as i64;
             let at = b.mul_const(tile, share);
             prefetch.push((b.ptr_add(stretch.next.0, at), share));
         }
