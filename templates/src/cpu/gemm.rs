@@ -264,9 +264,9 @@ pub fn build(spec: &GemmSpec, caps: &Caps) -> Kernel {
         if staged {
             gemm.staged_block(b, block, panel);
         } else {
-            gemm.panel(b, panel, |b, col, weights, vectors| match widened {
-                Some((widened, buffers)) => gemm.widened_block(b, block, (col, weights, vectors), widened, buffers),
-                None => gemm.block(b, block, col, (weights, weights), vectors),
+            gemm.panel(b, panel, |b, panel| match widened {
+                Some((widened, buffers)) => gemm.widened_block(b, block, panel, widened, buffers),
+                None => gemm.block(b, block, panel),
             });
         }
         vec![]
@@ -321,13 +321,26 @@ struct Gemm<'a> {
     scratch: Option<Value>,
 }
 
+/// A panel of columns.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    /// First column.
+    col: Value,
+    /// Weights as they are packed.
+    packed: Value,
+    /// Weights as they are multiplied: the same, or floats that they were widened to.
+    weights: Value,
+    /// Lanes that exist in each vector of columns.
+    vectors: &'a [u16],
+}
+
 impl Gemm<'_> {
-    /// Calls `body` with the first column of a panel, its packed weights, and its vectors.
-    fn panel(&self, b: &mut Builder, panel: Value, body: impl Fn(&mut Builder, Value, Value, &[u16])) {
+    /// Calls `body` with the panel of a number.
+    fn panel(&self, b: &mut Builder, panel: Value, body: impl Fn(&mut Builder, &Panel<'_>)) {
         let offset = b.mul_const(panel, self.plan.panel_bytes(self.spec.k) as i64);
         let weights = b.ptr_add(self.packed, offset);
         let col = b.mul_const(panel, self.plan.panels.nr as i64);
-        for_panel(b, &self.plan.panels, panel, |b, vectors| body(b, col, weights, vectors));
+        for_panel(b, &self.plan.panels, panel, |b, vectors| body(b, &Panel { col, packed: weights, weights, vectors }));
     }
 
     /// Where row `row` of A lies, and the offsets of `mr` rows from there.
@@ -342,9 +355,9 @@ impl Gemm<'_> {
         self.spec.lda as i64 * self.plan.scheme.a_bytes()
     }
 
-    /// All row tiles of a block against one panel: its weights as they are multiplied, and as they are packed.
-    fn block(&self, b: &mut Builder, block: Value, col: Value, weights: (Value, Value), vectors: &[u16]) {
-        self.row_tiles(b, block, |b, t, row, mr| self.tile(b, t, row, mr, col, weights, vectors));
+    /// All row tiles of a block against one panel.
+    fn block(&self, b: &mut Builder, block: Value, panel: &Panel<'_>) {
+        self.row_tiles(b, block, |b, t, row, mr| self.tile(b, panel, t, row, mr));
     }
 
     /// All row tiles of a block, each widened once, against the panels of a unit.
@@ -359,9 +372,9 @@ impl Gemm<'_> {
             let (a, row_offsets) = self.rows_at(b, row, mr);
             self.plan.scheme.stage_rows(b, a, &row_offsets, scratch, self.spec.k);
             b.for_loop(first, stop, 1, &[], |b, panel, _| {
-                self.panel(b, panel, |b, col, weights, vectors| {
-                    let place = Place { row, row_step: 1, col, rows: mr, vectors };
-                    self.accumulate(b, &place, None, |b, acc| self.plan.scheme.run_rows(b, acc, scratch, mr, weights, self.spec.k));
+                self.panel(b, panel, |b, panel| {
+                    let place = Place { row, row_step: 1, col: panel.col, rows: mr, vectors: panel.vectors };
+                    self.accumulate(b, &place, None, |b, acc| self.plan.scheme.run_rows(b, acc, scratch, mr, panel.weights, self.spec.k));
                 });
                 vec![]
             });
@@ -380,7 +393,7 @@ impl Gemm<'_> {
         self.output.store(b, place, &acc);
     }
 
-    /// Calls `body` with the number of each row tile of a block, its first row, and its rows.
+    /// Calls `body` with the number of each row tile within a block, its first row, and its rows.
     fn row_tiles(&self, b: &mut Builder, block: Value, body: impl Fn(&mut Builder, Value, Value, usize)) {
         let (rows, tiles) = (self.plan.rows, self.plan.rows.tiles() as i64);
         let first = b.mul_const(block, self.plan.block_tiles as i64);
@@ -392,7 +405,8 @@ impl Gemm<'_> {
         let tile = |b: &mut Builder, t: Value, mr: usize, shift: usize| {
             let row = b.mul_const(t, mr as i64);
             let row = b.add_const(row, shift as i64);
-            body(b, t, row, mr);
+            let within = b.sub(t, first);
+            body(b, within, row, mr);
         };
         let each = |b: &mut Builder, range: (Value, Value), mr: usize, shift: usize| {
             if self.plan.rows.tiles() == 1 {
@@ -414,13 +428,12 @@ impl Gemm<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn tile(&self, b: &mut Builder, tile: Value, row: Value, mr: usize, col: Value, weights: (Value, Value), vectors: &[u16]) {
+    fn tile(&self, b: &mut Builder, panel: &Panel<'_>, tile: Value, row: Value, mr: usize) {
         let (a, row_offsets) = self.rows_at(b, row, mr);
-        let place = Place { row, row_step: 1, col, rows: mr, vectors };
+        let place = Place { row, row_step: 1, col: panel.col, rows: mr, vectors: panel.vectors };
         let many = self.plan.rows.tiles() > 1;
         if many {
-            self.prefetch_c(b, &place, vectors);
+            self.prefetch_c(b, &place, panel.vectors);
         }
         self.accumulate(b, &place, self.scratch, |b, acc| {
             let mut prefetch = vec![];
@@ -428,17 +441,23 @@ impl Gemm<'_> {
                 let bytes = mr as i64 * self.row_bytes();
                 prefetch.push((b.ptr_add_const(a, bytes), bytes));
             }
-            // Halves are waited for when they are widened: the first of two blocks fetches them all, the second those behind.
-            let blocks = if self.plan.widened.is_some() { 2 } else { 1 };
-            if many && self.plan.blocks <= blocks && self.plan.panels.count > 1 {
-                // While the row tiles pass over this panel, each fetches its share of the next one.
-                let share = self.plan.panel_bytes(self.spec.k) as i64 / self.plan.block_tiles as i64;
-                let at = b.mul_const(tile, share);
-                let next = b.ptr_add(weights.1, at);
-                prefetch.push((b.ptr_add_const(next, self.plan.panel_bytes(self.spec.k) as i64), share));
+            if many && self.plan.panels.count > 1 {
+                prefetch.extend(self.share_of_next(b, tile, panel.packed, self.plan.panel_bytes(self.spec.k)));
             }
-            self.plan.scheme.run(b, acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: weights.0, k: self.spec.k, prefetch });
+            self.plan.scheme.run(b, acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: panel.weights, k: self.spec.k, prefetch });
         });
+    }
+
+    /// What a row tile fetches of the weights behind `bytes` of packed ones, while the tiles of its block pass over those: its share, where few blocks read them.
+    /// Halves are waited for when they are widened, so that a second block fetches them too.
+    fn share_of_next(&self, b: &mut Builder, tile: Value, packed: Value, bytes: usize) -> Option<(Value, i64)> {
+        let most_blocks = if self.plan.widened.is_some() { 2 } else { 1 };
+        (self.plan.blocks <= most_blocks).then(|| {
+            let share = (bytes / self.plan.block_tiles) as i64;
+            let at = b.mul_const(tile, share);
+            let next = b.ptr_add(packed, at);
+            (b.ptr_add_const(next, bytes as i64), share)
+        })
     }
 
     /// Fetches the lines of C early, so that stores do not wait for them.

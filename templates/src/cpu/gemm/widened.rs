@@ -1,6 +1,6 @@
 //! Weights of halves for many rows (see `mac::widen`): a panel, or a stretch of its K, is widened for all row tiles of a block.
 
-use super::Gemm;
+use super::{Gemm, Panel};
 use crate::cpu::epilogue::Place;
 use crate::cpu::mac::widen::{self, Buffers, Waiting};
 use crate::cpu::mac::{Run, Scheme};
@@ -35,19 +35,15 @@ impl Widened {
 
 /// A stretch of a panel, while the row tiles of a block pass over it.
 struct Stretch<'a> {
-    /// First column of the panel, and its vectors.
-    panel: (Value, &'a [u16]),
+    /// The panel, with the weights of this stretch.
+    panel: Panel<'a>,
     /// Elements of K, and what lies before them in a row of A, in bytes.
     k: usize,
     along: Value,
-    /// Whether accumulators start here, and whether they end here.
-    ends: (Value, Value),
-    /// Where the accumulators of tile 0 of the whole product would wait.
-    sums: Value,
-    /// Floats of the stretch.
-    weights: Value,
-    /// Halves of the next one, and their bytes.
-    next: (Value, i64),
+    /// Bytes of its packed weights.
+    bytes: usize,
+    /// Where the accumulators of the block's first tile wait.
+    waiting: Waiting,
 }
 
 impl Gemm<'_> {
@@ -62,47 +58,38 @@ impl Gemm<'_> {
         self.plan.tile.mr * self.plan.panels.nr * 4
     }
 
-    /// All row tiles of a block against one panel: its first column, its packed weights and its vectors.
-    pub(super) fn widened_block(&self, b: &mut Builder, block: Value, panel: (Value, Value, &[u16]), widened: Widened, buffers: Buffers) {
-        let (col, packed, vectors) = panel;
-        let weights = buffers.weights;
+    /// All row tiles of a block against one panel.
+    pub(super) fn widened_block(&self, b: &mut Builder, block: Value, panel: &Panel<'_>, widened: Widened, buffers: Buffers) {
+        let (stored, steps) = (&self.plan.stored, widened.k * panel.vectors.len());
+        let floats = Panel { weights: buffers.weights, ..*panel };
         let Some(sums) = buffers.sums else {
-            self.plan.stored.widen(b, packed, weights, widened.k * vectors.len());
-            return self.block(b, block, col, (weights, packed), vectors);
+            stored.widen(b, panel.packed, floats.weights, steps);
+            return self.block(b, block, &floats);
         };
-        let before = b.mul_const(block, -((self.plan.block_tiles * self.tile_bytes()) as i64));
-        let sums = b.ptr_add(sums, before);
-        let bytes = self.plan.stored.run_bytes(widened.k, vectors.len() * usize::from(self.plan.scheme.lanes)) as i64;
+        let bytes = stored.run_bytes(widened.k, panel.vectors.len() * usize::from(stored.lanes));
         let [zero, last, count] = [0, widened.stretches - 1, widened.stretches].map(|i| b.i64(i as i64));
-        b.for_loop(zero, count, 1, &[packed], |b, stretch, packed| {
-            self.plan.stored.widen(b, packed[0], weights, widened.k * vectors.len());
-            let ends = (b.cmp(CmpOp::Eq, stretch, zero), b.cmp(CmpOp::Eq, stretch, last));
+        b.for_loop(zero, count, 1, &[panel.packed], |b, stretch, packed| {
+            stored.widen(b, packed[0], floats.weights, steps);
+            let waiting = Waiting { sums, is_first: b.cmp(CmpOp::Eq, stretch, zero), is_last: b.cmp(CmpOp::Eq, stretch, last) };
             let along = b.mul_const(stretch, widened.k as i64 * 4);
-            let next = b.ptr_add_const(packed[0], bytes);
-            let stretch = Stretch { panel: (col, vectors), k: widened.k, along, ends, sums, weights, next: (next, bytes) };
+            let stretch = Stretch { panel: Panel { packed: packed[0], ..floats }, k: widened.k, along, bytes, waiting };
             self.row_tiles(b, block, |b, t, row, mr| self.stretch_tile(b, &stretch, t, row, mr));
-            vec![next]
+            vec![b.ptr_add_const(packed[0], bytes as i64)]
         });
     }
 
     /// One row tile: its accumulators start or are taken up again, and are stored or left to wait.
     fn stretch_tile(&self, b: &mut Builder, stretch: &Stretch<'_>, tile: Value, row: Value, mr: usize) {
-        let scheme = &self.plan.scheme;
-        let (col, vectors) = stretch.panel;
+        let (scheme, panel) = (&self.plan.scheme, &stretch.panel);
         let (a, row_offsets) = self.rows_at(b, row, mr);
         let a = b.ptr_add(a, stretch.along);
         let sums = b.mul_const(tile, self.tile_bytes() as i64);
-        let waiting = Waiting { sums: b.ptr_add(stretch.sums, sums), is_first: stretch.ends.0, is_last: stretch.ends.1 };
-        let mut acc = scheme.take_up(b, (mr, vectors.len()), stretch.k, &waiting, |b| self.output.start(b, col, vectors));
-        let mut prefetch = vec![];
-        if self.plan.blocks <= 2 {
-            // Each row tile fetches its share of the halves that are widened next.
-            let share = stretch.next.1 / self.plan.block_tiles as i64;
-            let at = b.mul_const(tile, share);
-            prefetch.push((b.ptr_add(stretch.next.0, at), share));
-        }
-        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: stretch.weights, k: stretch.k, prefetch });
-        let place = Place { row, row_step: 1, col, rows: mr, vectors };
+        let waiting = Waiting { sums: b.ptr_add(stretch.waiting.sums, sums), ..stretch.waiting };
+        let tile_shape = (mr, panel.vectors.len());
+        let mut acc = scheme.take_up(b, tile_shape, stretch.k, &waiting, |b| self.output.start(b, panel.col, panel.vectors));
+        let prefetch = self.share_of_next(b, tile, panel.packed, stretch.bytes).into_iter().collect();
+        scheme.run(b, &mut acc, &Run { a, rows: 0..mr, row_offsets: &row_offsets, b: panel.weights, k: stretch.k, prefetch });
+        let place = Place { row, row_step: 1, col: panel.col, rows: mr, vectors: panel.vectors };
         scheme.leave(b, acc, &waiting, |b, sums| self.output.store(b, &place, sums));
     }
 }
