@@ -3,8 +3,9 @@
 //! Kernels are structured and templates stay within the register file, so nearly always a value's first register serves to its end. A definition
 //! takes a register that no live value has; values in SSA form need no more registers than are live at once. Homes are chosen so that
 //! modified operands, loop-carried values and block parameters meet in one register and need no move. Where registers run out, the
-//! cheapest value that no innermost loop names goes to the stack for its whole life, and the walk starts again: at once for the first one, which is often the only one, else
-//! at the end, since others follow. Where there is none, the caller turns to regalloc2's backtracking allocator, which splits lives. The result has regalloc2's form, so its checker proves it.
+//! cheapest value that no innermost loop names goes to the stack for its whole life, and the walk starts again: at once for the first one, which
+//! is often the only one, else at the end, since others follow. Where there is none, the caller turns to regalloc2's backtracking allocator,
+//! which splits lives. The result has regalloc2's form, so its checker proves it.
 
 use super::facts::{Facts, NONE};
 use super::{Line, Named, Pin};
