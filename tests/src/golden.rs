@@ -112,4 +112,17 @@ impl Golden {
         }
         Ok(())
     }
+
+    /// Whether outputs of integers are those of LiteRT's default path, bit for bit.
+    ///
+    /// # Errors
+    /// Where one differs.
+    pub fn check_integers(&self, got: &[HostTensor]) -> Result<()> {
+        for (i, (got, (want, _))) in got.iter().zip(&self.outputs).enumerate() {
+            if !want.dtype.is_float() && want.dtype != DType::Complex64 && got != want {
+                bail!("output {i}: {:?} where LiteRT's integers are expected", distance(got, want)?);
+            }
+        }
+        Ok(())
+    }
 }

@@ -128,7 +128,7 @@ impl FullyConnected {
                 let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;
                 let scaling = match (x.dtype, bias) {
                     (DType::Int16, _) if call.input(1)?.dtype == DType::Int16 => Scaling::Fixed64,
-                    (DType::Int16, Some(Storage::I64)) => Scaling::Single64,
+                    (DType::Int16, bias) if bias.or(requant::named_bias(call)) == Some(Storage::I64) => Scaling::Single64,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
                     _ if !self.delegated => Scaling::Fixed(Rounding::HalfUp),

@@ -102,8 +102,8 @@ impl Requant {
         Ok(Requant { scaling, scales, fixed, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
     }
 
-    /// The same where TFLite's vector code takes eight of `channels` channels at a time and rounds the last ones otherwise, as its int8 kernels of depthwise and
-    /// transposed convolutions do.
+    /// The same where TFLite's vector code takes eight of `channels` channels at a time and rounds the last ones otherwise, as its int8 kernels of depthwise
+    /// convolutions and those of int8 and int16 of transposed ones do.
     pub fn in_eights(mut self, channels: usize) -> Requant {
         if self.scaling == Scaling::Fixed(Rounding::HalfUp) && !channels.is_multiple_of(8) {
             self.away = (0..channels).map(|c| i32::from(c >= channels / 8 * 8)).collect();
@@ -304,6 +304,15 @@ pub fn bias_types(arithmetic: Arithmetic) -> &'static [DType] {
     match arithmetic {
         Arithmetic::Float | Arithmetic::Hybrid => &[DType::Float32, DType::Float16],
         Arithmetic::Quantized | Arithmetic::Quantized16 => &[DType::Int32, DType::Int64],
+    }
+}
+
+/// The type that an operator of int16 says its bias has. TFLite's kernels of FULLY_CONNECTED and TRANSPOSE_CONV go by it also where there is no bias.
+pub fn named_bias(call: &Call<'_>) -> Option<Storage> {
+    match call.attrs.name("quantized_bias_type", "") {
+        "INT32" => Some(Storage::I32),
+        "INT64" => Some(Storage::I64),
+        _ => None,
     }
 }
 

@@ -101,11 +101,12 @@ impl TransposeConv {
                 let scaling = match self.arithmetic {
                     Arithmetic::Quantized if is_refused(call) || !call.operand(1)?.constant => Scaling::Fixed(Rounding::HalfUp),
                     Arithmetic::Quantized => Scaling::Float,
+                    _ if bias.or(requant::named_bias(call)) == Some(Storage::I32) => Scaling::Fixed(Rounding::HalfUp),
                     _ => Scaling::Fixed64,
                 };
                 let (si, _) = call.quant(call.input(2)?)?;
                 let requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
-                let eights = output.dtype == DType::Int8;
+                let eights = output.dtype != DType::UInt8;
                 Ok(if eights { requant.in_eights(self.output[2]) } else { requant }.epilogue(bias))
             }
         }
@@ -166,14 +167,14 @@ fn eval(args: &Args<'_>) -> Results {
             }
             rows::<i32>(args, ty, &epilogue, 3, &scales, n, |row, acc| products(&conv, &q, &w, row, acc))?
         }
-        Arithmetic::Quantized => {
+        Arithmetic::Quantized | Arithmetic::Quantized16 => {
             let (x, w) = (centered(&args.ints(2)?, |_| conv.input_zero_point.into()), weights()?);
-            rows::<i32>(args, ty, &epilogue, 3, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
-        }
-        Arithmetic::Quantized16 => {
-            let x: Vec<i64> = args.ints(2)?.iter().map(|v| v - i64::from(conv.input_zero_point)).collect();
-            let w: Vec<i64> = weights()?.into_iter().map(i64::from).collect();
-            rows::<i64>(args, ty, &epilogue, 3, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
+            if epilogue.expr.inputs[0] == Storage::I64 {
+                let [x, w] = [x, w].map(|v| v.into_iter().map(i64::from).collect::<Vec<_>>());
+                rows::<i64>(args, ty, &epilogue, 3, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
+            } else {
+                rows::<i32>(args, ty, &epilogue, 3, &[], n, |row, acc| products(&conv, &x, &w, row, acc))?
+            }
         }
     };
     Ok(vec![value])

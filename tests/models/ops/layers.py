@@ -57,7 +57,7 @@ def weights(net, shape, scheme, fan_in, axis, channels):
 
 
 def biased(net, source, scheme, scales, fan_in, channels, bias=True):
-    """(bias tensor or -1, quantisation of the result) of a layer with `fan_in` products per result."""
+    """(bias tensor or -1, quantisation of the result) of a layer with `fan_in` products per result; `bias` may name the element type."""
     dtype = act(scheme)
     if dtype == "f32":
         return (net.const(net.rng.normal(0, 0.5, channels), "f32") if bias else -1), None
@@ -69,7 +69,8 @@ def biased(net, source, scheme, scales, fan_in, channels, bias=True):
         return -1, result
     values = net.rng.integers(-int(spread), int(spread), channels)
     q = (product, 0) if np.ndim(scales) == 0 else (product, [0] * channels, 0)
-    return net.const(values, "i64" if dtype == "i16" else "i32", q), result
+    usual = "i64" if dtype == "i16" else "i32"
+    return net.const(values, usual if bias is True else bias, q), result
 
 
 def conv(net, source, cin, cout, k=(3, 3), stride=(1, 1), dilation=(1, 1), padding=SAME, activation="none", groups=1, scheme="f32", q=None):
@@ -90,15 +91,15 @@ def depthwise(net, source, cin, multiplier=1, k=(3, 3), stride=(1, 1), dilation=
                   depthMultiplier=multiplier, dilationHFactor=dilation[0], dilationWFactor=dilation[1], fusedActivationFunction=ACTIVATIONS[activation])
 
 
-def dense(net, source, cin, cout, activation="none", bias=True, scheme="f32", keep=False, asymmetric=False):
+def dense(net, source, cin, cout, activation="none", bias=True, scheme="f32", keep=False, asymmetric=False, **options):
     """FULLY_CONNECTED."""
     w, scales = weights(net, (cout, cin), scheme, cin, 0, cout)
     b, q = biased(net, source, scheme, scales, cin, cout, bias)
     return net.op("FULLY_CONNECTED", [source, w, b], (act(scheme), q), "FullyConnectedOptions", keepNumDims=keep,
-                  asymmetricQuantizeInputs=asymmetric, fusedActivationFunction=ACTIVATIONS[activation])
+                  asymmetricQuantizeInputs=asymmetric, fusedActivationFunction=ACTIVATIONS[activation], **options)
 
 
-def transpose_conv(net, source, shape, cout, k=(3, 3), stride=(2, 2), padding=SAME, bias=True, scheme="f32", computed=False):
+def transpose_conv(net, source, shape, cout, k=(3, 3), stride=(2, 2), padding=SAME, bias=True, scheme="f32", computed=False, **options):
     """TRANSPOSE_CONV of an input [N, H, W, C] to stride times its size (SAME) or what VALID gives; the output shape is a constant or computed from the input's."""
     n, h, w, cin = shape
     grow = [0, 0] if padding == SAME else [max(k[i] - stride[i], 0) for i in range(2)]
@@ -111,7 +112,7 @@ def transpose_conv(net, source, shape, cout, k=(3, 3), stride=(2, 2), padding=SA
     filters, scales = weights(net, (cout, *k, cin), scheme, fan_in, 0, cout)
     b, q = biased(net, source, scheme, scales, fan_in, cout, bias)
     return net.op("TRANSPOSE_CONV", [size, filters, source] + ([b] if bias else []), (act(scheme), q), "TransposeConvOptions",
-                  padding=padding, strideH=stride[0], strideW=stride[1])
+                  padding=padding, strideH=stride[0], strideW=stride[1], **options)
 
 
 def pool(net, source, code, k=(2, 2), stride=(2, 2), padding=SAME, activation="none"):

@@ -2,7 +2,7 @@
 import numpy as np
 
 from layers import SPREAD, act, conv, dense, depthwise, pool, scale_of, transpose_conv, x
-from net import SAME, VALID
+from net import DTYPES, SAME, VALID
 
 
 def one(layer, shape, scheme="f32", **options):
@@ -174,6 +174,7 @@ def models():
     yield "dense_i8_nobias", one(dense, (2, 31), "i8", cout=16, bias=False)
     yield "dense_u8", one(dense, (3, 50), "u8", cout=21)
     yield "dense_i16c", one(dense, (2, 40), "i16c", cout=18)
+    yield "dense_i16c_nobias_i64", one(dense, (64, 40), "i16c", cout=50, bias=False, quantizedBiasType=DTYPES["i64"][0])
 
     yield "dense_i16_i16", dense_integers("i16", "i16", 20)
     yield "dense_i16_i16_channel_nobias", dense_integers("i16", "i16", 33, None, True)
@@ -199,6 +200,10 @@ def models():
     yield "transpose_conv_i8c_3x3_s2", one_transposed((1, 5, 4, 6), 8, "i8c")
     yield "transpose_conv_i8c_2x2_s2_valid", one_transposed((1, 4, 5, 7), 6, "i8c", k=(2, 2), padding=VALID)
     yield "transpose_conv_u8_3x3_s2", one_transposed((1, 5, 4, 6), 8, "u8")
+    named = DTYPES["i32"][0]
+    yield "transpose_conv_i16c_bias_i32", one_transposed((1, 14, 15, 8), 21, "i16c", bias="i32", quantizedBiasType=named)
+    yield "transpose_conv_i16c_nobias_i32", one_transposed((1, 14, 15, 8), 21, "i16c", bias=False, quantizedBiasType=named)
+    yield "transpose_conv_i16c_nobias", one_transposed((1, 9, 8, 12), 7, "i16c", bias=False)
     yield "batch_matmul_f32", matmul((2, 7, 12), (2, 12, 9))
     yield "batch_matmul_f32_adjoint_x", matmul((2, 12, 7), (2, 12, 9), adjX=True)
     yield "batch_matmul_f32_adjoint_y", matmul((1, 3, 6, 16), (1, 3, 5, 16), adjY=True)

@@ -180,7 +180,8 @@ impl Runner {
     }
 }
 
-/// Environment for Wine: a prefix of its own, and no chatter. Other programs do not look at it.
-fn wine(folder: &Path) -> [(&'static str, String); 2] {
-    [("WINEPREFIX", folder.join("wine").display().to_string()), ("WINEDEBUG", "-all".into())]
+/// Environment for Wine: a prefix of its own, its server's files in `folder` too, and no chatter. Other programs do not look at it.
+fn wine(folder: &Path) -> [(&'static str, String); 3] {
+    let path = |p: &Path| p.display().to_string();
+    [("WINEPREFIX", path(&folder.join("wine"))), ("TMPDIR", path(folder)), ("WINEDEBUG", "-all".into())]
 }

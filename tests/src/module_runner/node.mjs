@@ -4,7 +4,7 @@
 // sets the headers that shared memory asks for. What failed goes to FOLDER/failures.json.
 import { spawn } from "node:child_process";
 import { mkdtempSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
@@ -38,6 +38,7 @@ function inBrowser() {
       }
       await fetch("/done", { method: "POST", body: JSON.stringify(failures) });
     </script>`;
+    let child, failures;
     const types = { js: "text/javascript", mjs: "text/javascript", json: "application/json", wasm: "application/wasm" };
     const server = createServer(async (request, response) => {
       const [, area, name = ""] = request.url.split("/");
@@ -49,7 +50,8 @@ function inBrowser() {
         if (area === "") return response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end(page);
         if (area === "done") {
           response.writeHead(200, headers).end();
-          return finish(JSON.parse(body.toString()));
+          failures = JSON.parse(body.toString());
+          return child.kill();
         }
         const places = { loader: loader, file: folder };
         const path = area === "jobs.mjs" ? new URL("./jobs.mjs", import.meta.url) : join(places[area], basename(name));
@@ -67,18 +69,16 @@ function inBrowser() {
       const profile = mkdtempSync(join(tmpdir(), "tflc-browser-"));
       const quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
       const flags = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", ...quiet, `--user-data-dir=${profile}`];
-      const child = spawn(browser, [...flags, `http://127.0.0.1:${server.address().port}/`], { stdio: "ignore" });
+      child = spawn(browser, [...flags, `http://127.0.0.1:${server.address().port}/`], { stdio: "ignore", env: { ...process.env, TMPDIR: profile } });
       child.on("error", fail);
-      const stop = setTimeout(() => {
-        child.kill();
-        fail(new Error("the browser did not report within five minutes"));
-      }, 300_000);
-      const finished = finish;
-      finish = (failures) => {
+      const stop = setTimeout(() => child.kill(), 300_000);
+      child.on("exit", async () => {
         clearTimeout(stop);
-        child.kill();
-        finished(failures);
-      };
+        // Other processes of the browser may outlive it by a moment and still write; the removal then tries again.
+        await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+        if (failures) finish(failures);
+        else fail(new Error("the browser ended, or five minutes passed, without a report"));
+      });
     });
   });
 }
