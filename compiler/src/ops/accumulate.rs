@@ -61,6 +61,7 @@ pub fn rows<T: Accumulator>(
             EpilogueInput::Bias => bias.clone(),
             EpilogueInput::Floats(v) => bytemuck::cast_slice(v).to_vec(),
             EpilogueInput::Ints(v) => bytemuck::cast_slice(v).to_vec(),
+            EpilogueInput::Doubles(v) => bytemuck::cast_slice(v).to_vec(),
         })
         .collect();
     let width = epilogue.expr.output.bytes();

@@ -1,7 +1,8 @@
 //! Quantised ADD, SUB, MUL, DIV and SQUARED_DIFFERENCE, with the arithmetic of LiteRT's default path.
 //!
 //! 8-bit ADD, SUB and MUL are XNNPACK's wherever it takes the scales, otherwise, and in 16 bits, TFLite's own. Quantised DIV is
-//! computed in binary32, which differs from TFLite's fixed-point reciprocal by one unit at most.
+//! computed in binary32, which differs from TFLite's fixed-point reciprocal by one unit at most. TFLite rounds the last few elements of ADD of int16
+//! (what is left of groups of sixteen) in another way; here all are as in the groups, so these may differ by one unit.
 //! Sources: XNNPACK `src/microparams-init.c`; TFLite `kernels/{add,sub,mul,squared_difference}.cc`; checked in `docs/numerics.md`.
 
 use crate::error::CompileError;
@@ -86,15 +87,23 @@ fn sum(call: &Call<'_>, b: &mut ExprBuilder, s: &Scales, x: Id, y: Id, subtract:
     let (ma, mb) = (Fixed::new(s.a.0 as f64 / twice), Fixed::new(s.b.0 as f64 / twice));
     let mo = Fixed::new(twice / ((1u64 << left_shift) as f64 * s.out.0 as f64));
     let shift = b.i32(left_shift);
+    // TFLite's vector code of ADD of int16, which takes operands of one shape in groups of sixteen, rounds these products once.
+    let rounding = if s.wide && !subtract && same_shape(call) { Rounding::Single } else { Rounding::HalfAway };
     let mut part = |x: Id, zero_point: i32, m: Fixed| {
         let x = centred(b, x, zero_point);
         let x = b.binary(Binary::Shl, x, shift);
-        m.emit(b, x, Rounding::HalfAway)
+        m.emit(b, x, rounding)
     };
     let (p, q) = (part(x, s.a.1, ma), part(y, s.b.1, mb));
     let raw = if subtract { b.sub(p, q) } else { b.add(p, q) };
     let scaled = mo.emit(b, raw, Rounding::HalfAway);
     offset_clamp(b, scaled, s.out.1, s.range(Bounds::Tflite))
+}
+
+/// Whether two operands have the same shape, but for leading ones.
+fn same_shape(call: &Call<'_>) -> bool {
+    let [x, y] = [0, 1].map(|i| call.input(i).map(|t| t.shape.iter().copied().skip_while(|n| *n == 1).collect::<Vec<_>>()).ok());
+    x == y
 }
 
 /// `((a - za) * ma ± (b - zb) * mb + 2^(shift-1)) >> shift`, multipliers of 21 bits.

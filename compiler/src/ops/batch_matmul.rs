@@ -101,7 +101,7 @@ impl BatchMatMul {
                     Arithmetic::Quantized => Scaling::Fixed(Rounding::HalfAway),
                     _ => Scaling::Fixed64,
                 };
-                Ok(Requant::new(call, output, sx, &[sy], none, scaling)?.epilogue(None))
+                Ok(Requant::new(call, output, sx, &[sy], none, scaling)?.of_one_scale(sx * sy, call.quant(output)?.0).epilogue(None))
             }
         }
     }

@@ -90,11 +90,6 @@ impl Fixed {
         (15 - self.e).max(1)
     }
 
-    /// The same for the whole fraction.
-    pub fn single_shift(self) -> i32 {
-        (31 - self.e).max(1)
-    }
-
     /// The fraction in 15 bits.
     pub fn reduced(self) -> i32 {
         if self.m < 0x7FFF_0000 { (self.m + (1 << 15)) >> 16 } else { 0x7FFF }

@@ -8,7 +8,7 @@ use crate::ops::blockwise::{self, Blocks};
 use crate::ops::call::{Call, Inferred};
 use crate::ops::conv_2d::Arithmetic;
 use crate::ops::delegate::is_refused;
-use crate::ops::fixed_point::{Fixed, Rounding};
+use crate::ops::fixed_point::Rounding;
 use crate::ops::operator::{Args, Eval, Operator, Results};
 use crate::ops::pointwise::eval_pointwise;
 use crate::ops::recurrent::{Batch, Inputs, Matrix, check_matrix};
@@ -128,7 +128,7 @@ impl FullyConnected {
                 let q = call.weight_quant(call.input(1)?, 0, self.outputs)?;
                 let scaling = match (x.dtype, bias) {
                     (DType::Int16, _) if call.input(1)?.dtype == DType::Int16 => Scaling::Fixed64,
-                    (DType::Int16, bias) if bias.or(requant::named_bias(call)) == Some(Storage::I64) => Scaling::Single64,
+                    (DType::Int16, bias) if bias.or(requant::named_bias(call)) == Some(Storage::I64) => Scaling::Double,
                     (DType::Int16, _) => Scaling::Fixed(Rounding::HalfUp),
                     (DType::Int8, _) if self.weight_zero_point != 0 => Scaling::Fixed(Rounding::HalfUp),
                     _ if !self.delegated => Scaling::Fixed(Rounding::HalfUp),
@@ -137,8 +137,7 @@ impl FullyConnected {
                 let (si, _) = call.operand_quant(x)?;
                 let mut requant = Requant::new(call, output, si, &q.scale, activation, scaling)?;
                 if let (Scaling::Fixed(_), [scale]) = (requant.scaling, &q.scale[..]) {
-                    // Of one scale TFLite rounds the product with that of the activations to binary32.
-                    requant.fixed = vec![Fixed::signed(f64::from(si * scale) / f64::from(call.quant(output)?.0))];
+                    requant = requant.of_one_scale(si * scale, call.quant(output)?.0);
                 }
                 Ok(requant.epilogue(bias))
             }

@@ -25,6 +25,8 @@ pub enum EpilogueInput {
     Floats(Vec<f32>),
     /// I32 multipliers or shifts, one for each channel.
     Ints(Vec<i32>),
+    /// F64 multipliers, one for each channel.
+    Doubles(Vec<f64>),
     /// F32 scale of the row (of the image, for convolutions) that dynamic quantisation found: the reciprocal of its multiplier.
     RowScale,
 }
@@ -47,8 +49,8 @@ pub enum Scaling {
     Fixed(Rounding),
     /// A 15-bit multiplier of a 64-bit accumulator: TFLite's convolutions of 16-bit activations.
     Fixed64,
-    /// A 31-bit multiplier of a 64-bit accumulator, rounded once: TFLite's FULLY_CONNECTED of 16-bit activations.
-    Single64,
+    /// `round(f64(acc) * scale)` of a 64-bit accumulator, halves away from zero: TFLite's FULLY_CONNECTED of 16-bit activations.
+    Double,
 }
 
 /// How an accumulator becomes a quantised element.
@@ -58,7 +60,9 @@ pub struct Requant {
     pub scaling: Scaling,
     /// `f32(f32(si * sw) / so)`, one or one for each channel.
     pub scales: Vec<f32>,
-    /// The same in fixed point, from binary64; empty where scaling is by floats.
+    /// `si * sw / so` in binary64.
+    pub doubles: Vec<f64>,
+    /// The same in fixed point; empty where scaling is by floats.
     pub fixed: Vec<Fixed>,
     /// 1 for each channel that rounds half away from zero though the others round half up; empty where none does.
     pub away: Vec<i32>,
@@ -93,13 +97,14 @@ impl Requant {
             Scaling::Float if !taken => Scaling::Fixed(Rounding::HalfUp),
             s => s,
         };
+        let doubles: Vec<f64> = weight_scales.iter().map(|sw| input_scale as f64 * *sw as f64 / so as f64).collect();
         let fixed = match scaling {
-            Scaling::Float => vec![],
-            _ => weight_scales.iter().map(|sw| Fixed::signed(input_scale as f64 * *sw as f64 / so as f64)).collect(),
+            Scaling::Float | Scaling::Double => vec![],
+            _ => doubles.iter().map(|s| Fixed::signed(*s)).collect(),
         };
         let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };
         let (lo, hi) = activation.quantized_range(output.dtype, so, zo, bounds);
-        Ok(Requant { scaling, scales, fixed, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
+        Ok(Requant { scaling, scales, doubles, fixed, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
     }
 
     /// The same where TFLite's vector code takes eight of `channels` channels at a time and rounds the last ones otherwise, as its int8 kernels of depthwise
@@ -111,9 +116,16 @@ impl Requant {
         self
     }
 
+    /// The same as TFLite's matrix products of one scale have it: they round the product of the operands' scales, `product`, to binary32.
+    pub fn of_one_scale(mut self, product: f32, output_scale: f32) -> Requant {
+        self.doubles = vec![f64::from(product) / f64::from(output_scale)];
+        self.fixed = self.fixed.iter().map(|_| Fixed::signed(self.doubles[0])).collect();
+        self
+    }
+
     /// The epilogue, with a bias of this memory type.
     pub fn epilogue(&self, bias: Option<Storage>) -> Epilogue {
-        let acc = if matches!(self.scaling, Scaling::Fixed64 | Scaling::Single64) { Storage::I64 } else { Storage::I32 };
+        let acc = if matches!(self.scaling, Scaling::Fixed64 | Scaling::Double) { Storage::I64 } else { Storage::I32 };
         let mut kinds = vec![(EpilogueInput::Acc, acc)];
         kinds.extend(bias.map(|b| (EpilogueInput::Bias, b)));
         let first = kinds.len();
@@ -133,10 +145,7 @@ impl Requant {
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
                     kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced_shift()).collect()), Storage::I32));
                 }
-                Scaling::Single64 => {
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.m).collect()), Storage::I32));
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.single_shift()).collect()), Storage::I32));
-                }
+                Scaling::Double => kinds.push((EpilogueInput::Doubles(self.doubles.clone()), Storage::F64)),
             }
         }
         if !self.away.is_empty() {
@@ -175,14 +184,18 @@ impl Requant {
                     b.select(last, away, usual)
                 }
             }
-            Scaling::Fixed64 | Scaling::Single64 => {
+            Scaling::Double => {
+                let scale = if per_channel { b.input(first) } else { b.f64(self.doubles[0]) };
+                let acc = b.cast(Cast::Value, Ty::F64, acc);
+                let product = b.mul(acc, scale);
+                self.emit_half_away(&mut b, product)
+            }
+            Scaling::Fixed64 => {
                 let (m, shift) = if per_channel {
                     let (m, s) = (b.input(first), b.input(first + 1));
                     (b.cast(Cast::Value, Ty::I64, m), b.cast(Cast::Value, Ty::I64, s))
-                } else if self.scaling == Scaling::Fixed64 {
-                    (b.i64(self.fixed[0].reduced() as i64), b.i64(self.fixed[0].reduced_shift() as i64))
                 } else {
-                    (b.i64(self.fixed[0].m as i64), b.i64(self.fixed[0].single_shift() as i64))
+                    (b.i64(self.fixed[0].reduced() as i64), b.i64(self.fixed[0].reduced_shift() as i64))
                 };
                 let one = b.i64(1);
                 let less = b.sub(shift, one);
@@ -206,6 +219,23 @@ impl Requant {
             _ => false,
         };
         whole && self.scaling == Scaling::Float && self.scales.iter().all(|s| s.abs() <= 0.5)
+    }
+
+    /// Rounds a scaled F64 to I32, halves away from zero, after limiting it to one unit beyond where the result will lie.
+    fn emit_half_away(&self, b: &mut ExprBuilder, x: Id) -> Id {
+        let lo = b.f64((self.lo as i64 - self.zero_point as i64 - 1) as f64);
+        let hi = b.f64((self.hi as i64 - self.zero_point as i64 + 1) as f64);
+        let x = b.max(x, lo);
+        let x = b.min(x, hi);
+        let whole = b.cast(Cast::Value, Ty::I32, x);
+        let back = b.cast(Cast::Value, Ty::F64, whole);
+        let rest = b.sub(x, back);
+        let (half, minus) = (b.f64(0.5), b.f64(-0.5));
+        let up = b.compare(Compare::Ge, rest, half);
+        let down = b.compare(Compare::Le, rest, minus);
+        let [up, down] = [up, down].map(|c| b.cast(Cast::Value, Ty::I32, c));
+        let whole = b.add(whole, up);
+        b.sub(whole, down)
     }
 
     /// Rounds a scaled F32 to I32 after clamping it to where the result will lie.

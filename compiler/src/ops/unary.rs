@@ -133,12 +133,12 @@ fn float(call: &Call<'_>) -> Result<Expr, CompileError> {
             b.select(positive, x, scaled)
         }
         OpKind::HardSwish => {
-            let (zero, three, six, sixth) = (b.f32(0.0), b.f32(3.0), b.f32(6.0), b.f32(1.0 / 6.0));
-            let y = b.add(x, three);
-            let y = b.max(zero, y);
-            let y = b.min(six, y);
-            let x = b.mul(x, sixth);
-            b.mul(x, y)
+            // As XNNPACK has it, bit for bit where both multiply and add with one rounding.
+            let (zero, half, one, sixth) = (b.f32(0.0), b.f32(0.5), b.f32(1.0), b.f32(1.0 / 6.0));
+            let gate = b.mul_add(x, sixth, half);
+            let gate = b.max(zero, gate);
+            let gate = b.min(one, gate);
+            b.mul(x, gate)
         }
         OpKind::Gelu if call.attrs.bool("approximate", false) => gelu_tanh(&mut b, x),
         OpKind::Gelu => {
