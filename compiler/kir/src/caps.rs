@@ -42,6 +42,8 @@ pub struct Caps {
     pub dot2: bool,
     /// Vector gather from memory.
     pub gather: bool,
+    /// Looking bytes up in a table of 256 takes few instructions; without it, so many that each should do a full register of bytes.
+    pub tables: bool,
     /// Size of the first-level data cache in bytes.
     pub l1_bytes: u32,
     /// Size of the second-level cache in bytes.
@@ -69,6 +71,7 @@ impl Caps {
             f16: false,
             dot2: true,
             gather: false,
+            tables: false,
             l1_bytes: 32 << 10,
             l2_bytes: 256 << 10,
         }
@@ -89,9 +92,9 @@ impl Caps {
         Caps { vector_bytes: 64, vector_registers: 32, masks: true, l1_bytes: 32 << 10, l2_bytes: 1 << 20, ..Caps::x86_64_v3() }
     }
 
-    /// x86-64-v4 with VNNI.
+    /// x86-64-v4 with VNNI and VBMI.
     pub fn x86_64_v4_vnni() -> Caps {
-        Caps { dot4: Dot4::UnsignedSigned, ..Caps::x86_64_v4() }
+        Caps { dot4: Dot4::UnsignedSigned, tables: true, ..Caps::x86_64_v4() }
     }
 
     /// x86-64-v4 with VNNI and AMX.
@@ -114,6 +117,7 @@ impl Caps {
             f16: false,
             dot2: true,
             gather: false,
+            tables: false,
             l1_bytes: 32 << 10,
             l2_bytes: 512 << 10,
         }
@@ -126,7 +130,7 @@ impl Caps {
 
     /// RISC-V with scalars only, 32 registers for floats.
     pub fn riscv64() -> Caps {
-        Caps { vector_registers: 8, scalars: true, ..Caps::riscv64_vectors() }
+        Caps { vector_registers: 8, scalars: true, tables: true, ..Caps::riscv64_vectors() }
     }
 
     /// AArch64 with the dotprod extension.

@@ -6,13 +6,12 @@ use super::grain::grain;
 use super::movement::{raw, result};
 use super::open;
 use crate::error::{CompileError, Unsupported};
-use crate::ir::{AttrValue, Node, TensorId};
+use crate::ir::{AttrValue, Node, Tail, TensorId};
 use crate::ops::logical::by_rows;
 use crate::ops::storage::storage;
 use crate::passes::lower_elementwise::DIVISOR;
 use tflc_templates::cpu::nonzero::NonZeroSpec;
 use tflc_templates::cpu::pointwise::{PointwiseSpec, broadcast, row_major};
-use tflc_templates::expr::emit::tables;
 use tflc_templates::expr::{ExprBuilder, Storage};
 
 /// Lowers a pointwise node.
@@ -35,6 +34,23 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
     }
     args.push(cx.operand(out)?);
     emit(cx, PointwiseSpec::new(shape, strides, row_major(shape), (**expr).clone()), args);
+    Ok(())
+}
+
+/// Lowers a node with `lower`; where its tail ends in a look-up of bytes, and each look-up should do a full register of them, in a loop behind it, in place.
+pub(super) fn with_table_behind(
+    cx: &mut Cx<'_, '_>,
+    node: &Node,
+    lower: impl Fn(&mut Cx<'_, '_>, &Node) -> Result<(), CompileError>,
+) -> Result<(), CompileError> {
+    let parts = node.tail.as_ref().filter(|_| !cx.caps().tables).and_then(|tail| Some((tail, tail.expr.split_table()?)));
+    let Some((tail, (before, table))) = parts else { return lower(cx, node) };
+    let tail = Tail { expr: before, ..(**tail).clone() };
+    lower(cx, &Node { tail: Some(Box::new(tail)), ..node.clone() })?;
+    let out = node.outputs[0];
+    let (shape, place) = (cx.ty(out).shape.clone(), cx.operand(out)?);
+    let strides = row_major(&shape);
+    emit(cx, PointwiseSpec::new(&shape, vec![strides.clone()], strides, table), vec![place, place]);
     Ok(())
 }
 
@@ -71,8 +87,9 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, spec: PointwiseSpec, mut args: Vec<Opera
     if spec.dims.contains(&0) {
         return;
     }
-    let data: Vec<Vec<u8>> = tables(&spec.expr).into_iter().map(<[u8]>::to_vec).collect();
-    args.extend(data.into_iter().map(|t| cx.bytes(t)));
+    let (expr, tables) = spec.expr.without_tables();
+    let spec = PointwiseSpec { expr, ..spec };
+    args.extend(tables.into_iter().map(|t| cx.bytes(t.to_vec())));
     let caps = cx.caps().clone();
     let units = spec.units(&caps);
     let unit_ns = spec.unit_cost(&caps);

@@ -1,4 +1,7 @@
 //! Merges chains of pointwise nodes into one: a result that only one pointwise node reads, element for element, is never stored.
+//!
+//! What becomes a function of one byte that looks bytes up becomes one table. Where looking up takes many instructions, a table is merged with nothing
+//! else: alone, it does a full register of bytes at once.
 
 use super::lower_elementwise::{DIVISOR, put_in_scalars};
 use super::merge_producers;
@@ -16,8 +19,9 @@ const MAX_NODES: usize = 160;
 ///
 /// # Errors
 /// None.
-pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    Ok(merge_producers(model, id, candidate))
+pub fn run(model: &mut Model, id: GraphId, target: &Target) -> Result<usize, CompileError> {
+    let anywhere = target.caps().tables;
+    Ok(merge_producers(model, id, |patch, at| candidate(patch, at, anywhere)))
 }
 
 /// The expression of a pointwise node; none where operands are checked first, which belongs to the node.
@@ -42,8 +46,8 @@ pub(super) fn inline_stored(b: &mut ExprBuilder, inner: &Expr, inputs: &[Id]) ->
     if inner.fits_output() { value } else { b.wrap(value, inner.output) }
 }
 
-/// The pointwise producer to merge into the node `at`, and the merged node.
-fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
+/// The pointwise producer to merge into the node `at`, and the merged node; tables may stand `anywhere` in it, or must be all of it.
+fn candidate(patch: &Patch<'_>, at: NodeId, anywhere: bool) -> Option<(NodeId, Node)> {
     let node = patch.node(at)?;
     let expr = expr_of(node)?;
     let shape = &patch.ty(*node.outputs.first()?).shape;
@@ -58,9 +62,15 @@ fn candidate(patch: &Patch<'_>, at: NodeId) -> Option<(NodeId, Node)> {
         if patch.ty(t).shape != *shape || !is_exact(inner.output) {
             return None;
         }
-        let merged = merge(patch.graph(), node, expr, t, inner_node, inner);
-        let small = merged.inputs.len() <= MAX_INPUTS && expr_of(&merged)?.nodes.len() <= MAX_NODES;
-        small.then_some((producer, merged))
+        let mut merged = merge(patch.graph(), node, expr, t, inner_node, inner);
+        let expr = expr_of(&merged)?;
+        let small = merged.inputs.len() <= MAX_INPUTS && expr.nodes.len() <= MAX_NODES;
+        let table = expr.as_table();
+        let wanted = small && (anywhere || table.is_some() || !expr.has_table());
+        if let Some(table) = table {
+            merged.attrs.set("expr", AttrValue::Expr(Box::new(table)));
+        }
+        wanted.then_some((producer, merged))
     })
 }
 

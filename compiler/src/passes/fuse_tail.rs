@@ -1,7 +1,8 @@
 //! Fuses pointwise nodes into the convolution or matrix product whose result they read, as its tail.
 //!
 //! The tail's other inputs must be addressable from inside a kernel's tile: of the output's shape, along its innermost dimension, one for
-//! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready.
+//! each row, or single elements ([`access`]). The node moves to the place of the pointwise one, where all inputs are ready. Where looking bytes up
+//! takes many instructions, only a look-up that gives the tail's result is fused: it is lowered as a loop behind the kernel.
 
 use super::fuse_pointwise::{expr_of, inline_stored, is_exact};
 use super::merge_producers;
@@ -53,8 +54,13 @@ fn takes_tail(op: OpKind) -> bool {
 ///
 /// # Errors
 /// None.
-pub fn run(model: &mut Model, id: GraphId, _: &Target) -> Result<usize, CompileError> {
-    Ok(merge_producers(model, id, candidate))
+pub fn run(model: &mut Model, id: GraphId, target: &Target) -> Result<usize, CompileError> {
+    let anywhere = target.caps().tables;
+    Ok(merge_producers(model, id, |patch, at| {
+        let (producer, fused) = candidate(patch, at)?;
+        let expr = &fused.tail.as_ref()?.expr;
+        (anywhere || !expr.has_table() || expr.split_table().is_some()).then_some((producer, fused))
+    }))
 }
 
 /// The producer to fuse the pointwise node `at` into, and the fused node.

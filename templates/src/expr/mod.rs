@@ -5,6 +5,7 @@
 //! are loaded from, and the result is stored to, a [`Storage`] type. Quantised operators become integer arithmetic
 //! and explicit roundings here, so an expression says exactly which bits come out.
 
+mod bytes;
 pub mod emit;
 pub mod interpret;
 pub mod math;

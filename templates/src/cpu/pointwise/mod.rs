@@ -14,7 +14,7 @@ mod tiles;
 
 use crate::expr::emit::{self, emit, load_storage, store_storage, tables};
 use crate::expr::{Expr, Node, Storage, Ty};
-use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Type, Value};
+use tflc_kir::{Addr, Builder, Caps, Elem, Kernel, Mem, Narrow, Op, Type, Value};
 
 /// Strides of one operand, in elements, one for each dimension of the iteration space; 0 broadcasts.
 pub type Strides = Vec<i64>;
@@ -109,6 +109,16 @@ impl PointwiseSpec {
         (matches!(e.nodes[e.result.0 as usize], Node::Input(0)) && e.inputs[0] == e.output).then(|| e.output.bytes())
     }
 
+    /// Whether bytes are looked up as they lie in memory, a full register at once.
+    fn looks_up(&self, caps: &Caps) -> bool {
+        self.expr.is_table() && !caps.scalars && self.output.last() == Some(&1) && self.inputs[0] == self.output
+    }
+
+    /// Size of an element where elements stay as they are in memory until something is computed.
+    fn raw_bytes(&self, caps: &Caps) -> Option<usize> {
+        self.copied_bytes().or_else(|| self.looks_up(caps).then_some(1))
+    }
+
     fn merge(&mut self) {
         let operands = |s: &PointwiseSpec, i: usize| -> Vec<i64> { s.inputs.iter().chain([&s.output]).map(|x| x[i]).collect() };
         let remove = |s: &mut PointwiseSpec, i: usize| {
@@ -187,7 +197,7 @@ impl PointwiseSpec {
         if self.output[last] != 1 || self.inputs.iter().any(|s| s[last] != 0 && s[last] != 1) {
             return 1;
         }
-        match self.copied_bytes() {
+        match self.raw_bytes(caps) {
             Some(bytes) => (caps.vector_bytes as usize / bytes) as u16,
             None => emit::lanes(caps, &self.expr),
         }
@@ -195,7 +205,11 @@ impl PointwiseSpec {
 
     /// Builds the kernel: parameters are the inputs in order, the output, then the tables of the expression.
     pub fn build(&self, caps: &Caps) -> Kernel {
-        let name = if self.copied_bytes().is_some() { "copy" } else { "pointwise" };
+        let name = match () {
+            () if self.copied_bytes().is_some() => "copy",
+            () if self.looks_up(caps) => "table",
+            () => "pointwise",
+        };
         let mut b = Builder::new(format!("{name}_{}d", self.dims.len()));
         let mut pointers: Vec<Value> = (0..self.inputs.len()).map(|i| b.ptr_param(format!("x{i}"))).collect();
         pointers.push(b.ptr_param("y"));
@@ -280,7 +294,7 @@ impl Elements<'_> {
     }
 
     fn load(&self, b: &mut Builder, k: usize, addr: Addr, lanes: u16, active: u16) -> Value {
-        match self.spec.copied_bytes() {
+        match self.spec.raw_bytes(self.caps) {
             Some(bytes) => {
                 let (elem, mem) = raw(bytes, lanes);
                 b.load_first(Type::vector(elem, lanes), mem, addr, active)
@@ -307,6 +321,11 @@ impl Elements<'_> {
             Some(bytes) => {
                 let (_, mem) = raw(bytes, lanes);
                 b.store_first(mem, Narrow::Wrap, to, values[0], active);
+            }
+            None if self.spec.looks_up(self.caps) => {
+                let (elem, mem) = raw(1, lanes);
+                let y = b.inst(Op::Table256, Type::vector(elem, lanes), &[self.tables[0], values[0]]);
+                b.store_first(mem, Narrow::Wrap, to, y, active);
             }
             None => {
                 values.extend(&self.tables);
