@@ -126,7 +126,7 @@ fn lower_transposed(cx: &mut Cx<'_, '_>, node: &Node) -> Result<(), CompileError
         stride: conv.stride,
         pad: conv.pad,
         a_storage: Storage::I8,
-        a_zero_point: 0,
+        a_zero_point: Some(0),
         weights: weights.format,
         epilogue: Epilogue::identity(Storage::I32),
     });

@@ -1,7 +1,8 @@
 //! Float activations with integer weights: activations are quantised at run time, products are integers, the result is float again.
 //!
 //! Each row of a matrix product, or each image of a convolution, has its own scale and zero point. The zero point times the sum of the weights is taken off in the
-//! epilogue; where a window reaches beyond the image, the quantised image is copied into a frame of its zero point first.
+//! epilogue; where a window reaches beyond the image, the quantised image is copied into a frame of its zero point first. Kernels of transposed convolutions
+//! take the zero point of their one image off themselves.
 
 use super::context::{Cx, Operand};
 use super::epilogue::{Correction, Sources, compose};
@@ -14,6 +15,7 @@ use crate::ir::Node;
 use tflc_kir::Dot4;
 use tflc_templates::cpu::epilogue::OperandAccess;
 use tflc_templates::cpu::quantize_rows::{QuantizeRowsSpec, Rule};
+use tflc_templates::cpu::transpose_conv::TransposeConvSpec;
 use tflc_templates::expr::Storage;
 
 /// Activations that were quantised at run time: rows, their scales (f32) and zero points (i32).
@@ -28,6 +30,9 @@ pub(super) struct Rows {
 pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node, p: Product) -> Result<(), CompileError> {
     let (groups, size, pixels) = groups(&p.mac);
     if p.mac.is_exact() {
+        if let (Mac::Transposed(spec), 1) = (&p.mac, groups) {
+            return transposed(cx, node, &p, spec, [size, pixels]);
+        }
         // How many weights an output meets depends on its place: values less their zero points leave nothing to correct.
         let rows = quantize(cx, p.source, [groups, size], Storage::I16, p.rule);
         return super::wide::lower(cx, node, p, rows.values, Some((rows.scales, groups)));
@@ -53,6 +58,32 @@ pub(super) fn lower(cx: &mut Cx<'_, '_>, node: &Node, p: Product) -> Result<(), 
     };
     let mut args = vec![rows.values, packed, p.out];
     args.extend(composed.operands(cx, &from)?);
+    mac.call(cx, args);
+    Ok(())
+}
+
+/// Appends the calls of a transposed convolution of one image of `size` activations, whose kernel takes their zero point off itself.
+fn transposed(
+    cx: &mut Cx<'_, '_>,
+    node: &Node,
+    p: &Product,
+    spec: &TransposeConvSpec,
+    [size, pixels]: [usize; 2],
+) -> Result<(), CompileError> {
+    let storage = integer_storage(cx);
+    let rows = quantize(cx, p.source, [1, size], storage, p.rule);
+    let composed = compose(cx, node, &p.base, Storage::I32, Correction::None)?;
+    let epilogue = composed.epilogue.clone();
+    let mac = Mac::Transposed(TransposeConvSpec { a_storage: storage, a_zero_point: None, epilogue, ..spec.clone() });
+    let packed = mac.packed(cx, &p.weights);
+    let from = Sources {
+        bias: p.bias.map(|t| cx.operand(t)).transpose()?,
+        row_scale: Some(repeat(cx, rows.scales, 1, pixels)),
+        ..Sources::default()
+    };
+    let mut args = vec![rows.values, packed, p.out];
+    args.extend(composed.operands(cx, &from)?);
+    args.push(rows.zeros);
     mac.call(cx, args);
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Mac {
             Mac::Gemm(s, zero) => (&mut s.a_storage, zero, &mut s.epilogue),
             Mac::Conv(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
             Mac::Depthwise(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
-            Mac::Transposed(s) => (&mut s.a_storage, &mut s.a_zero_point, &mut s.epilogue),
+            Mac::Transposed(s) => (&mut s.a_storage, s.a_zero_point.insert(0), &mut s.epilogue),
         };
         (*a, *zero, *epilogue) = (storage, zero_point, with);
         mac

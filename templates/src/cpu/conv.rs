@@ -152,7 +152,7 @@ pub fn build(spec: &ConvSpec, caps: &Caps) -> Kernel {
     let (begin, end) = (b.begin(), b.end());
     let zero = b.i64(0);
     let widened = nest.widening_buffers(&mut b);
-    let call = Call { a, packed, output: &output, scratch, widened, origin: (zero, zero) };
+    let call = Call { a, packed, output: &output, scratch, widened, origin: (zero, zero), zero: None };
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
         nest.unit(b, &call, unit);
         vec![]

@@ -69,7 +69,7 @@ pub(crate) struct Nest {
     /// Output rows of a unit.
     block_rows: usize,
     /// What a skipped tap counts as: the zero point as the scheme sees it; 0 for floats.
-    zero: i32,
+    pub(crate) zero: Zero,
     /// Whether a run over several `kx` is contiguous.
     dense: bool,
     /// Whether partial runs read weights packed tap by tap, behind those packed row by row.
@@ -78,6 +78,22 @@ pub(crate) struct Nest {
     pub(crate) centering: Centering,
     /// What is widened at a time of weights that are stored as halves and multiplied as floats.
     widened: Option<Widened>,
+}
+
+/// A zero point as a scheme sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Zero {
+    /// This; packed sums of weights are multiplied by it.
+    Known(i32),
+    /// [`Call::zero`]; sums of weights are packed as they are.
+    Given,
+}
+
+impl Zero {
+    /// Whether nothing needs to be known of skipped taps.
+    fn is_none(self) -> bool {
+        self == Zero::Known(0)
+    }
 }
 
 /// Weights that are widened at a time.
@@ -159,7 +175,7 @@ impl Nest {
             panels,
             classes,
             block_rows,
-            zero,
+            zero: Zero::Known(zero),
             dense,
             split_copy,
             centering: Centering::Bias,
@@ -337,7 +353,7 @@ impl Nest {
         let g = &self.geometry;
         let bias = row.part.call.output.start(b, row.part.col, row.part.vectors);
         let (skips, centers) = (!g.y.all_inside(), self.centering == Centering::Kernel);
-        if self.zero == 0 || !(skips || centers) {
+        if self.zero.is_none() || !(skips || centers) {
             return bias;
         }
         let columns = row.part.vectors.len() * usize::from(self.scheme.lanes);
@@ -346,7 +362,7 @@ impl Nest {
         let at = self.weight_bytes(columns) + 4 * columns * g.y.kernel * g.x.kernel;
         let table = b.ptr_add_const(row.part.weights, at as i64);
         if centers {
-            sums = self.add_vectors(b, &sums, Addr::new(table).offset((4 * columns * g.y.kernel) as i64));
+            sums = self.add_skipped(b, &sums, Addr::new(table).offset((4 * columns * g.y.kernel) as i64), row.part.call);
         }
         if !skips {
             return Some(sums);
@@ -357,7 +373,7 @@ impl Nest {
             sums.push(b.ptr_add(table, offset));
             sums = b.for_loop(from, to, 1, &sums, |b, _, c| {
                 let (&p, sums) = c.split_last().expect("the pointer is carried last");
-                let mut sums = self.add_vectors(b, sums, Addr::new(p));
+                let mut sums = self.add_skipped(b, sums, Addr::new(p), row.part.call);
                 sums.push(b.ptr_add_const(p, 4 * columns as i64));
                 sums
             });
@@ -366,10 +382,19 @@ impl Nest {
         Some(sums)
     }
 
-    /// `sums[v] + memory[v]`.
-    fn add_vectors(&self, b: &mut Builder, sums: &[Value], at: Addr) -> Vec<Value> {
-        let terms = self.vectors(b, sums.len(), at);
+    /// `sums[v]` and what the skipped taps whose sums of weights lie at `at` count as.
+    fn add_skipped(&self, b: &mut Builder, sums: &[Value], at: Addr, call: &Call<'_>) -> Vec<Value> {
+        let terms = self.skipped(b, sums.len(), at, call);
         sums.iter().zip(terms).map(|(&s, t)| b.add(s, t)).collect()
+    }
+
+    /// What the skipped taps whose sums of weights lie at `at` count as.
+    fn skipped(&self, b: &mut Builder, count: usize, at: Addr, call: &Call<'_>) -> Vec<Value> {
+        let sums = self.vectors(b, count, at);
+        match call.zero {
+            Some(zero) => sums.into_iter().map(|s| b.mul(s, zero)).collect(),
+            None => sums,
+        }
     }
 
     /// Neighbouring vectors of sums.
@@ -390,7 +415,7 @@ impl Nest {
                 let at = if self.by_taps(run) { self.tap_copy(b, row.part.weights, ky, columns) } else { weights };
                 self.kx_run(b, acc, run, class, a, at, columns);
             }
-            self.skipped_pixels(b, acc, class, row.part.weights, ky, columns);
+            self.skipped_pixels(b, acc, class, row.part, ky, columns);
         };
         let k = g.x.kernel * g.in_c;
         self.prefetch_next(b, row, class, x);
@@ -503,18 +528,18 @@ impl Nest {
     }
 
     /// Adds what taps of row `ky` count as for the pixels of the tile for which they lie outside.
-    fn skipped_pixels(&self, b: &mut Builder, acc: &mut Acc, class: &Class, weights: Value, ky: Value, columns: usize) {
+    fn skipped_pixels(&self, b: &mut Builder, acc: &mut Acc, class: &Class, part: &Part<'_>, ky: Value, columns: usize) {
         let g = &self.geometry;
-        if self.zero == 0 {
+        if self.zero.is_none() {
             return;
         }
-        let table = b.ptr_add_const(weights, self.weight_bytes(columns) as i64);
+        let table = b.ptr_add_const(part.weights, self.weight_bytes(columns) as i64);
         let offset = b.mul_const(ky, (4 * columns * g.x.kernel) as i64);
         let table = b.ptr_add(table, offset);
         for kx in 0..g.x.kernel {
             let inside = g.x.inside(class.x, class.mr, kx);
             for r in (0..class.mr).filter(|r| !inside.contains(r)) {
-                let terms = self.vectors(b, acc.nv, Addr::new(table).offset((4 * columns * kx) as i64));
+                let terms = self.skipped(b, acc.nv, Addr::new(table).offset((4 * columns * kx) as i64), part.call);
                 acc.add_to_row(b, r, &terms);
             }
         }
@@ -534,6 +559,8 @@ pub(crate) struct Call<'a> {
     pub(crate) widened: Option<Buffers>,
     /// Output pixel (y, x) of the nest's first pixel.
     pub(crate) origin: (Value, Value),
+    /// The zero point in every lane of I32, where that is [`Zero::Given`].
+    pub(crate) zero: Option<Value>,
 }
 
 /// Output rows of a panel against its weights, or against one row of its taps.

@@ -275,7 +275,7 @@ impl Row {
             stride: [kernel; 2],
             pad: [0; 2],
             a_storage: self.dtype.storage(),
-            a_zero_point: self.dtype.zero_point(),
+            a_zero_point: Some(self.dtype.zero_point()),
             weights: self.dtype.weights(),
             epilogue: self.epilogue(),
         }

@@ -4,15 +4,15 @@
 //! apart in the output. Neighbouring remainders whose convolutions have one shape share a loop nest (see `implicit`) and differ in weights and
 //! origin only. Every output element is written once, so nothing is cleared or accumulated in memory. Parameters: `a`, `b` (from [`pack_b`]), `c`,
 //! then the epilogue's operands and tables; a row of the epilogue is an output pixel. The kernel subtracts the input's zero point itself: no bias is
-//! folded.
+//! folded. Where only a run knows it, it lies at a last parameter.
 
 use crate::cpu::epilogue::{Epilogue, Output};
 use crate::cpu::gemm::{dtype, split_unit};
-use crate::cpu::implicit::{Call, Centering, Geometry, Nest, OutMap};
+use crate::cpu::implicit::{Call, Centering, Geometry, Nest, OutMap, Zero};
 use crate::cpu::mac::{Scheme, WeightFormat};
 use crate::cpu::window::Axis;
 use crate::expr::Storage;
-use tflc_kir::{Builder, Caps, CmpOp, Kernel, Value};
+use tflc_kir::{Addr, Builder, Caps, CmpOp, Elem, Kernel, Mem, Type, Value};
 
 /// A transposed convolution of one shape: output `(y * stride - pad + ky, …)` receives input (y, x) times tap (ky, kx).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -35,8 +35,8 @@ pub struct TransposeConvSpec {
     pub pad: [usize; 2],
     /// Elements of the input: `F32`, `I8` or `U8`.
     pub a_storage: Storage,
-    /// Zero point of the input; 0 for floats.
-    pub a_zero_point: i32,
+    /// Zero point of the input; 0 for floats. `None`: an I32 at the last parameter.
+    pub a_zero_point: Option<i32>,
     /// Elements of the weights, `[out_c, kernel_h, kernel_w, in_c]`.
     pub weights: WeightFormat,
     /// What is done to accumulators (`F32` or `I32`).
@@ -98,8 +98,11 @@ impl TransposeConvSpec {
                 };
                 let scheme = Scheme::new(caps, self.a_storage, self.weights).suited_to(self.input[1], self.input[2]);
                 let y = Phases { first: y.first, count: y.count, axis: y.axis };
-                let mut nest = Nest::new(geometry, scheme, caps, self.a_zero_point);
+                let mut nest = Nest::new(geometry, scheme, caps, self.a_zero_point.unwrap_or(0));
                 nest.centering = Centering::Kernel;
+                if self.a_zero_point.is_none() {
+                    nest.zero = Zero::Given;
+                }
                 nests.push((nest, y, x));
             }
         }
@@ -161,11 +164,18 @@ pub fn build(spec: &TransposeConvSpec, caps: &Caps) -> Kernel {
     let mut b = Builder::new(format!("{}_deconv_{mr}x{nr}", dtype(spec.a_storage)));
     let (a, packed) = (b.ptr_param("a"), b.ptr_param("b"));
     let output = Output::declare(&mut b, caps, &spec.epilogue, spec.ldc);
+    let zero = spec.a_zero_point.is_none().then(|| {
+        let ty = Type::vector(Elem::I32, scheme.lanes);
+        let place = b.ptr_param("zero");
+        let stored = b.load_splat(ty, Mem::S32, Addr::new(place));
+        let shift = b.int(ty, i64::from(scheme.a_shift()));
+        b.add(stored, shift)
+    });
     let longest = nests.iter().map(|(n, ..)| n.longest_run()).max().unwrap_or(1);
     let scratch = scheme.scratch(&mut b, mr, longest);
     let (begin, end) = (b.begin(), b.end());
     b.for_loop(begin, end, 1, &[], |b, unit, _| {
-        chain(b, &nests, unit, 0, &Args { a, packed, output: &output, scratch });
+        chain(b, &nests, unit, 0, &Args { a, packed, output: &output, scratch, zero });
         vec![]
     });
     b.finish()
@@ -176,6 +186,7 @@ struct Args<'a> {
     packed: Value,
     output: &'a Output<'a>,
     scratch: Option<Value>,
+    zero: Option<Value>,
 }
 
 /// Emits `if unit < units of the first nest { it } else { the other nests }`; `packed_at` is where the first nest's weights begin.
@@ -188,7 +199,8 @@ fn chain(b: &mut Builder, nests: &[(Nest, Phases, Phases)], unit: Value, packed_
         let offset = b.add_const(offset, packed_at as i64);
         let packed = b.ptr_add(args.packed, offset);
         let origin = (b.add_const(i, y.first as i64), b.add_const(j, x.first as i64));
-        nest.unit(b, &Call { a: args.a, packed, output: args.output, scratch: args.scratch, widened: None, origin }, inner);
+        let Args { a, output, scratch, zero, .. } = *args;
+        nest.unit(b, &Call { a, packed, output, scratch, widened: None, origin, zero }, inner);
     };
     if rest.is_empty() {
         return one(b);

@@ -2,7 +2,7 @@
 //!
 //! Group by group, panel by panel: the runs of each row of taps; where needed the same tap by tap; then what skipped taps count as.
 
-use super::{Centering, Nest};
+use super::{Centering, Nest, Zero};
 use crate::cpu::mac::Scheme;
 
 impl Nest {
@@ -22,7 +22,7 @@ impl Nest {
     pub(super) fn panel_bytes(&self, columns: usize) -> usize {
         let g = &self.geometry;
         let all = usize::from(self.centering == Centering::Kernel);
-        let skipped = if self.zero == 0 { 0 } else { 4 * columns * (g.y.kernel * (g.x.kernel + 1) + all) };
+        let skipped = if self.zero.is_none() { 0 } else { 4 * columns * (g.y.kernel * (g.x.kernel + 1) + all) };
         self.weight_bytes(columns) + skipped
     }
 
@@ -58,7 +58,7 @@ impl Nest {
                 if self.split_copy {
                     (0..g.y.kernel).for_each(|ky| (0..g.x.kernel).for_each(|kx| taps(out, ky, kx, 1)));
                 }
-                if self.zero != 0 {
+                if !self.zero.is_none() {
                     self.pack_skipped(out, weights, columns, &column, &index);
                 }
             }
@@ -76,7 +76,10 @@ impl Nest {
         let g = &self.geometry;
         let tap = |n: usize, ky: usize, kx: usize| -> i32 {
             let sum: i32 = (0..g.in_c).filter_map(|c| index(n, ky, kx, c)).map(|i| self.scheme.weights.centered(weights, i)).sum();
-            sum.wrapping_mul(self.zero)
+            match self.zero {
+                Zero::Known(zero) => sum.wrapping_mul(zero),
+                Zero::Given => sum,
+            }
         };
         let mut put = |n: usize, f: &dyn Fn(usize) -> i32| out.extend_from_slice(&column(n).map_or(0, f).to_le_bytes());
         for ky in 0..g.y.kernel {

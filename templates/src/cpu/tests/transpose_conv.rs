@@ -31,7 +31,7 @@ fn case(i: usize, shape: &Shape, a_storage: Storage, random: &mut Random) -> Tra
         stride,
         pad,
         a_storage,
-        a_zero_point: 0,
+        a_zero_point: Some(0),
         weights: if a_storage == Storage::F32 { WeightFormat::F32 } else { WeightFormat::I8 },
         epilogue: Epilogue::identity(Storage::F32),
     }
@@ -105,22 +105,25 @@ fn f32_transpose_conv_with_every_operand() {
 fn int8_transpose_conv_is_exact() {
     for (name, caps) in targets() {
         for (i, shape) in SHAPES.iter().enumerate() {
-            for a_storage in [Storage::U8, Storage::I8] {
+            for (a_storage, given) in [(Storage::U8, false), (Storage::I8, false), (Storage::U8, true), (Storage::I8, true)] {
                 let mut random = Random::new(i as u64 + 9);
                 let mut spec = case(i, shape, a_storage, &mut random);
                 let out_c = spec.output[2];
-                spec.a_zero_point = [0, 255, 77, 128][i % 4] - if a_storage == Storage::I8 { 128 } else { 0 };
+                let zero = [0, 255, 77, 128][i % 4] - if a_storage == Storage::I8 { 128 } else { 0 };
+                spec.a_zero_point = (!given).then_some(zero);
                 spec.epilogue = requantize(a_storage, 4);
                 let a = random.bytes((spec.batch * spec.input[0] * spec.input[1] - 1) * spec.in_pixel + spec.input[2]);
                 let w = random.bytes(out_c * spec.kernel[0] * spec.kernel[1] * spec.input[2]);
                 let bias: Vec<i32> = (0..out_c).map(|_| random.next() as i32 % 20000).collect();
                 let scale: Vec<f32> = (0..out_c).map(|_| 0.0007 + random.below(100) as f32 * 2e-5).collect();
-                let label = format!("{name} {shape:?} {a_storage:?}");
-                let c = run_case(&label, &caps, &spec, &a, &w, &[i32_bytes(&bias), f32_bytes(&scale)]);
+                let label = format!("{name} {shape:?} {a_storage:?}{}", if given { ", zero point given" } else { "" });
+                let mut operands = vec![i32_bytes(&bias), f32_bytes(&scale)];
+                operands.extend(given.then(|| i32_bytes(&[zero])));
+                let c = run_case(&label, &caps, &spec, &a, &w, &operands);
                 for (at, pairs) in pairs(&spec).iter().enumerate() {
                     let (p, n) = (at / out_c, at % out_c);
                     let activation = |i: usize| if a_storage == Storage::I8 { i32::from(a[i] as i8) } else { i32::from(a[i]) };
-                    let product = |&(i, j): &(usize, usize)| (activation(i) - spec.a_zero_point) * i32::from(w[j] as i8);
+                    let product = |&(i, j): &(usize, usize)| (activation(i) - zero) * i32::from(w[j] as i8);
                     let acc = pairs.iter().map(product).sum::<i32>() + bias[n];
                     assert_eq!(c[p * spec.ldc + n], requantized(a_storage, acc, scale[n], 4), "{label}: pixel {p} channel {n}");
                 }
