@@ -91,10 +91,8 @@ pub(super) fn compose(
         positions.push(match input {
             EpilogueInput::Acc => 0,
             EpilogueInput::Bias => add(storage, OperandAccess::PerColumn, Source::Bias),
-            EpilogueInput::Floats(v) => add(storage, OperandAccess::PerColumn, bytes(v.iter().map(|x| x.to_le_bytes()))),
-            EpilogueInput::Ints(v) => add(storage, OperandAccess::PerColumn, bytes(v.iter().map(|x| x.to_le_bytes()))),
-            EpilogueInput::Doubles(v) => add(storage, OperandAccess::PerColumn, bytes(v.iter().map(|x| x.to_le_bytes()))),
             EpilogueInput::RowScale => add(storage, row, Source::RowScale),
+            vector => add(storage, OperandAccess::PerColumn, Source::Bytes(vector.constants().unwrap_or_default())),
         });
     }
     let out = cx.ty(node.outputs[0]);
@@ -132,11 +130,6 @@ pub(super) fn compose(
         output = tail.expr.output;
     }
     Ok(Composed { epilogue: Epilogue { expr: b.finish(result, output), operands }, sources })
-}
-
-/// The bytes of numbers.
-fn bytes<const N: usize>(numbers: impl Iterator<Item = [u8; N]>) -> Source {
-    Source::Bytes(numbers.collect::<Vec<_>>().into_flattened())
 }
 
 impl Composed {

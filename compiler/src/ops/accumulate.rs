@@ -57,11 +57,8 @@ pub fn rows<T: Accumulator>(
         .inputs
         .iter()
         .map(|i| match i {
-            EpilogueInput::Acc | EpilogueInput::RowScale => vec![],
             EpilogueInput::Bias => bias.clone(),
-            EpilogueInput::Floats(v) => bytemuck::cast_slice(v).to_vec(),
-            EpilogueInput::Ints(v) => bytemuck::cast_slice(v).to_vec(),
-            EpilogueInput::Doubles(v) => bytemuck::cast_slice(v).to_vec(),
+            other => other.constants().unwrap_or_default(),
         })
         .collect();
     let width = epilogue.expr.output.bytes();

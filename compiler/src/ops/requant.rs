@@ -31,6 +31,18 @@ pub enum EpilogueInput {
     RowScale,
 }
 
+impl EpilogueInput {
+    /// The numbers for the channels, little-endian; `None` where a run or the model gives them.
+    pub fn constants(&self) -> Option<Vec<u8>> {
+        match self {
+            EpilogueInput::Floats(v) => Some(bytemuck::cast_slice(v).to_vec()),
+            EpilogueInput::Ints(v) => Some(bytemuck::cast_slice(v).to_vec()),
+            EpilogueInput::Doubles(v) => Some(bytemuck::cast_slice(v).to_vec()),
+            EpilogueInput::Acc | EpilogueInput::Bias | EpilogueInput::RowScale => None,
+        }
+    }
+}
+
 /// What is computed from an accumulator.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Epilogue {
@@ -60,10 +72,8 @@ pub struct Requant {
     pub scaling: Scaling,
     /// `f32(f32(si * sw) / so)`, one or one for each channel.
     pub scales: Vec<f32>,
-    /// `si * sw / so` in binary64.
+    /// `si * sw / so` in binary64, from which multipliers in fixed point are made.
     pub doubles: Vec<f64>,
-    /// The same in fixed point; empty where scaling is by floats.
-    pub fixed: Vec<Fixed>,
     /// 1 for each channel that rounds half away from zero though the others round half up; empty where none does.
     pub away: Vec<i32>,
     /// Zero point of the output.
@@ -97,14 +107,10 @@ impl Requant {
             Scaling::Float if !taken => Scaling::Fixed(Rounding::HalfUp),
             s => s,
         };
-        let doubles: Vec<f64> = weight_scales.iter().map(|sw| input_scale as f64 * *sw as f64 / so as f64).collect();
-        let fixed = match scaling {
-            Scaling::Float | Scaling::Double => vec![],
-            _ => doubles.iter().map(|s| Fixed::signed(*s)).collect(),
-        };
+        let doubles = weight_scales.iter().map(|sw| input_scale as f64 * *sw as f64 / so as f64).collect();
         let bounds = if scaling == Scaling::Float { Bounds::Xnnpack } else { Bounds::Tflite };
         let (lo, hi) = activation.quantized_range(output.dtype, so, zo, bounds);
-        Ok(Requant { scaling, scales, doubles, fixed, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
+        Ok(Requant { scaling, scales, doubles, away: vec![], zero_point: zo, lo, hi, output: storage_of(call, output)? })
     }
 
     /// The same where TFLite's vector code takes eight of `channels` channels at a time and rounds the last ones otherwise, as its int8 kernels of depthwise
@@ -119,7 +125,6 @@ impl Requant {
     /// The same as TFLite's matrix products of one scale have it: they round the product of the operands' scales, `product`, to binary32.
     pub fn of_one_scale(mut self, product: f32, output_scale: f32) -> Requant {
         self.doubles = vec![f64::from(product) / f64::from(output_scale)];
-        self.fixed = self.fixed.iter().map(|_| Fixed::signed(self.doubles[0])).collect();
         self
     }
 
@@ -130,20 +135,21 @@ impl Requant {
         kinds.extend(bias.map(|b| (EpilogueInput::Bias, b)));
         let first = kinds.len();
         let per_channel = self.scales.len() > 1;
-        let left = self.fixed.iter().any(|f| f.e > 0);
+        let fixed: Vec<Fixed> = self.doubles.iter().map(|s| Fixed::signed(*s)).collect();
+        let left = fixed.iter().any(|f| f.e > 0);
         if per_channel {
             match self.scaling {
                 Scaling::Float => kinds.push((EpilogueInput::Floats(self.scales.clone()), Storage::F32)),
                 Scaling::Fixed(_) => {
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.m).collect()), Storage::I32));
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| (-f.e).max(0)).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(fixed.iter().map(|f| f.m).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(fixed.iter().map(|f| (-f.e).max(0)).collect()), Storage::I32));
                     if left {
-                        kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.e.max(0)).collect()), Storage::I32));
+                        kinds.push((EpilogueInput::Ints(fixed.iter().map(|f| f.e.max(0)).collect()), Storage::I32));
                     }
                 }
                 Scaling::Fixed64 => {
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
-                    kinds.push((EpilogueInput::Ints(self.fixed.iter().map(|f| f.reduced_shift()).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(fixed.iter().map(|f| f.reduced()).collect()), Storage::I32));
+                    kinds.push((EpilogueInput::Ints(fixed.iter().map(|f| f.reduced_shift()).collect()), Storage::I32));
                 }
                 Scaling::Double => kinds.push((EpilogueInput::Doubles(self.doubles.clone()), Storage::F64)),
             }
@@ -168,7 +174,7 @@ impl Requant {
             Scaling::Fixed(rounding) => {
                 let rounded = |b: &mut ExprBuilder, rounding: Rounding| {
                     if !per_channel {
-                        return self.fixed[0].emit(b, acc, rounding);
+                        return fixed[0].emit(b, acc, rounding);
                     }
                     let (m, right) = (b.input(first), b.input(first + 1));
                     let left = left.then(|| b.input(first + 2));
@@ -195,7 +201,7 @@ impl Requant {
                     let (m, s) = (b.input(first), b.input(first + 1));
                     (b.cast(Cast::Value, Ty::I64, m), b.cast(Cast::Value, Ty::I64, s))
                 } else {
-                    (b.i64(self.fixed[0].reduced() as i64), b.i64(self.fixed[0].reduced_shift() as i64))
+                    (b.i64(fixed[0].reduced() as i64), b.i64(fixed[0].reduced_shift() as i64))
                 };
                 let one = b.i64(1);
                 let less = b.sub(shift, one);

@@ -71,7 +71,7 @@ class Cases:
         scales = self.rng.uniform(0.005, 0.02, 1 if single else cout)
         zeros = [120 if kind == "u8" else 0] * len(scales)
         source, out = self.q(), self.q()
-        out = (source[0] * float(np.mean(scales)) * depth ** 0.5 * 0.33 * self.steps * 73 / (self.steps / 2.5), out[1])
+        out = (source[0] * float(np.mean(scales)) * depth ** 0.5 * 60, out[1])
         values = self.rng.integers(1 if kind == "u8" else -127, 256 if kind == "u8" else 128, weights)
         biases = self.rng.integers(-10 ** (6 if self.wide else 4), 10 ** (6 if self.wide else 4), cout)
 
@@ -140,7 +140,7 @@ class Cases:
         else:
             for code in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
                 yield code, self.product(code, "i32", None)
-                yield f"{code} relu", self.product(code, "i32", None, "relu" if code != "TRANSPOSE_CONV" else "none")
+                yield f"{code} relu", self.product(code, "i32", None, "relu")
 
 
 def litert(path, inputs, kernels):

@@ -205,10 +205,12 @@ impl PointwiseSpec {
 
     /// Builds the kernel: parameters are the inputs in order, the output, then the tables of the expression.
     pub fn build(&self, caps: &Caps) -> Kernel {
-        let name = match () {
-            () if self.copied_bytes().is_some() => "copy",
-            () if self.looks_up(caps) => "table",
-            () => "pointwise",
+        let name = if self.copied_bytes().is_some() {
+            "copy"
+        } else if self.looks_up(caps) {
+            "table"
+        } else {
+            "pointwise"
         };
         let mut b = Builder::new(format!("{name}_{}d", self.dims.len()));
         let mut pointers: Vec<Value> = (0..self.inputs.len()).map(|i| b.ptr_param(format!("x{i}"))).collect();
